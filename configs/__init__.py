@@ -1,0 +1,1 @@
+"""One file a system: get_config(variants)."""

@@ -1,0 +1,1 @@
+"""Files, numpy and Grain: from annotation texts and features to batches. Never imports jax."""

@@ -1,0 +1,1 @@
+"""Synthetic twins of the licensed data sets, written in their official layout."""

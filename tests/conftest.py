@@ -1,0 +1,22 @@
+"""Set before jax is imported: CPU only, and one compilation cache for all test processes."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache / "affect_jax" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import pytest  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of fixtures and real data beside the project, or a skip that says so."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared (fixtures and real data) is not on this machine")
+    return SHARED
