@@ -119,7 +119,7 @@ def clip_by_subnetwork(max_norm: float) -> optax.GradientTransformation:
     def update(grads, state, params=None):
         del params
         clipped = {
-            name: _scaled(tree, jnp.minimum(1.0, max_norm / (optax.global_norm(tree) + 1e-6)))
+            name: _scaled(tree, jnp.minimum(1.0, max_norm / (optax.tree.norm(tree) + 1e-6)))
             for name, tree in grads.items()
         }
         return clipped, state

@@ -1,0 +1,47 @@
+"""What a finished training leaves behind: scores beside their references, predictions, plots, card."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from affect_jax.predict import predict_split
+from affect_jax.progress import table
+from affect_jax.restore import choose_step, variables_of
+from affect_jax.run import Run, replace
+from affect_jax.system import Supervised
+
+
+def finish(system: Supervised, run: Run) -> str:
+    """Score and predict the evaluation split with the best checkpoint, draw, write the card.
+
+    Returns what to print. Doing it again gives the same files, so a kill in here costs nothing.
+    """
+    from affect_jax import report
+
+    config = system.config
+    step, raw = choose_step(run, config.checkpoint)
+    lines, split = [f"finished: {run.folder}"], config.data.split
+    scores: dict[str, Any] = {}
+    if split:
+        scores = predict_split(system, variables_of(raw), split, run.predictions / split)
+        references = system.store.references(split)
+        lines.append(f"best checkpoint: step {step}; split {split!r}")
+        lines.append(table(scores, references, "ours"))
+    report.write_all(run.folder, references=system.store.references(split) if split else {})
+    report.write_card(run.folder, system.store.manifest, step=step)
+    replace(run.finished_file, json.dumps({"step": step, "scores": scores}, indent=1) + "\n")
+    lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
+    return "\n".join(lines)
+
+
+def report_split(
+    system: Supervised, run: Run, split: str, scores: dict[str, Any], *, as_json: bool
+) -> None:
+    """Print where the predictions are, the score table, and with `as_json` the scores as JSON."""
+    folder = run.predictions / split
+    print(f"predictions: {folder}")
+    if scores:
+        print(table(scores, system.store.references(split), "ours"))
+    if as_json:
+        print(json.dumps(scores, sort_keys=True))

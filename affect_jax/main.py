@@ -1,0 +1,199 @@
+"""The command: train, evaluate or predict one run.
+
+    python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
+    python -m affect_jax.main --mode=evaluate --workdir=runs/mtl
+    python -m affect_jax.main --mode=predict --workdir=runs/mtl --config.data.split=test
+
+Any value of the config is changed by --config.KEY=VALUE. Without --config an existing run's own
+config is taken. The same training command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from data_pipelines.errors import UserError, nearest
+
+MODES = ("train", "evaluate", "predict")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m affect_jax.main",
+        description="Train, evaluate or apply one run.",
+        epilog="Change any value of the config with --config.KEY=VALUE (for example "
+        "--config.model.encoder.hidden=64). Keys are documented in the config file.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", metavar="FILE[:VARIANT,...]", help="config file; default: the run's own")
+    add("--workdir", metavar="RUN", help="run folder, made if it is not there")
+    add("--mode", default="train", metavar="|".join(MODES), help="what to do (default: train)")
+    add("--verbose", action="store_true", help="say when evaluation and saving begin")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """(flags, [(config key, text)]); UserError for what is not known."""
+    own, changes, rest = [], [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--config."):
+            key, equals, value = word.removeprefix("--config.").partition("=")
+            if not equals:
+                if not rest:
+                    raise UserError(f"{word}: expected a value: {word}=VALUE.")
+                value = rest.pop(0)
+            changes.append((key, value))
+        else:
+            own.append(word)
+    parser = _parser()
+    flags, unknown = parser.parse_known_args(own)
+    if unknown:
+        known = ["--config", "--workdir", "--mode", "--verbose", "--help"]
+        name = unknown[0].split("=")[0]
+        raise UserError(f"unknown flag {name}. {nearest(name, known)}")
+    if flags.mode not in MODES:
+        raise UserError(f"--mode={flags.mode}: {nearest(flags.mode, MODES)}")
+    if not flags.workdir:
+        raise UserError("--workdir is missing: the folder of the run, for example runs/mtl.")
+    return flags, changes
+
+
+def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: Any) -> Any:
+    """The config to run with: from the file, or the run's own, with the overrides."""
+    from affect_jax import config as configs
+
+    if flags.config is None:
+        if not run.exists:
+            raise UserError(
+                f"{run.folder}: no run here yet. Name its config: --config=configs/mtl.py."
+            )
+        config = configs.read(run.config_file)
+        configs.override(config, changes)
+        return config
+    config = configs.load(flags.config)
+    configs.override(config, changes)
+    if run.exists:
+        different = configs.differences(configs.read(run.config_file), config)
+        different = [d for d in different if d[0] != "name"]
+        if different:
+            key, old, new = different[0]
+            more = f" (and {len(different) - 1} more keys)" if len(different) > 1 else ""
+            raise UserError(
+                f"{run.folder}: was started with {key} = {old!r}, now it is {new!r}{more}. Give "
+                "another --workdir, or leave --config out to go on with the run's own config."
+            )
+    return config
+
+
+def compilation_cache() -> None:
+    """Keep compiled programs between runs, in the user's cache folder."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = pathlib.Path(home).expanduser() / "affect_jax" / "jax"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # a read-only home: compile every time
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
+    from affect_jax import config as configs
+    from affect_jax.finish import finish
+    from affect_jax.system import Supervised
+    from affect_jax.train import Stopped, train
+
+    run.create()
+    with run.lock():
+        if run.finished_file.is_file() and run.exists:
+            if not configs.differences(configs.read(run.config_file), config):
+                print(f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}")
+                return
+            run.finished_file.unlink()
+        if run.exists:
+            for key, old, new in configs.differences(configs.read(run.config_file), config):
+                print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
+        statistics = run.read_statistics() if (run.folder / "statistics.npz").is_file() else None
+        system = Supervised(config, statistics=statistics)
+        run.write_tasks(system.tasks)
+        if system.statistics is not None and statistics is None:
+            run.write_statistics(system.statistics)
+        configs.save(config, run.config_file)  # last: from here on the folder is a run
+        try:
+            train(system, run)
+        except Stopped as stopped:
+            again = "python -m affect_jax.main --workdir=" + str(flags.workdir)
+            print(f"stopped at step {stopped}; saved. Go on with: {again}")
+            return
+        print(finish(system, run))
+
+
+def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
+    """Evaluate or predict one split with the chosen checkpoint of the run."""
+    from affect_jax.finish import report_split
+    from affect_jax.predict import predict_split, require_labels
+    from affect_jax.restore import choose_step, variables_of
+    from affect_jax.system import Supervised
+
+    run.require()
+    with_statistics = (run.folder / "statistics.npz").is_file()
+    system = Supervised(
+        config,
+        tasks=run.read_tasks(),
+        statistics=run.read_statistics() if with_statistics else None,
+    )
+    split = config.data.split
+    if not split:
+        known = ", ".join(system.store.splits)
+        raise UserError(f"config.data.split is empty: name the split to {flags.mode} ({known}).")
+    system.store.split(split)
+    if flags.mode == "evaluate":
+        require_labels(system, split)
+    step, raw = choose_step(run, config.checkpoint)
+    print(f"step {step} of {run.folder} on split {split!r} of {system.store.path}", file=sys.stderr)
+    scores = predict_split(system, variables_of(raw), split, run.predictions / split)
+    report_split(system, run, split, scores, as_json=flags.mode == "evaluate")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one command; raises UserError for the user's mistakes."""
+    flags, changes = parse(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    from affect_jax.run import Run
+
+    run = Run(flags.workdir)
+    config = resolve(flags, changes, run)
+    compilation_cache()
+    from affect_jax import sharding
+
+    sharding.start_processes()
+    action: Callable[..., None] = _train if flags.mode == "train" else _apply
+    action(config, run, flags)
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    """Exit code of a command: 0, or 2 with one line for a user's mistake."""
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

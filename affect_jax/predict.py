@@ -1,0 +1,201 @@
+"""From a model and rows to raw predictions per frame and track, and to scores.
+
+Evaluation and prediction are one code: predict rows, put the frames of a track together, then
+one metric update a track. What is held at once is a few tracks, however long the split is.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from affect_jax import sharding
+from affect_jax.feed import feeder
+from affect_jax.metrics import METRICS
+from affect_jax.run import replace
+from affect_jax.state import zero_carry
+from affect_jax.system import Supervised
+from affect_jax.tasks import Task, decode, total
+from data_pipelines.errors import UserError
+from data_pipelines.plan import reconstruct
+from data_pipelines.store import Store
+
+Raw = dict[str, np.ndarray]  # {task: [frames, ...]} of one track
+
+
+class Predictor:
+    """Predicts the tracks of one split; compiled once, used at every evaluation."""
+
+    def __init__(self, system: Supervised, split: str):
+        data = system.config.data
+        self._system = system
+        self._rows = system.rows(split)
+        self._plan = system.evaluation_plan(self._rows)
+        self._feeder = feeder(
+            system.source(labels=False),
+            self._rows,
+            system.mesh,
+            how=data.feeder,
+            resident_gib=data.resident_gib,
+            workers=data.workers,
+        )
+        mesh, model, fetch = system.mesh, system.model, self._feeder.fetch
+        same, batched = sharding.replicated(mesh), sharding.batched(mesh)
+
+        def run(variables: Any, data: Any, x: Any, carry: Any):
+            batch = fetch(data, jax.tree.map(lambda leaf: leaf[0], x))
+            carry = None if carry is None else zero_carry(carry, batch["start"])
+            output = model.apply(variables, batch, carry=carry, train=False)
+            return output.predictions, output.carry
+
+        self._run = jax.jit(
+            run,
+            in_shardings=(same, same, sharding.batched(mesh, 1), batched),
+            out_shardings=batched,
+        )
+
+    def tracks(self, variables: Any) -> Iterator[tuple[int, Raw]]:
+        """(index of the track, {task: float32 [frames, ...]}), each track once, when complete."""
+        table = self._plan.epoch(0)
+        left = np.bincount(self._rows.track, minlength=len(self._system.store.tracks))
+        waiting: dict[int, list[tuple[int, Raw]]] = {}
+        carry = self._system.carry(table.shape[1]) if self._system.carries else None
+        chunks = self._feeder.chunks(table, range(len(table) + 1))
+        for ids, xs in zip(table, chunks, strict=True):
+            predictions, carry = self._run(variables, self._feeder.data, xs, carry)
+            predictions = _to_host(predictions)
+            for b, row in enumerate(ids):
+                if row < 0:
+                    continue
+                track = int(self._rows.track[row])
+                waiting.setdefault(track, []).append(
+                    (row, {k: v[b] for k, v in predictions.items()})
+                )
+                left[track] -= 1
+                if not left[track]:
+                    yield track, self._join(track, waiting.pop(track))
+
+    def _join(self, track: int, pieces: list[tuple[int, Raw]]) -> Raw:
+        ids = np.array([row for row, _ in pieces])
+        frames = self._system.store.tracks[track].frames
+        return {
+            name: reconstruct(self._rows, ids, np.stack([raw[name] for _, raw in pieces]), frames)
+            for name in pieces[0][1]
+        }
+
+
+def _to_host(tree: Any) -> Any:
+    if jax.process_count() > 1:
+        tree = multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.asarray, tree)
+
+
+def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]) -> dict[str, Any]:
+    """{"task/metric": float or list} over all labelled frames of the tracks joined.
+
+    A metric is left out where the tracks have no label of the task.
+    """
+    states = {(t.name, m): METRICS[m].init(t) for t in tasks for m in t.metrics}
+    labels = {t.name: store.label(t.name) for t in tasks if t.name in store.labels}
+    seen = dict.fromkeys(labels, 0)
+    for index, raw in tracks:
+        track = store.tracks[index]
+        rows = slice(track.offset, track.offset + track.frames)
+        for task in tasks:
+            if task.name not in labels:
+                continue
+            target, mask = (np.asarray(a[rows]) for a in labels[task.name])
+            predicted = decode(task, raw[task.name])
+            seen[task.name] += int(mask.sum())
+            for name in task.metrics:
+                key = task.name, name
+                states[key] = METRICS[name].update(states[key], predicted, target, mask)
+    return {
+        f"{task}/{metric}": _json(METRICS[metric].compute(state))
+        for (task, metric), state in states.items()
+        if seen.get(task)
+    }
+
+
+def _json(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else float(value)
+
+
+def with_total(scores: dict[str, Any], config: Any) -> dict[str, Any]:
+    """The scores and, where all its terms are there, the weighted sum of `config.total`."""
+    terms = tuple((name, float(weight)) for name, weight in config.total.terms)
+    if terms and all(name in scores for name, _ in terms):
+        return scores | {config.total.name: total(scores, terms)}
+    return scores
+
+
+def write(
+    folder: pathlib.Path,
+    tasks: Sequence[Task],
+    store: Store,
+    tracks: Iterable[tuple[int, Raw]],
+) -> Iterator[tuple[int, Raw]]:
+    """Pass the tracks on and write <folder>/<task>.npz when they have all gone through.
+
+    Each file holds `tracks` (names), `track` int32 [N] (index into them), `frame` int32 [N]
+    (1-based image number), `raw` float32 [N, ...], and where the split is labelled `label` and
+    `label_mask`.
+    """
+    order, parts = [], {task.name: [] for task in tasks}
+    for index, raw in tracks:
+        order.append(index)
+        for task in tasks:
+            parts[task.name].append(raw[task.name])
+        yield index, raw
+    sequence = np.argsort(order)
+    chosen = [store.tracks[order[i]] for i in sequence]
+    where = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in chosen])
+    common = {
+        "tracks": np.array([t.name for t in chosen]),
+        "track": np.repeat(np.arange(len(chosen), dtype=np.int32), [t.frames for t in chosen]),
+        "frame": np.asarray(store.frames[where]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        arrays = common | {"raw": np.concatenate([parts[task.name][i] for i in sequence])}
+        if task.name in store.labels:
+            values, mask = store.label(task.name)
+            if mask[where].any():
+                arrays |= {"label": values[where], "label_mask": mask[where]}
+        partial = folder / f".{task.name}.partial.npz"
+        np.savez(partial, **arrays)
+        partial.replace(folder / f"{task.name}.npz")
+
+
+def predict_split(
+    system: Supervised, variables: Any, split: str, folder: pathlib.Path
+) -> dict[str, Any]:
+    """Predict a split into `folder` and score it where it is labelled; returns the scores."""
+    tracks = write(folder, system.tasks, system.store, Predictor(system, split).tracks(variables))
+    scores = with_total(score(system.tasks, system.store, tracks), system.config)
+    if scores:
+        replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
+    return scores
+
+
+def require_labels(system: Supervised, split: str) -> None:
+    """UserError where a split has no label of any task."""
+    tracks = system.store.split(split)
+    for task in system.tasks:
+        if task.name not in system.store.labels:
+            continue
+        _, mask = system.store.label(task.name)
+        for i in tracks:
+            track = system.store.tracks[i]
+            if mask[track.offset : track.offset + track.frames].any():
+                return
+    names = ", ".join(task.name for task in system.tasks)
+    raise UserError(
+        f"{system.store.path}: split {split!r} has no label of {names}; use --mode=predict."
+    )

@@ -1,0 +1,94 @@
+"""What a person sees while a run trains, and what TensorBoard gets (times and rates live there)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from affect_jax.run import Run
+
+_log = logging.getLogger("affect_jax")
+
+
+class Progress:
+    """Lines on standard error, a bar within an epoch on a terminal, TensorBoard events."""
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._bar: Any = None
+        self._rate = 0.0
+
+    def __enter__(self) -> Progress:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._run.folder / "events"))
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._close_bar()
+        self._writer.close()
+
+    def say(self, text: str, *, quiet: bool = False) -> None:
+        """A line; a quiet one is shown with --verbose only."""
+        if quiet:
+            _log.debug(text)
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def begin(self, total: int, done: int) -> None:
+        """An epoch of `total` steps begins, `done` of them done before."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=done, unit="step", leave=False)
+
+    def advance(self, steps: int) -> None:
+        """That many steps more."""
+        if self._bar is not None:
+            self._bar.update(steps)
+
+    def end(self, frames_per_second: float) -> None:
+        """The epoch's steps are done."""
+        self._close_bar()
+        self._rate = frames_per_second
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def evaluated(self, record: dict[str, Any], epochs: int, shown: tuple[str, ...]) -> None:
+        """One evaluation: a line, and all its numbers to TensorBoard."""
+        step = record["step"]
+        for name, value in record["loss"].items():
+            self._writer.add_scalar(f"loss/{name}", value, step)
+        self._writer.add_scalar("learning_rate", record["lr"], step)
+        self._writer.add_scalar("frames_per_second", self._rate, step)
+        parts = [f"loss {record['loss']['total']:.4f}"]
+        for split, scores in record.get("scores", {}).items():
+            for name, value in scores.items():
+                self._writer.add_scalar(f"{split}/{name}", value, step)
+            parts += [f"{name} {scores[name]:.3f}" for name in shown if name in scores]
+        self._writer.flush()
+        self.say(
+            f"epoch {record['epoch']:>3}/{epochs}  step {step:>6}  {'  '.join(parts)}"
+            f"  [{self._rate:,.0f} frames/s]"
+        )
+
+
+def table(scores: dict[str, Any], references: dict[str, dict[str, float]], ours: str) -> str:
+    """Scores as lines, ours beside the references of the store (an upper bound, a baseline)."""
+    names = [n for n, v in scores.items() if isinstance(v, float)]
+    columns = {ours: scores} | references
+    width = max([len(n) for n in names] + [5])
+    lines = [" " * width + "".join(f"  {c:>15}" for c in columns)]
+    for name in names:
+        cells = [
+            f"{column[name]:>15.3f}" if name in column else f"{'-':>15}"
+            for column in columns.values()
+        ]
+        lines.append(f"{name:<{width}}  " + "  ".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,87 @@
+"""Weights out of a run folder: for evaluation, prediction and as the start of another run."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from affect_jax.checkpoint import last_whole, read_raw
+from affect_jax.config import read
+from affect_jax.optim import paths
+from affect_jax.run import Run
+from affect_jax.state import State
+from data_pipelines.errors import UserError, nearest
+
+_log = logging.getLogger(__name__)
+
+
+def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
+    """(step, raw state) of a checkpoint of the run.
+
+    Args:
+        which: "best" (of the first monitored score), "last", or the name of a monitored score.
+    """
+    found = last_whole(run.checkpoints)
+    if found is None:
+        raise UserError(f"{run.folder}: no usable checkpoint. Train the run first.")
+    last, raw = found
+    if which == "last":
+        return last, raw
+    monitored = read(run.config_file).monitor
+    known = [name for name in monitored if name in raw["best_step"]] or list(raw["best_step"])
+    name = known[0] if which == "best" else which
+    if name not in raw["best_step"]:
+        raise UserError(
+            f"config.checkpoint = {which!r}: {nearest(which, ['best', 'last', *known])}"
+        )
+    best = int(raw["best_step"][name])
+    if best == 0 or best == last:
+        return last, raw
+    try:
+        return best, read_raw(run.checkpoints, best)
+    except Exception as error:  # Orbax raises many kinds for broken files
+        _log.warning("checkpoint %d is broken (%s): taking %d", best, error, last)
+        return last, raw
+
+
+def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
+    """Model variables of a raw state: its moving average where it has one."""
+    params = raw.get("ema") or raw["params"]
+    variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
+    return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})
+
+
+def take_parameters(state: State, folder: str, patterns: tuple[str, ...]) -> State:
+    """The state with the other run's best parameters where their path matches a pattern.
+
+    Raises:
+        UserError: nothing matches, or a matching parameter has another shape.
+    """
+    other = Run(folder)
+    other.require()
+    step, raw = choose_step(other, "best")
+    theirs, mine = paths(variables_of(raw)["params"]), paths(state.params)
+    taken = 0
+    leaves = []
+    for name, leaf in mine.items():
+        if name in theirs and any(re.fullmatch(p, name) for p in patterns):
+            if theirs[name].shape != leaf.shape:
+                raise UserError(
+                    f"{folder}: parameter {name} has shape {theirs[name].shape}, this model's has "
+                    f"{leaf.shape}. Leave it out with --config.init.match."
+                )
+            leaf, taken = np.asarray(theirs[name]), taken + 1
+        leaves.append(leaf)
+    if not taken:
+        raise UserError(
+            f"config.init.match = {patterns}: no parameter of {folder} matches. "
+            f"{nearest(patterns[0] if patterns else '', mine)}"
+        )
+    _log.info("%d of %d parameters taken from %s, step %d", taken, len(mine), folder, step)
+    params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+    ema = jax.tree.map(np.copy, params) if state.ema else state.ema
+    return state.replace(params=params, ema=ema)

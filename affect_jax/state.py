@@ -1,0 +1,63 @@
+"""Everything that decides the future of a run, in one pytree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class State:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: int32, updates so far.
+        position: int32, phases of the schedule that are done (epochs, by default).
+        batch: int32, batches done in the present phase: where the data goes on.
+        params, batch_stats, opt_state: of the model; `params["weighting"]` of the weighting.
+        ema: moving average of params, or {}.
+        weighting: state of the weighting.
+        carry: what a recurrent model hands to the next segment, or None.
+        log: sums of the losses of this phase, for its mean.
+        best, best_step: {monitored score: best value, step it was reached at}.
+        stale: evaluations in a row without a better first monitored score.
+        plateau: {"scale": factor on the learning rate, "stale": evaluations without a better score}.
+        rng: key of the run; every random number folds names and the step into it.
+        extra: belongs to the system.
+    """
+
+    step: jax.Array
+    position: jax.Array
+    batch: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+    weighting: Any
+    carry: Any
+    log: dict[str, dict[str, jax.Array]]
+    best: dict[str, jax.Array]
+    best_step: dict[str, jax.Array]
+    stale: jax.Array
+    plateau: dict[str, jax.Array]
+    rng: jax.Array
+    extra: Any
+
+    def variables(self) -> dict[str, Any]:
+        """What the model is evaluated with: the moving average where there is one."""
+        params = self.ema if self.ema else self.params
+        variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
+        return variables | ({"batch_stats": self.batch_stats} if self.batch_stats else {})
+
+
+def zero_carry(carry: Any, start: jax.Array) -> Any:
+    """The carry with the rows zeroed whose track starts here. Carry leaves are [B, ...]."""
+
+    def leaf(x: jax.Array) -> jax.Array:
+        fresh = start.reshape(start.shape + (1,) * (x.ndim - 1))
+        return jnp.where(fresh, jnp.zeros((), x.dtype), x)
+
+    return jax.tree.map(leaf, carry)

@@ -1,0 +1,146 @@
+"""One supervised update, and many of them in one compiled scan."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from affect_jax import sharding
+from affect_jax.feed import Batch, Fetch
+from affect_jax.losses import LOSSES
+from affect_jax.optim import Rate
+from affect_jax.state import State, zero_carry
+from affect_jax.tasks import Task
+from affect_jax.weighting import Weighting
+
+Logs = dict[str, jax.Array]
+# step(state, batch, epoch, progress): `epoch` is 0-based with the fraction done, `progress` the
+# share of the whole training that is done.
+Step = Callable[[State, Batch, jax.Array, jax.Array], tuple[State, Logs]]
+
+
+def key_for(state: State, name: str) -> jax.Array:
+    """Random key of one purpose in this step."""
+    return jax.random.fold_in(jax.random.fold_in(state.rng, zlib.crc32(name.encode())), state.step)
+
+
+def task_losses(
+    tasks: Sequence[Task], predictions: Mapping[str, jax.Array], batch: Batch
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """({task: loss before its weight}, {task: number of labels}) over the global batch."""
+    losses, counts = {}, {}
+    for task in tasks:
+        mask = batch["label_mask"][task.name]
+        losses[task.name] = LOSSES[task.loss](
+            predictions[task.name], batch["labels"][task.name], mask
+        )
+        counts[task.name] = mask.sum(dtype=jnp.int32).astype(jnp.float32)
+    return losses, counts
+
+
+def supervised(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    weighting: Weighting,
+    optimiser: optax.GradientTransformation,
+    rate: Rate,
+    *,
+    ema_decay: float = 0.0,
+    aux_weights: Mapping[str, float] | None = None,
+) -> Step:
+    """The step: forward, masked losses, weighting, clipped update, moving average.
+
+    The total is combine({task: weight * loss}) plus the named losses of Output.aux["losses"] with
+    their weights (default 1). Teacher-forcing models see the labels in training.
+    """
+    aux_weights = aux_weights or {}
+
+    def step(state: State, batch: Batch, epoch: jax.Array, progress: jax.Array):
+        carry = None if state.carry is None else zero_carry(state.carry, batch["start"])
+
+        def objective(params: Any):
+            variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
+            mutable = ["batch_stats"] if state.batch_stats else []
+            if mutable:
+                variables["batch_stats"] = state.batch_stats
+            output, updated = model.apply(
+                variables,
+                batch,
+                carry=carry,
+                train=True,
+                progress=progress,
+                rngs={"dropout": key_for(state, "dropout")},
+                mutable=mutable,
+            )
+            losses, counts = task_losses(tasks, output.predictions, batch)
+            weighted = {task.name: task.weight * losses[task.name] for task in tasks}
+            total, weighting_state = weighting.combine(
+                params.get("weighting", {}), state.weighting, weighted
+            )
+            for name, value in output.aux.get("losses", {}).items():
+                losses[name], counts[name] = value, jnp.float32(1)
+                total = total + aux_weights.get(name, 1.0) * value
+            losses["total"], counts["total"] = total, jnp.float32(1)
+            return total, (losses, counts, output, updated, weighting_state)
+
+        grads, (losses, counts, output, updated, weighting_state) = jax.grad(
+            objective, has_aux=True
+        )(state.params)
+        direction, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        lr = rate(epoch) * state.plateau["scale"]
+        params = jax.tree.map(lambda p, d: p - lr.astype(p.dtype) * d, state.params, direction)
+        ema = state.ema
+        if ema:
+            ema = jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, ema, params)
+        log = {
+            name: {
+                "sum": state.log[name]["sum"] + counts[name] * losses[name],
+                "count": state.log[name]["count"] + counts[name],
+            }
+            for name in state.log
+        }
+        state = state.replace(
+            step=state.step + 1,
+            batch=state.batch + 1,
+            params=params,
+            batch_stats=updated.get("batch_stats", state.batch_stats),
+            opt_state=opt_state,
+            ema=ema,
+            weighting=weighting_state,
+            carry=jax.lax.stop_gradient(output.carry),
+            log=log,
+        )
+        return state, losses | {"gradient_norm": optax.tree.norm(grads)}
+
+    return step
+
+
+def chunk(step: Step, fetch: Fetch, mesh: Mesh) -> Callable[..., tuple[State, Logs]]:
+    """Compile `run(state, data, xs, epochs, progress) -> (state, logs)`: K steps in one scan.
+
+    Args of run: data, what stays on the device; xs, leaves [K, B, ...]; epochs and progress,
+    float32 [K]. logs have leaves [K]. The state is donated.
+    """
+
+    def run(state: State, data: Any, xs: Any, epochs: jax.Array, progress: jax.Array):
+        def body(state: State, x: Any):
+            piece, epoch, done = x
+            return step(state, fetch(data, piece), epoch, done)
+
+        return jax.lax.scan(body, state, (xs, epochs, progress))
+
+    same = sharding.replicated(mesh)
+    batched = sharding.batched(mesh, 1)
+    return jax.jit(
+        run,
+        in_shardings=(same, same, batched, same, same),
+        out_shardings=(same, same),
+        donate_argnums=0,
+    )

@@ -1,0 +1,65 @@
+"""Keys that every config has, each with what it means. Plain data: code is chosen by name."""
+
+from ml_collections import ConfigDict
+
+
+def base_config() -> ConfigDict:
+    """A config without model and tasks; the files beside this one fill it."""
+    c = ConfigDict()
+    c.name = ""  # filled with the command line's --config
+    c.seed = 0  # of everything random: initial values, order, dropout
+
+    # Data. `root` is a store (python -m data_pipelines.prepare makes one), several joined by
+    # commas, or twin:NAME for synthetic data.
+    c.data = ConfigDict()
+    c.data.root = ""
+    c.data.train_split = "train"  # several joined by +
+    c.data.split = "validation"  # scored while training and by --mode=evaluate; empty: none
+    c.data.normalise = "train"  # none, train (statistics of the training split), track
+    c.data.length = 64  # frames fed at once
+    c.data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
+    c.data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases
+    c.data.batch_size = 8  # rows over all devices
+    c.data.eval_batch_size = 32  # rows over all devices
+    c.data.feeder = "auto"  # resident (on the device), streamed (from disk), auto (what fits)
+    c.data.resident_gib = 4.0  # what "auto" lets resident data take on a device
+    c.data.workers = 0  # processes that read streamed data; 0: threads
+
+    # Which tasks, in order; the definitions stand in `task`.
+    c.tasks = ()
+    c.task = ConfigDict()
+    # The score over all tasks: sum of weight * score over (score, weight) terms.
+    c.total = ConfigDict(dict(name="total", terms=()))
+    # Scores whose best step is kept; the first decides early stopping and the plateau rule.
+    c.monitor = ()
+    c.weighting = "fixed"  # how task losses are combined, after each task's own weight
+
+    c.optim = ConfigDict()
+    c.optim.name = "adam"  # adam, adamw
+    c.optim.lr = 1e-3
+    c.optim.beta1 = 0.9
+    c.optim.beta2 = 0.999
+    c.optim.eps = 1e-8
+    c.optim.weight_decay = 0.0  # adamw: lr * decay * weight a step
+    c.optim.clip_norm = 5.0  # L2; 0: off
+    c.optim.clip = "subnetwork"  # one norm for the encoder and one for each task, or "global"
+    c.optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
+    c.optim.by = "step"  # the rate changes with every "step", or once an "epoch"
+    c.optim.hold_epochs = 0  # linear: at the full rate; warmup, cosine: rising
+    c.optim.decay_epochs = 1  # linear, warmup, cosine: falling; hold + decay = epochs
+    c.optim.warmup_offset = 1  # warmup: 0 starts the first epoch at rate 0, as the original
+    c.optim.factor = 0.1  # step, plateau: multiplies the rate
+    c.optim.every_epochs = 50  # step
+    c.optim.patience = 5  # plateau: evaluations without a better score
+
+    c.epochs = 1
+    c.eval_every_epochs = 1
+    c.early_stop = 0  # evaluations without a better first monitored score; 0: off
+    c.ema_decay = 0.0  # > 0: moving average of the parameters, used for evaluation
+    c.freeze = ()  # regular expressions over parameter paths ("encoder/.*") that are not trained
+    # Start from another run's weights: those whose whole path matches one of the expressions.
+    c.init = ConfigDict(dict(run="", match=(".*",)))
+    c.chunk_steps = 32  # steps in one compiled scan; checkpoints and signals act between them
+    c.checkpoint_every_steps = 0  # besides one at every evaluation; 0: none
+    c.checkpoint = "best"  # what evaluate and predict use: best, last, or a monitored score
+    return c
