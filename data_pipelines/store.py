@@ -15,6 +15,7 @@ A folder of this form is a store, whoever wrote it; `StoreWriter` is the easy wa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -104,6 +105,9 @@ class Store:
             name: Label(name=name, **{k: _tuple(v) for k, v in f.items() if k in known})
             for name, f in manifest["labels"].items()
         }
+        for label in self.labels.values():
+            if label.kind not in LABEL_DTYPES:
+                raise ValueError(f"label {label.name!r} of kind {label.kind!r}")
         self.tracks: list[Track] = []
         offset, table = 0, dict.fromkeys(self.features, 0)
         for entry in manifest["tracks"]:
@@ -246,19 +250,22 @@ class StoreWriter:
             if not self.path.is_dir() or any(self.path.iterdir()):
                 raise UserError(f"{self.path} exists and is no store. Give another --store.")
         self._folder = self.path.with_name(f"{self.path.name}.writing-{os.getpid()}")
+        self._old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}")
         self._features = {k: Feature(name=k, **v) for k, v in features.items()}
         self._labels = {k: Label(name=k, **v) for k, v in labels.items()}
         for label in self._labels.values():
             if label.kind not in LABEL_DTYPES:
-                raise UserError(
-                    f"label {label.name!r}: kind {label.kind!r}. {nearest(label.kind, LABEL_DTYPES)}"
-                )
+                hint = nearest(label.kind, LABEL_DTYPES)
+                raise UserError(f"label {label.name!r}: kind {label.kind!r}. {hint}")
         self._provenance = provenance
         self._name = name
         self._tracks: list[dict[str, Any]] = []
         self._names: set[str] = set()
 
     def __enter__(self) -> StoreWriter:
+        # Process numbers come again: a killed process may have left folders of these names.
+        for leftover in (self._folder, self._old):
+            shutil.rmtree(leftover, ignore_errors=True)
         (self._folder / "features").mkdir(parents=True)
         (self._folder / "labels").mkdir()
         self._files = {"frames": _Growing(self._folder / "frames.npy", np.int32, ())}
@@ -300,9 +307,12 @@ class StoreWriter:
         labels, masks = labels or {}, feature_masks or {}
         if track in self._names:
             raise UserError(f"track {track!r} comes twice. Names must be unique in a store.")
+        if "+" in split:
+            raise UserError(f"split {split!r}: a + joins splits, it cannot be in a name.")
         for given, known, what in (
             (features, self._features, "feature"),
             (labels, self._labels, "label"),
+            (masks, self._features, "feature (of a mask)"),
         ):
             for name in given:
                 if name not in known:
@@ -310,6 +320,8 @@ class StoreWriter:
                         f"track {track!r}: unknown {what} {name!r}. {nearest(name, known)}"
                     )
         total = self._length(track, frames, features, labels)
+        if total == 0:
+            raise UserError(f"track {track!r}: has no frames.")
         numbers = np.arange(1, total + 1) if frames is None else np.asarray(frames)
         if numbers.shape != (total,) or (np.diff(numbers) <= 0).any() or (numbers < 1).any():
             raise UserError(f"track {track!r}: frames must be {total} ascending numbers from 1.")
@@ -329,7 +341,13 @@ class StoreWriter:
                     f"{(rows, f.size)} ({total} labelled frames)."
                 )
             if f.name in masks:
-                present &= np.asarray(masks[f.name], bool)
+                mask = np.asarray(masks[f.name], bool)
+                if mask.shape != (rows,):
+                    raise UserError(
+                        f"track {track!r}, mask of feature {f.name!r}: shape {mask.shape}, "
+                        f"expected {(rows,)}."
+                    )
+                present &= mask
                 x = np.where(present[:, None], x, np.float32(0))
             if f.axis != "frame":
                 entry.setdefault("rows", {})[f.name] = rows
@@ -353,20 +371,33 @@ class StoreWriter:
         raise UserError(f"track {track!r}: no frames, labels or frame-wise features to count.")
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        hashes = {key: file.close() for key, file in self._files.items()}
         if kind is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._discard()
             return
+        try:
+            self._commit()
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        for file in self._files.values():
+            file.abandon()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _commit(self) -> None:
+        hashes = {key: file.close() for key, file in self._files.items()}
         features, labels = {}, {}
         for f in self._features.values():
             mask = self._folder / "features" / f"{f.name}.mask.npy"
             gaps = not np.load(mask).all()
             if not gaps:
                 mask.unlink()
-            digest = hashes[f"features/{f.name}"]
+                del hashes[f"features/{f.name}.mask"]
+            digest = hashes.pop(f"features/{f.name}")
             features[f.name] = _entry(dataclasses.replace(f, gaps=gaps, sha256=digest))
         for label in self._labels.values():
-            digest = hashes[f"labels/{label.name}"]
+            digest = hashes.pop(f"labels/{label.name}")
             labels[label.name] = _entry(dataclasses.replace(label, sha256=digest))
         manifest = {
             "format": FORMAT,
@@ -374,12 +405,14 @@ class StoreWriter:
             **self._provenance,
             "features": features,
             "labels": labels,
+            "sha256": {f"{key}.npy": digest for key, digest in hashes.items()},  # frames, masks
             "tracks": self._tracks,
         }
         (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         if self.path.exists():
-            shutil.rmtree(self.path)
+            self.path.rename(self._old)
         self._folder.rename(self.path)
+        shutil.rmtree(self._old, ignore_errors=True)
 
 
 def _entry(spec: Feature | Label) -> dict[str, Any]:
@@ -409,15 +442,22 @@ def _label_arrays(
             f"expected {shape}."
         )
     if np.issubdtype(values.dtype, np.floating):
-        mask = mask & np.isfinite(values)
-    values = np.where(mask, values, 0).astype(dtype)
-    limit = {"classes": label.size, "labels": 2}.get(label.kind)
-    if limit is not None and ((values < 0) | (values >= limit)).any():
-        row = int(np.argwhere((values < 0) | (values >= limit))[0][0])
+        mask = mask & ~np.isnan(values)
+    values = np.where(mask, values, 0)
+    # Before the cast, which would wrap 256 to 0 and cut 1.5 to 1.
+    if label.kind == "values":
+        wrong, expected = ~np.isfinite(values), "a finite number"
+    else:
+        limit = label.size if label.kind == "classes" else 2
+        wrong = (values < 0) | (values >= limit) | (values % 1 != 0)
+        expected = f"0 to {limit - 1}"
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0])
         raise UserError(
-            f"track {track!r}, label {label.name!r}, row {row}: a class outside 0..{limit - 1}."
+            f"track {track!r}, label {label.name!r}, row {place[0]}: {values[place]}, "
+            f"expected {expected}."
         )
-    return values, mask
+    return values.astype(dtype), mask
 
 
 class _Growing:
@@ -440,6 +480,11 @@ class _Growing:
         self._file.write(raw)
         self._hash.update(raw)
         self.rows += len(data)
+
+    def abandon(self) -> None:
+        """Close without caring what is on disk, which may be full."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def close(self) -> str:
         """Write the final header; the SHA-256 of the array's bytes."""
