@@ -1,0 +1,95 @@
+"""Lines and numbers of a text file, with the file and line in every complaint."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+
+# Not all that float() takes: it also likes 1_000, control characters and other scripts' digits.
+_NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[ \t]*", re.ASCII | re.IGNORECASE)
+
+Warn = Callable[[str], object]
+
+
+def read_lines(path: pathlib.Path, warn: Warn) -> list[str]:
+    """Lines of a UTF-8 text; LF and CRLF, with or without byte order mark, no blank end."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8 text. Is it a text file?"
+        ) from None
+    if text and not text.endswith("\n"):
+        # Every official file ends with one; a line cut inside a number still reads as a number.
+        warn(f"{path}: no line end after the last line, the file may be cut off.")
+    # Not splitlines(): it also breaks at form feeds and Unicode separators.
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    if lines == [""]:
+        raise UserError(f"{path}: the file is empty.")
+    return lines
+
+
+def parse_numbers(
+    path: pathlib.Path,
+    lines: Sequence[str],
+    first_line: int,
+    fields: Sequence[str],
+    *,
+    after: str = "",
+) -> np.ndarray:
+    """float64 [len(lines), len(fields)] of comma-separated finite numbers.
+
+    Args:
+        first_line: 1-based number of lines[0] in the file.
+        fields: what the columns are, for the message.
+        after: what stands in the file before these fields, for the message.
+    """
+    if not lines:
+        return np.zeros((0, len(fields)))
+    table = None
+    if all(line.strip() for line in lines):  # loadtxt would skip blank ones
+        with contextlib.suppress(ValueError):
+            table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    # Line by line only to find the one that is wrong.
+    if table is None or table.shape != (len(lines), len(fields)) or not np.isfinite(table).all():
+        for number, line in enumerate(lines, first_line):
+            _check_line(f"{path}:{number}", line, fields, after)
+        raise AssertionError(f"{path}: unreadable, but every line reads")
+    return table
+
+
+def _check_line(where: str, line: str, fields: Sequence[str], after: str) -> None:
+    expected = f"expected {len(fields)}: {_shown(fields)}"
+    if not line.strip():
+        raise UserError(f"{where}: nothing{after}, {expected}.")
+    values = line.split(",")
+    if len(values) != len(fields):
+        raise UserError(f"{where}: {len(values)} fields{after} ({line[:60]!r}), {expected}.")
+    for name, value in zip(fields, values):
+        if not _NUMBER.fullmatch(value) or not math.isfinite(float(value)):
+            raise UserError(f"{where}: {name} is {value!r}, expected a number.")
+
+
+def _shown(fields: Sequence[str]) -> str:
+    return ",".join(fields if len(fields) <= 8 else (*fields[:2], "...", fields[-1]))
+
+
+def refuse_first(
+    bad: np.ndarray, path: pathlib.Path, first_line: int, complaint: Callable[[int], str]
+) -> None:
+    """UserError for the first row where `bad` (bool [T]) is set; complaint(row) says why."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise UserError(f"{path}:{first_line + row}: {complaint(row)}")

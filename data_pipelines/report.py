@@ -1,0 +1,54 @@
+"""What a long preparation tells its user: progress, and notes that are kept with the result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO, TypeVar
+
+import tqdm
+
+T = TypeVar("T")
+SHOWN = 6
+
+
+class Report:
+    """Notes and progress. Without a stream it is silent and only collects.
+
+    Attributes:
+        notes: every note in full, in order.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.notes: list[str] = []
+        self._stream = stream
+
+    def say(self, line: str) -> None:
+        """A line for the moment."""
+        if self._stream is not None:
+            print(line, file=self._stream, flush=True)
+
+    def note(self, text: str, names: Sequence[str] = ()) -> None:
+        """Something to look at: said (with the first names) and kept (with all of them)."""
+        full, short = (
+            f"{text}: {listed(names, n)}" if names else text for n in (len(names), SHOWN)
+        )
+        self.notes.append(full)
+        self.say(f"note: {short}")
+
+    def progress(self, items: Sequence[T], label: str, unit: str = "track") -> Iterator[T]:
+        """The items; meanwhile a bar on a terminal, elsewhere a line at the start."""
+        if self._stream is None:
+            yield from items
+        elif sys.stderr.isatty():
+            yield from tqdm.tqdm(items, desc=label, unit=unit, leave=False)
+        else:
+            self.say(f"{label}: {len(items):,} {unit}s ...")
+            yield from items
+
+
+def listed(names: Iterable[str], shown: int = SHOWN) -> str:
+    """The first names and how many more: "a, b and 4 more"."""
+    names = list(names)
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

@@ -1,0 +1,145 @@
+"""Aff-Wild2 or s-Aff-Wild2: the organisers' annotations beside features of your own.
+
+    FOLDER/annotations/...                      as released: see data_pipelines/labels/folders.py
+    FOLDER/features/<name>.h5                   <video>/feature or <video>/fts, or
+    FOLDER/features/<name>/<track>.npy | .npz   see data_pipelines/feature_files.py
+
+Row i of a feature belongs to label row i (in the multi-task lists a sample of the frames, in the
+texts every frame); another number of rows is an error. A track that a feature does not have is a
+gap in that feature. Test tracks are taken where a list names them and a feature has them.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines import labels as readers
+from data_pipelines.errors import UserError
+from data_pipelines.feature_files import FeatureFiles, find_features
+from data_pipelines.labels.folders import KINDS, SPLITS
+from data_pipelines.report import Report, listed
+from data_pipelines.store import StoreWriter
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "edition": dict(
+        type=int,
+        metavar="N",
+        help="ABAW challenge the annotations come from, 1 to 11; it decides classes and action "
+        f"units and is recorded (default: {readers.DEFAULT_EDITION})",
+    ),
+    "labels": dict(
+        metavar="KINDS",
+        help=f"kinds of annotations to take, of {','.join(KINDS)} (default: all that are there)",
+    ),
+}
+
+
+def fill(
+    folder: str | pathlib.Path,
+    store: str | pathlib.Path,
+    report: Report | None = None,
+    *,
+    edition: int | None = None,
+    labels: str | None = None,
+) -> None:
+    """Writes the store; see the module's docstring and FLAGS."""
+    folder, report = pathlib.Path(folder), report or Report()
+    kinds = [kind.strip() for kind in labels.split(",")] if labels else []
+    annotations = folder / "annotations"
+    edition = readers.edition_of(annotations, edition)
+    splits, test = readers.read_folder(annotations, kinds=kinds, edition=edition, report=report)
+    features = find_features(folder / "features", report)
+    splits["test"] = _test_tracks(test, features, report)
+    tracks = {name: track for part in splits.values() for name, track in part.items()}
+    sizes = {feature.name: _size(feature, tracks) for feature in features}
+    _say_what_is_missing(splits, tracks, features, report)
+    with StoreWriter(
+        store,
+        name=folder.resolve().name,
+        features={
+            f.name: dict(size=sizes[f.name], extractor=f.extractor, trained_on=f.trained_on)
+            for f in features
+        },
+        labels=readers.label_definitions(splits, edition),
+        source="affwild2",
+        edition=edition,
+        notes=report.notes,
+    ) as writer:
+        for split in (s for s in SPLITS if splits.get(s)):
+            for name, track in report.progress(list(splits[split].items()), split):
+                writer.add(
+                    track=name,
+                    split=split,
+                    group=readers.group_of(name),
+                    frames=track.frames,
+                    labels=track.labels,
+                    features={f.name: f.read(name) for f in features if name in f.tracks},
+                )
+
+
+def _test_tracks(
+    listed: Mapping[str, np.ndarray | None], features: Sequence[FeatureFiles], report: Report
+) -> dict[str, readers.TrackLabels]:
+    """Tracks without labels; their length from the list or, where it has none, the features."""
+    tracks, without = {}, []
+    for name, frames in listed.items():
+        having = [f for f in features if name in f.tracks]
+        if not having:
+            without.append(name)
+            continue
+        source = "the test list"
+        if frames is None:
+            total, source = having[0].shape(name)[0], having[0].where(name)
+            frames = np.arange(1, total + 1, dtype=np.int32)
+        tracks[name] = readers.TrackLabels(frames, {}, source)
+    if without:
+        report.note("test tracks without any feature, left out", without)
+    return tracks
+
+
+def _size(feature: FeatureFiles, tracks: Mapping[str, readers.TrackLabels]) -> int:
+    """Width D, after a look at the shape of every track that is taken."""
+    shapes = {name: feature.shape(name) for name in tracks if name in feature.tracks}
+    if not shapes:
+        raise UserError(
+            f"{feature.path}: has none of the annotated tracks. Its names: "
+            f"{listed(feature.tracks, 3)}; theirs: {listed(tracks, 3)}."
+        )
+    first = next(iter(shapes))
+    for name, shape in shapes.items():
+        if shape[1] != shapes[first][1]:
+            raise UserError(
+                f"{feature.where(name)}: width {shape[1]}, but {feature.where(first)} has "
+                f"{shapes[first][1]}."
+            )
+    uneven = [name for name, shape in shapes.items() if shape[0] != len(tracks[name].frames)]
+    if uneven:
+        name = uneven[0]
+        more = f"; also uneven: {listed(uneven[1:], 5)}" if uneven[1:] else ""
+        raise UserError(
+            f"{feature.where(name)}: {shapes[name][0]} rows, but {tracks[name].source} has "
+            f"{len(tracks[name].frames)}. Row i of a feature belongs to label row i{more}."
+        )
+    return shapes[first][1]
+
+
+def _say_what_is_missing(
+    splits: Mapping[str, Mapping[str, Any]],
+    tracks: Mapping[str, Any],
+    features: Sequence[FeatureFiles],
+    report: Report,
+) -> None:
+    absent = [split for split in SPLITS if not splits.get(split)]
+    if absent:
+        report.note("splits that are not there", absent)
+    for feature in features:
+        missing = [name for name in tracks if name not in feature.tracks]
+        if missing:
+            report.note(f"{feature.path}: tracks it does not have, gaps in the store", missing)
+        spare = [name for name in feature.tracks if name not in tracks]
+        if spare:
+            report.note(f"{feature.path}: tracks without annotations, left out", spare)

@@ -1,0 +1,97 @@
+"""CMU-MOSI utterance features: binary sentiment, the utterances of a video as a sequence.
+
+    FOLDER/<split>.npz   videos [V] names, video_index int [N], utterance int [N] (ascending in a
+                         video), label int [N] (1 positive, 0 negative), and text, audio, video
+                         float [N, D]; rows sorted by video, then utterance
+    FOLDER/manifest.json optional
+
+A track is a video, its frames the utterances 1, 2, ... in their order. The extractors were trained
+on the sentiment labels of the training videos (Poria et al., ACL 2017), which the store records.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+from data_pipelines.report import Report
+from data_pipelines.store import StoreWriter
+
+FEATURES = ("text", "audio", "video")
+KEYS = ("videos", "video_index", "utterance", "label", *FEATURES)
+KNOWN_SPLITS = ("train", "test")
+
+
+def fill(
+    folder: str | pathlib.Path, store: str | pathlib.Path, report: Report | None = None
+) -> None:
+    """Writes the store of every split that is there; see the module's docstring."""
+    folder, report = pathlib.Path(folder), report or Report()
+    files = {path.stem: path for path in folder.glob("*.npz") if path.name[0] != "."}
+    if not files:
+        raise UserError(f"{folder}: no <split>.npz in it, such as train.npz.")
+    order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
+    splits = sorted(files, key=lambda s: (order.get(s, len(order)), s))
+    absent = [split for split in KNOWN_SPLITS if split not in files]
+    if absent:
+        report.note("splits that are not there", absent)
+    tables = {split: _read(files[split]) for split in splits}
+    sizes = {name: {t[name].shape[1] for t in tables.values()} for name in FEATURES}
+    for name, widths in sizes.items():
+        if len(widths) > 1:
+            raise UserError(f"{folder}: {name} has other widths from split to split, {widths}.")
+    with StoreWriter(
+        store,
+        name="mosi",
+        features={
+            name: dict(size=widths.pop(), extractor="Poria et al. 2017", trained_on=("train",))
+            for name, widths in sizes.items()
+        },
+        labels={"sentiment": dict(kind="labels", size=1, names=("positive",))},
+        source="mosi",
+        notes=report.notes,
+    ) as writer:
+        for split, table in tables.items():
+            for index, name in report.progress(list(enumerate(table["videos"])), split, "video"):
+                rows = np.flatnonzero(table["video_index"] == index)
+                if len(rows) == 0:
+                    report.note(
+                        f"{files[split]}: a video without utterances, left out", [str(name)]
+                    )
+                    continue
+                writer.add(
+                    track=str(name),
+                    split=split,
+                    features={key: table[key][rows] for key in FEATURES},
+                    labels={"sentiment": table["label"][rows]},
+                )
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Every array of a file, checked."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [key for key in KEYS if key not in arrays]
+            if missing:
+                raise UserError(f"{path}: has no {missing[0]!r}, only {', '.join(arrays)}.")
+            table = {key: arrays[key] for key in KEYS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable npz file ({error}).") from None
+    total = len(table["video_index"])
+    for key in KEYS[1:]:
+        shape, expected = table[key].shape, "[rows, width]" if key in FEATURES else "[rows]"
+        if shape[:1] != (total,) or len(shape) != 1 + (key in FEATURES):
+            raise UserError(f"{path}: {key} has shape {shape}, expected {expected}, {total} rows.")
+    index, label = table["video_index"], table["label"]
+    if ((index < 0) | (index >= len(table["videos"]))).any():
+        raise UserError(f"{path}: video_index leaves 0 to {len(table['videos']) - 1}.")
+    same = np.diff(index) == 0
+    if (np.diff(index) < 0).any() or (np.diff(table["utterance"])[same] <= 0).any():
+        raise UserError(f"{path}: rows must be sorted by video_index, then utterance.")
+    if not np.isin(label, (0, 1)).all():
+        row = int(np.argmin(np.isin(label, (0, 1))))
+        raise UserError(f"{path}: label[{row}] is {label[row]}, expected 0 or 1.")
+    return table
