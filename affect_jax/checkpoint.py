@@ -104,6 +104,7 @@ class Checkpoints:
         Raises:
             ValueError: a leaf does not match its digest. Orbax raises errors of many kinds for
                 files that are cut or missing.
+            UserError: a leaf has another shape than in `like`.
         """
         target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), _abstract(like))
         restored = self._manager.restore(
@@ -113,6 +114,13 @@ class Checkpoints:
             ),
         )
         state, meta = restored["state"], restored["meta"]
+        for path, leaf in paths(state).items():
+            wanted = paths(target)[path]
+            if leaf.shape != wanted.shape:
+                raise UserError(
+                    f"{self._folder / str(step)}: {path} has shape {leaf.shape}, the config asks "
+                    f"for {wanted.shape}. Leave --config out, or give another --workdir."
+                )
         found, expected = digests(state), meta.pop("digests")
         broken = sorted(k for k in expected if found.get(k) != expected[k])
         if broken or found.keys() != expected.keys():
@@ -134,6 +142,8 @@ class Checkpoints:
         for step in candidates:
             try:
                 return (step, *self.restore(step, like))
+            except UserError:
+                raise
             except Exception as error:  # Orbax raises many kinds for broken files
                 reason = error
                 text = " ".join(str(error).split())[:200]

@@ -75,13 +75,14 @@ SCHEDULES: dict[str, Callable[[Any], Rate]] = {
 }
 
 
-def learning_rate(config: Any) -> Rate:
+def learning_rate(config: Any, epochs: int) -> Rate:
     """The rate as a function of the 0-based epoch.
 
     Args:
-        config: schedule (a key of SCHEDULES), lr, hold_epochs, decay_epochs, warmup_offset,
-            factor, every_epochs, by: "epoch" (one rate an epoch, as the originals) or "step"
-            (follows the fraction of the epoch that is done).
+        config: schedule (a key of SCHEDULES), lr, hold_epochs, decay_epochs (0: what is left of
+            `epochs`), warmup_offset, factor, every_epochs, by: "epoch" (one rate an epoch, as the
+            originals) or "step" (follows the fraction of the epoch that is done).
+        epochs: of the whole training.
     """
     if config.schedule not in SCHEDULES:
         raise UserError(
@@ -89,6 +90,8 @@ def learning_rate(config: Any) -> Rate:
         )
     if config.by not in ("epoch", "step"):
         raise UserError(f"config.optim.by = {config.by!r}: expected 'epoch' or 'step'.")
+    config = config.copy_and_resolve_references()
+    config.decay_epochs = config.decay_epochs or max(1, epochs - config.hold_epochs)
     rate = SCHEDULES[config.schedule](config)
 
     def at(epoch: jax.Array) -> jax.Array:

@@ -151,7 +151,7 @@ class Supervised:
                 self.tasks,
                 weighting(config.weighting),
                 self.optimiser(params),
-                optim.learning_rate(config.optim),
+                optim.learning_rate(config.optim, config.epochs),
                 ema_decay=config.ema_decay,
             )
         }

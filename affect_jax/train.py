@@ -83,7 +83,7 @@ class _Loop:
             for name, step in system.steps(self.state.params).items()
         }
         self.predictor = Predictor(system, data.split) if data.split else None
-        self.rate = learning_rate(self.config.optim)
+        self.rate = learning_rate(self.config.optim, self.config.epochs)
         self.saved: int | None = None
         progress.say(
             f"{len(rows)} rows of {rows.length} frames, batches of {self.plan.batch_size} on "

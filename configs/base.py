@@ -46,7 +46,7 @@ def base_config() -> ConfigDict:
     c.optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
     c.optim.by = "step"  # the rate changes with every "step", or once an "epoch"
     c.optim.hold_epochs = 0  # linear: at the full rate; warmup, cosine: rising
-    c.optim.decay_epochs = 1  # linear, warmup, cosine: falling; hold + decay = epochs
+    c.optim.decay_epochs = 0  # linear, warmup, cosine: falling; 0: all that is left of `epochs`
     c.optim.warmup_offset = 1  # warmup: 0 starts the first epoch at rate 0, as the original
     c.optim.factor = 0.1  # step, plateau: multiplies the rate
     c.optim.every_epochs = 50  # step

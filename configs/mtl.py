@@ -48,7 +48,7 @@ def get_config(variants: str = "") -> ConfigDict:
 
     c.epochs = 40
     c.optim.lr = 1e-3
-    c.optim.hold_epochs, c.optim.decay_epochs = 2, 38
+    c.optim.hold_epochs = 2
     c.data.batch_size = 16
 
     if "paper" in chosen or "script" in chosen:
@@ -56,7 +56,7 @@ def get_config(variants: str = "") -> ConfigDict:
     if "script" in chosen:
         _script(c)
     if "smoke" in chosen:
-        c.epochs, c.optim.hold_epochs, c.optim.decay_epochs = 2, 0, 2
+        c.epochs, c.optim.hold_epochs = 2, 0
         c.data.root = "twin:mtl?size=small"
         c.model.encoder.hidden, c.model.encoder.layers, c.model.encoder.ffn = 16, 1, 16
         c.model.head.layers = (8,)
@@ -77,7 +77,7 @@ def _published(c: ConfigDict) -> None:
     c.data.batch_size = 8
     c.optim.lr, c.optim.beta1 = 5e-5, 0.5
     c.optim.schedule, c.optim.by = "linear", "epoch"
-    c.epochs, c.optim.hold_epochs, c.optim.decay_epochs = 50, 20, 30
+    c.epochs, c.optim.hold_epochs = 50, 20
     c.task.valence.weight = c.task.arousal.weight = 12.0  # script: 12, 12, 1, 0.35
     c.task.au.weight, c.task.expression.weight = 1.0, 0.35
 
@@ -87,4 +87,4 @@ def _script(c: ConfigDict) -> None:
     c.model.encoder.heads = 16
     c.model.encoder.ffn = 2048
     c.optim.schedule = "warmup"
-    c.optim.hold_epochs, c.optim.decay_epochs = 10, 40
+    c.optim.hold_epochs = 10

@@ -16,7 +16,7 @@ def config(**changes):
 
 
 def rates(epochs, **changes):
-    rate = optim.learning_rate(config(**changes))
+    rate = optim.learning_rate(config(**changes), epochs=10)
     return np.array([rate(jnp.float32(e)) for e in epochs])
 
 
@@ -83,6 +83,12 @@ def test_frozen_parameters_get_no_update_and_no_moments():
     assert sum(x.size for x in jax.tree.leaves(state)) == 2 * 2 + 1
 
 
+def test_decay_fills_what_is_left_of_the_epochs():
+    left = rates(range(10), schedule="cosine", hold_epochs=2, decay_epochs=0)
+    said = rates(range(10), schedule="cosine", hold_epochs=2, decay_epochs=8)
+    np.testing.assert_array_equal(left, said)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -92,7 +98,7 @@ def test_frozen_parameters_get_no_update_and_no_moments():
 )
 def test_an_unknown_schedule_names_the_key(changes, message):
     with pytest.raises(UserError, match=message):
-        optim.learning_rate(config(**changes))
+        optim.learning_rate(config(**changes), epochs=10)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Measurements: speed against a peer, kills, baselines. Each is a command; none is a test."""

@@ -1,0 +1,167 @@
+"""The temporal suite: whole training epochs of the ABAW4 transformer with SE heads.
+
+Both sides read the same store, train the same model (2048 inputs, width 256, 4 layers, ffn 1024,
+heads 512-256) with the same losses, per-network clipping and Adam, and score the predictions of
+the training batches at the end of an epoch. *chunk*: steps on data that is already on the device
+(ours: one scan). *epoch*: data loading and metrics included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from data_pipelines.store import Store, StoreWriter
+
+INPUTS, WIDTH, LAYERS, FFN, HEADS = 2048, 256, 4, 1024, (512, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Rows a batch, frames a row, steps an epoch."""
+
+    batch: int
+    length: int
+    steps: int
+    bf16: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames a step."""
+        return self.batch * self.length
+
+
+def header(peer: bool) -> str:
+    """What runs where."""
+    import jax
+
+    device = jax.devices()[0]
+    text = f"jax {jax.__version__} on {device.device_kind}, {len(os.sched_getaffinity(0))} cores"
+    if peer:
+        import torch
+
+        where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        text += f"; torch {torch.__version__} on {where}, {torch.get_num_threads()} threads"
+    return text
+
+
+def store(folder: pathlib.Path, shape: Shape) -> Store:
+    """Random features and labels: as many tracks of one segment as an epoch has rows."""
+    from tests.stores import LABELS
+
+    rng = np.random.default_rng(0)
+    features = {"f": dict(size=INPUTS)}
+    with StoreWriter(folder, name="benchmark", features=features, labels=LABELS) as writer:
+        for i in range(shape.batch * shape.steps):
+            n = shape.length
+            writer.add(
+                track=f"t{i}",
+                split="train",
+                features={"f": rng.standard_normal((n, INPUTS), np.float32)},
+                labels={
+                    "valence": rng.uniform(-1, 1, n),
+                    "arousal": rng.uniform(-1, 1, n),
+                    "expression": rng.integers(0, 8, n),
+                    "au": rng.integers(0, 2, (n, 12)),
+                },
+            )
+    return Store(folder)
+
+
+def config(folder: pathlib.Path, shape: Shape):
+    """configs/mtl.py at the suite's sizes."""
+    from configs.mtl import get_config
+
+    c = get_config()
+    c.data.root, c.data.split, c.data.normalise = str(folder), "", "none"
+    c.data.length, c.data.batch_size = shape.length, shape.batch
+    c.data.eval_batch_size = shape.batch
+    c.model.features = ("f",)
+    c.model.encoder.update(hidden=WIDTH, layers=LAYERS, ffn=FFN, heads=4, dropout=0.1)
+    c.model.head.update(layers=HEADS, dropout=0.3)
+    c.model.dtype = "bfloat16" if shape.bf16 else "float32"
+    c.epochs, c.chunk_steps = 10**6, 8
+    return c
+
+
+class Ours:
+    """Epochs of this project's loop pieces: feeder, compiled chunks, evaluation."""
+
+    def __init__(self, folder: pathlib.Path, shape: Shape):
+        import jax
+        import jax.numpy as jnp
+
+        from affect_jax.feed import feeder
+        from affect_jax.predict import Predictor, score
+        from affect_jax.step import chunk
+        from affect_jax.system import Supervised
+        from affect_jax.train import chunk_bounds
+
+        c = config(folder, shape)
+        self.system = Supervised(c)
+        rows = self.system.rows("train")
+        self.plan = self.system.training_plan(rows)
+        self.feeder = feeder(
+            self.system.source(), rows, self.system.mesh, how="resident", resident_gib=0, workers=0
+        )
+        self.state = self.system.init(("loss/total",))
+        steps = self.system.steps(self.state.params)
+        self.run = chunk(steps["train"], self.feeder.fetch, self.system.mesh)
+        self.predictor = Predictor(self.system, "train")
+        self.score, self.bounds, self.steps = score, chunk_bounds, shape.steps
+        self.zeros = lambda n: jnp.zeros(n, jnp.float32)
+        self.block = jax.block_until_ready
+        self.number = 0
+
+    def chunk(self) -> float:
+        """Seconds a step inside the compiled chunks."""
+        table = self.plan.epoch(self.number)
+        bounds = self.bounds(len(table), 0, 8)
+        pieces = list(self.feeder.chunks(table, bounds))
+        self.block(pieces)
+        start = time.perf_counter()
+        self._train(pieces, bounds)
+        return (time.perf_counter() - start) / self.steps
+
+    def epoch(self) -> float:
+        """Seconds a step of an epoch: plan, chunks, then prediction and metrics of the split."""
+        start = time.perf_counter()
+        table = self.plan.epoch(self.number)
+        bounds = self.bounds(len(table), 0, 8)
+        self._train(self.feeder.chunks(table, bounds), bounds)
+        tracks = self.predictor.tracks(self.state.variables())
+        self.score(self.system.tasks, self.system.store, tracks)
+        self.number += 1
+        return (time.perf_counter() - start) / self.steps
+
+    def _train(self, pieces, bounds) -> None:
+        for xs, a, b in zip(pieces, bounds, bounds[1:], strict=False):
+            zeros = self.zeros(b - a)
+            self.state, logs = self.run(self.state, self.feeder.data, xs, zeros, zeros)
+        self.block(logs)
+
+
+def measure(shape: Shape, rounds: int, *, peer: bool) -> list[dict[str, float]]:
+    """Seconds a step, ours and the peer's in turns: [{"ours chunk": .., "torch epoch": ..}]."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name) / "store"
+        store(folder, shape)
+        sides: dict[str, Ours] = {"ours": Ours(folder, shape)}
+        if peer:
+            from benchmarks.torch_peer import Peer
+
+            sides["torch"] = Peer(Store(folder), shape)
+        timers: dict[str, Callable[[], float]] = {
+            f"{side} {what}": getattr(thing, what)
+            for side, thing in sides.items()
+            for what in ("chunk", "epoch")
+        }
+        for timer in timers.values():
+            timer()  # compile, fill caches
+        return [{name: timer() for name, timer in timers.items()} for _ in range(rounds)]
