@@ -1,0 +1,204 @@
+"""README.md of a run folder: what was trained, on what, how well, how to use it, and its limits.
+
+Everything comes from the run folder and the store, and nothing from the clock: the same run gives
+the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import shlex
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from affect_jax import __version__
+from affect_jax import config as configs
+from affect_jax.report import card_scores
+from affect_jax.report.markdown import table
+from affect_jax.run import Run, replace
+from affect_jax.tasks import Task
+from data_pipelines.store import Store
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+NOT_STATED = "not stated"
+
+LIMITS = """\
+For research on affect recognition: training, comparing and combining models, and predicting the
+labels that annotators would give to data like this.
+
+- Labels of affect are what annotators perceived in a face or voice. They are not what a person
+  felt, and annotators differ. The scores measure agreement with these labels and nothing else.
+- Do not use the predictions to judge, select, monitor or diagnose people.
+- Scores hold for data like the data above. Other people, cultures, languages, cameras and
+  situations have not been tested here; test before use.
+- A feature extractor that was trained on labels of this data has seen answers: where "trained on"
+  above names this data, scores on those splits are too good. Where it says "not stated", check.
+- Scores on synthetic data show that the software works. They say nothing about people.
+- Choices (epoch, settings) that were made on a split make its scores too good. The checkpoint was
+  chosen on the evaluation split named above.
+"""
+
+FILES = (
+    ("config.json", "all settings, as resolved"),
+    ("tasks.json", "the task table: class order, decoding"),
+    ("statistics.npz", "mean and deviation of the training features"),
+    ("metrics.jsonl", "losses and scores, a line an evaluation"),
+    ("checkpoints", "weights and training state"),
+    ("predictions", "`<split>/<task>.npz`: track, frame, raw output, labels; `scores.json`"),
+    ("plots", "pictures of all this"),
+    ("events", "TensorBoard: times and rates too"),
+)
+
+
+def write(
+    run_folder: str | os.PathLike, store: Store, *, step: int, parameters: int
+) -> pathlib.Path:
+    """Write the card of a run; returns its path.
+
+    Args:
+        run_folder: with config.json and tasks.json; what else it holds is described.
+        store: what it was trained on.
+        step: of the checkpoint that the predictions in the folder were made with.
+        parameters: how many numbers the model has learnt.
+    """
+    run = Run(run_folder)
+    config, tasks = configs.read(run.config_file), run.read_tasks()
+    parts = [
+        f"# {config.name or run.folder.name}: model and data card",
+        "Written by affect_jax when the training ended. All numbers come from the files beside it.",
+        _model(run, config, tasks, step, parameters),
+        card_scores.scores(run, config, tasks, store),
+        card_scores.best_epochs(run, config),
+        _pictures(run),
+        _data(config, tasks, store),
+        "## Intended use and limits\n\n" + LIMITS.rstrip(),
+        _commands(run),
+        _versions(),
+        _files(run),
+    ]
+    path = run.folder / "README.md"
+    replace(path, "\n\n".join(part for part in parts if part) + "\n")
+    return path
+
+
+def _model(run: Run, config: Any, tasks: Sequence[Task], step: int, parameters: int) -> str:
+    records = run.records()
+    epochs = f"{records[-1]['epoch']} of {config.epochs}" if records else f"0 of {config.epochs}"
+    facts = {
+        "config": f"`{config.name}`",
+        "model": f"`{config.model.name}`, all sizes in config.json",
+        "parameters": f"{parameters:,}",
+        "inputs": ", ".join(f"`{name}`" for name in config.model.features),
+        "fed as": f"{config.data.length} frames at once, normalisation `{config.data.normalise}`",
+        "epochs": epochs,
+        "checkpoint": f"step {step} (`{config.checkpoint}`)",
+        "seed": str(config.seed),
+    }
+    heads = ("task", "kind", "classes, labels or size", "loss", "weight", "scores")
+    rows = []
+    for t in tasks:
+        size = ", ".join(t.names) or str(t.size)
+        rows.append((t.name, t.kind, size, t.loss, f"{t.weight:g}", ", ".join(t.metrics)))
+    return f"## Model\n\n{table(('', ''), facts.items())}\n\n{table(heads, rows)}"
+
+
+def _data(config: Any, tasks: Sequence[Task], store: Store) -> str:
+    tables = _splits(config, tasks, store), _features(config, store), _provenance(store)
+    return "\n\n".join(["## Data", f"Store `{store.name}`.", *tables])
+
+
+def _splits(config: Any, tasks: Sequence[Task], store: Store) -> str:
+    use = {name: "training" for name in config.data.train_split.split("+")}
+    for name in filter(None, config.data.split.split("+")):
+        use[name] = f"{use[name]} and evaluation" if name in use else "evaluation"
+    labelled = {t.name: _labelled(store, t.name) for t in tasks if t.name in store.labels}
+    lines = []
+    for split in store.splits:
+        tracks = [track for track in store.tracks if track.split == split]
+        groups, frames = {track.group for track in tracks}, sum(track.frames for track in tracks)
+        line = [split, use.get(split, "not used"), len(tracks), len(groups), f"{frames:,}"]
+        for mask in labelled.values():
+            line.append(f"{sum(mask[t.offset : t.offset + t.frames].sum() for t in tracks):,}")
+        lines.append(line)
+    heads = ("split", "used for", "tracks", "groups", "frames", *(f"with {n}" for n in labelled))
+    return table(heads, lines)
+
+
+def _features(config: Any, store: Store) -> str:
+    lines = []
+    for feature in store.features.values():
+        extractor = feature.extractor or NOT_STATED
+        trained_on = ", ".join(feature.trained_on) or NOT_STATED
+        used = "yes" if feature.name in config.model.features else "no"
+        lines.append((feature.name, feature.size, extractor, trained_on, used))
+    return table(("feature", "size", "extractor", "extractor trained on", "model input"), lines)
+
+
+def _provenance(store: Store) -> str:
+    known = ("format", "name", "features", "labels", "tracks")
+    found = {k: v for k, v in store.manifest.items() if k not in known}
+    if not {"license", "licence"} & found.keys():
+        found["licence"] = NOT_STATED
+    return table(("provenance", ""), [(k, _plain(v)) for k, v in sorted(found.items())])
+
+
+def _labelled(store: Store, name: str) -> np.ndarray:
+    """bool [N]: frames with a label of this name, whole or in part."""
+    mask = store.label(name)[1]
+    return mask if mask.ndim == 1 else mask.any(-1)
+
+
+def _commands(run: Run) -> str:
+    try:
+        shown = run.folder.relative_to(pathlib.Path.cwd())
+    except ValueError:
+        shown = run.folder
+    program = f"python -m affect_jax.main --workdir={shlex.quote(str(shown))}"
+    return "\n".join(
+        [
+            "## Use",
+            "",
+            "```",
+            "# go on with an interrupted training",
+            program,
+            "# score a split that has labels",
+            f"{program} --mode=evaluate --config.data.root=STORE --config.data.split=SPLIT",
+            "# predict a split, labelled or not",
+            f"{program} --mode=predict --config.data.root=STORE --config.data.split=SPLIT",
+            "```",
+            "",
+            "Without the two data flags: the store and the evaluation split of the training.",
+        ]
+    )
+
+
+def _versions() -> str:
+    found = {"affect_jax": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # part of an installation without training
+    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _pictures(run: Run) -> str:
+    files = sorted((run.folder / "plots").glob("*.png"))
+    lines = [f"![{file.stem.replace('_', ' ')}](plots/{quote(file.name)})" for file in files]
+    return "## Pictures\n\n" + "\n\n".join(lines) if lines else ""
+
+
+def _files(run: Run) -> str:
+    rows = [(f"`{name}`", what) for name, what in FILES if (run.folder / name).exists()]
+    return "## Files\n\n" + table(("file", "what it holds"), rows)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

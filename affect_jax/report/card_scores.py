@@ -1,0 +1,83 @@
+"""The part of a run's card that holds its scores, beside their references and intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from affect_jax.report import markdown
+from affect_jax.report.interval import score_intervals
+from affect_jax.report.predictions import read_split, splits
+from affect_jax.report.records import best, headline_scores, number
+from affect_jax.run import Run
+from affect_jax.tasks import Task
+from data_pipelines.store import Store
+
+MIN_GROUPS = 5  # fewer groups say too little about another draw of groups
+
+
+def scores(run: Run, config: Any, tasks: Sequence[Task], store: Store) -> str:
+    """Section "Scores": every split in predictions/ that has a scores.json."""
+    parts = ["## Scores"]
+    for split in splits(run.predictions):
+        file = run.predictions / split / "scores.json"
+        if file.is_file():
+            parts += _split(run, config, tasks, store, split, json.loads(file.read_text()))
+    if len(parts) == 1:
+        parts.append("No split has been scored.")
+    return "\n\n".join(parts)
+
+
+def best_epochs(run: Run, config: Any) -> str:
+    """Section "Best epochs": the monitored scores over the evaluations; empty without any."""
+    records = run.records()
+    names = tuple(config.monitor) or headline_scores(records)[:1]
+    found = {name: best(records, name, config.data.split) for name in names}
+    rows = [(name, markdown.score(b.value), b.epoch, b.step) for name, b in found.items() if b]
+    if not rows:
+        return ""
+    heads = ("monitored score", "best", "epoch", "step")
+    return "## Best epochs\n\n" + markdown.table(heads, rows)
+
+
+def _split(
+    run: Run, config: Any, tasks: Sequence[Task], store: Store, split: str, found: dict[str, Any]
+) -> list[str]:
+    """A table of the plain scores, and one of the scores by class or label."""
+    loaded = read_split(run.predictions / split, tasks)
+    group_of = {track.name: track.group for track in store.tracks}
+    tracks = {str(name) for p in loaded.values() for name in p.tracks}
+    # A split of another store, evaluated later, has no references and groups here.
+    own = tracks <= group_of.keys()
+    references = store.references(split) if own else {}
+    intervals, groups = {}, len({group_of[name] for name in tracks}) if own else 0
+    if groups >= MIN_GROUPS:
+        total = (config.total.name, tuple(config.total.terms))
+        intervals = score_intervals(loaded, group_of, total)
+    heads = ["score", "ours"] + (["95 % interval"] if intervals else []) + list(references)
+    rows = []
+    for name in _plain_names(found, config, tasks):
+        row = [name, markdown.score(found[name])]
+        if intervals:
+            row.append(" to ".join(map(markdown.score, intervals.get(name, ()))))
+        rows.append(row + [markdown.score(column.get(name)) for column in references.values()])
+    parts = [f"### {split}", markdown.table(heads, rows)]
+    if intervals:
+        parts.append(
+            f"Intervals: percentiles of 2000 bootstrap draws of the {groups} groups (videos, "
+            "speakers). They do not hold the spread between training seeds."
+        )
+    for task in tasks:
+        for key in (f"{task.name}/f1_per_class", f"{task.name}/f1_per_label"):
+            if isinstance(found.get(key), list) and task.names:
+                cells = [markdown.score(value) for value in found[key]]
+                parts += [f"F1 of {task.name}:", markdown.table(task.names, [cells])]
+    return parts
+
+
+def _plain_names(found: Mapping[str, Any], config: Any, tasks: Sequence[Task]) -> list[str]:
+    """Scores that are one number: the total, then the tasks' as the task table orders them."""
+    names = [config.total.name] + [f"{t.name}/{metric}" for t in tasks for metric in t.metrics]
+    return [name for name in names if math.isfinite(number(found.get(name)))]

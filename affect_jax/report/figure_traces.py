@@ -1,0 +1,165 @@
+"""Predictions over labels along the frames of some tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affect_jax.metrics.moments import Moments
+from affect_jax.metrics.regression import ccc_of
+from affect_jax.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_DIMENSIONS = 3
+POINTS = 500  # more than these in a panel are drawn as means with a band
+BREAK_FRAMES, BREAK_STEPS = 30, 5  # frames further apart than both are not joined by a line
+BAND = 0.22  # opacity
+PREDICTION, LABEL = style.VERMILION, style.INK
+
+
+def draw_traces(
+    tracks: Sequence[Mapping[str, Any]],
+    *,
+    limits: tuple[float, float] | None = (-1.0, 1.0),
+    title: str = "",
+) -> Figure:
+    """Figure with a row a track and a column a dimension (three at most).
+
+    Args:
+        tracks: each {"name": str, "frame": int [N] ascending image numbers, "pred": {dimension:
+            [N]}, "label": {dimension: [N], NaN where there is none}}, all with the same
+            dimensions in label units; "label" may be left out.
+        limits: label range, always inside the vertical axis; None: that of the data.
+        title: above all panels.
+    """
+    dimensions = list(tracks[0]["pred"])[:MAX_DIMENSIONS] if tracks else []
+    figure = style.new_figure(0.4 + 5.0 * max(len(dimensions), 1), 0.9 + 1.3 * len(tracks), title)
+    if not dimensions:
+        return figure
+    figure.supxlabel("frame (image number in the video)", fontsize=style.NORMAL, color=style.INK)
+    grid = figure.subplots(len(tracks), len(dimensions), squeeze=False, sharey="col")
+    for row, track in zip(grid, tracks):
+        for axes, dimension in zip(row, dimensions):
+            _panel(axes, track, dimension)
+    for column, dimension in zip(grid.T, dimensions):
+        low, high = _range([values for t in tracks for values in _values(t, dimension)], limits)
+        column[0].set_ylim(low, high)
+        if limits == (-1.0, 1.0):
+            column[0].set_yticks([-1, 0, 1])
+    _legend(
+        figure,
+        labelled=any("label" in track for track in tracks),
+        thinned_out=any(len(track["frame"]) > POINTS for track in tracks),
+    )
+    return figure
+
+
+def track_ccc(pred: np.ndarray, label: np.ndarray) -> float:
+    """CCC of one track over its labelled frames; NaN below two of them."""
+    there = np.isfinite(label)
+    if there.sum() < 2:
+        return float("nan")
+    return ccc_of(Moments.of(pred[:, None], label[:, None], there[:, None], 1))
+
+
+def _panel(axes: Axes, track: Mapping[str, Any], dimension: str) -> None:
+    frame = np.asarray(track["frame"])
+    pred, *rest = _values(track, dimension)
+    style.tidy(axes)
+    _trace(axes, frame, pred, PREDICTION, "prediction", 1.1, 3)
+    ccc = float("nan")
+    if rest:
+        _trace(axes, frame, rest[0], LABEL, "label", 1.4, 2)
+        ccc = track_ccc(pred, rest[0])
+    labelled = bool(rest) and bool(np.isfinite(rest[0]).any())
+    style.heading(
+        axes, f"{track['name']}: {dimension}", f"CCC {style.shown(ccc)}" if labelled else "no label"
+    )
+    room = max(0.01 * (frame[-1] - frame[0]), 1) if len(frame) else 1
+    if len(frame):
+        axes.set_xlim(frame[0] - room, frame[-1] + room)
+
+
+def _trace(
+    axes: Axes, frame: np.ndarray, y: np.ndarray, colour: str, name: str, width: float, order: int
+) -> None:
+    """One line, broken where values or many frames are missing; a band where it is thinned."""
+    x, middle, low, high = thinned(frame, y, POINTS)
+    if low is not None:
+        axes.fill_between(x, low, high, color=colour, alpha=BAND, linewidth=0, zorder=order - 1)
+    axes.plot(x, middle, color=colour, linewidth=width, label=name, zorder=order)
+    alone = np.isfinite(middle) & ~np.isfinite(np.append(middle[1:], np.nan))
+    alone &= ~np.isfinite(np.append(np.nan, middle[:-1]))
+    axes.plot(x[alone], middle[alone], ".", color=colour, markersize=2.5, zorder=order)
+
+
+def thinned(
+    frame: np.ndarray, y: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """(frames, mean, lowest, highest) for a line of about `points` points.
+
+    Short tracks come back as they are, with None for the band. NaN marks a break: where y is
+    missing throughout a bin, and where image numbers jump by more than `BREAK_FRAMES` and
+    `BREAK_STEPS` usual steps.
+    """
+    frame, y = np.asarray(frame, np.float64), np.asarray(y, np.float64)
+    if len(frame) <= points:
+        return *_broken(frame, y), None, None
+    cuts = np.linspace(0, len(frame), points + 1).astype(int)
+    there = np.isfinite(y)
+    count = np.add.reduceat(there, cuts[:-1])
+    total = np.add.reduceat(np.where(there, y, 0.0), cuts[:-1])
+    middle = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    low = np.minimum.reduceat(np.where(there, y, np.inf), cuts[:-1])
+    high = np.maximum.reduceat(np.where(there, y, -np.inf), cuts[:-1])
+    low[count == 0] = high[count == 0] = np.nan
+    x = np.add.reduceat(frame, cuts[:-1]) / np.diff(cuts)
+    x_line, middle = _broken(x, middle)
+    return x_line, middle, _broken(x, low)[1], _broken(x, high)[1]
+
+
+def _broken(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same points with a NaN put between those that are far apart."""
+    steps = np.diff(x)
+    if not len(steps):
+        return x, y
+    far = np.flatnonzero(steps > max(BREAK_FRAMES, BREAK_STEPS * np.median(steps))) + 1
+    return np.insert(x, far, x[far - 1]), np.insert(y, far, np.nan)
+
+
+def _values(track: Mapping[str, Any], dimension: str) -> list[np.ndarray]:
+    values = [np.asarray(track["pred"][dimension], np.float64)]
+    if "label" in track:
+        values.append(np.asarray(track["label"][dimension], np.float64))
+    return values
+
+
+def _range(values: Sequence[np.ndarray], limits: tuple[float, float] | None) -> tuple[float, float]:
+    everything = np.concatenate([v[np.isfinite(v)] for v in values] + [np.array(limits or ())])
+    if not len(everything):
+        return -1.0, 1.0
+    low, high = float(everything.min()), float(everything.max())
+    room = 0.05 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def _legend(figure: Figure, labelled: bool, thinned_out: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    if labelled:
+        handles.append(Line2D([], [], color=LABEL, linewidth=2.5, label="label"))
+    handles.append(Line2D([], [], color=PREDICTION, linewidth=2.5, label="prediction"))
+    if thinned_out:
+        handles.append(
+            Patch(color=PREDICTION, alpha=BAND, linewidth=0, label="range of the frames averaged")
+        )
+    figure.legend(
+        handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=style.SMALL + 1
+    )

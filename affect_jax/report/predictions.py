@@ -1,0 +1,116 @@
+"""The predictions of a run (`predictions/<split>/<task>.npz`), and what pictures take from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affect_jax.report.figure_traces import MAX_DIMENSIONS, track_ccc
+from affect_jax.tasks import Task, decode
+from data_pipelines.errors import UserError
+
+MIN_TRACE = 2  # rows: a clip has no course over time
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Raw predictions of one task for all frames of a split.
+
+    Attributes:
+        tracks: names of the tracks.
+        track: int32 [N], index into `tracks`.
+        frame: int32 [N], 1-based image number.
+        raw: float32 [N, ...] as the model returned it.
+        label, label_mask: [N, ...] of the store, or None where the split has no labels.
+    """
+
+    tracks: np.ndarray
+    track: np.ndarray
+    frame: np.ndarray
+    raw: np.ndarray
+    label: np.ndarray | None = None
+    label_mask: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Predictions:
+        """UserError where the file is no such npz."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                known = [field.name for field in dataclasses.fields(cls)]
+                return cls(**{name: file[name] for name in known if name in file})
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: not a file of predictions ({error}). Write it again with --mode=predict."
+            ) from None
+
+
+def splits(folder: str | os.PathLike) -> list[str]:
+    """Names of the splits that have predictions below predictions/, sorted."""
+    folder = pathlib.Path(folder)
+    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+
+def read_split(folder: pathlib.Path, tasks: Sequence[Task]) -> dict[Task, Predictions]:
+    """The predictions of each task that has a file in predictions/<split>."""
+    files = {task: folder / f"{task.name}.npz" for task in tasks}
+    return {task: Predictions.read(file) for task, file in files.items() if file.is_file()}
+
+
+def traces_of(loaded: Mapping[Task, Predictions]) -> list[dict[str, Any]]:
+    """Tracks as `draw_traces` takes them, of the first dimensions that the tasks predict.
+
+    predict writes the same rows for every task, so the tasks share their frames.
+    """
+    pred: dict[str, np.ndarray] = {}
+    label: dict[str, np.ndarray] = {}
+    for task, p in loaded.items():
+        values = decode(task, p.raw)
+        size = values.shape[-1]
+        names = task.names or tuple(f"{task.name} {k + 1}" for k in range(size))
+        for k, name in enumerate((task.name,) if size == 1 else names):
+            if len(pred) == MAX_DIMENSIONS:
+                break
+            pred[name] = values[:, k]
+            missing = np.full(len(values), np.nan)
+            label[name] = (
+                missing if p.label is None else np.where(p.label_mask, p.label, np.nan)[:, k]
+            )
+    rows = next(iter(loaded.values()))
+    tracks = []
+    for i, name in enumerate(rows.tracks):
+        here = rows.track == i
+        if here.sum() >= MIN_TRACE:
+            one = {"name": str(name), "frame": rows.frame[here]}
+            one["pred"] = {dimension: y[here] for dimension, y in pred.items()}
+            one["label"] = {dimension: y[here] for dimension, y in label.items()}
+            tracks.append(one)
+    return tracks
+
+
+def choose_tracks(
+    tracks: Sequence[Mapping[str, Any]], count: int
+) -> tuple[list[Mapping[str, Any]], str]:
+    """(tracks evenly spread over the ranks of their mean CCC, how they are ordered).
+
+    So a picture shows the best, the worst and what lies between, not a chosen few. Where no track
+    is labelled they are ranked by length.
+    """
+    scored = [(_mean_ccc(track), track) for track in tracks]
+    order = "from highest to lowest CCC"
+    ranked = sorted((s for s in scored if np.isfinite(s[0])), key=lambda s: -s[0])
+    if not ranked:
+        order = "from longest to shortest"
+        ranked = sorted(scored, key=lambda s: -len(s[1]["frame"]))
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[i][1] for i in places], order
+
+
+def _mean_ccc(track: Mapping[str, Any]) -> float:
+    cccs = [track_ccc(track["pred"][name], label) for name, label in track["label"].items()]
+    cccs = [c for c in cccs if np.isfinite(c)]
+    return float(np.mean(cccs)) if cccs else float("nan")
