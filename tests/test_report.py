@@ -18,7 +18,7 @@ from affect_jax.report import plots, style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars
 from affect_jax.report.figure_curves import draw_curves
 from affect_jax.report.figure_traces import POINTS, draw_traces, thinned
-from affect_jax.report.predictions import Predictions, choose_tracks
+from affect_jax.report.predictions import Predictions, choose_tracks, read_split
 from affect_jax.report.records import best, headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, tasks_from_config
@@ -382,6 +382,29 @@ def test_one_binary_label_gets_a_matrix_of_two_rows(tmp_path, run, monkeypatch):
     assert file.name == "confusion_test_smile.png"
     np.testing.assert_array_equal(drawn[0][0], [[2, 1], [1, 1]])
     assert drawn[0][1] == ("not smile", "smile")
+
+
+def test_the_mean_of_the_bars_is_the_score_of_the_task(run, tmp_path, monkeypatch):
+    tasks, shown = run[0].read_tasks(), {}
+    scores = json.loads((run[0].predictions / "validation" / "scores.json").read_text())
+    draw = lambda values, names, **k: shown.update({len(names): values}) or _empty()  # noqa: E731
+    monkeypatch.setattr(plots, "draw_f1_bars", draw)
+    loaded = read_split(run[0].predictions / "validation", tasks)
+    for task in (task for task in loaded if task.name in ("expression", "au")):
+        plots._classes(task, loaded[task], "validation", tmp_path, {})
+    assert np.nanmean(shown[8]) == pytest.approx(scores["expression/f1"], rel=1e-12)
+    assert np.nanmean(shown[12]) == pytest.approx(scores["au/f1_binary"], rel=1e-12)
+
+    absent = Predictions(
+        tracks=np.array(["a"]),
+        track=np.zeros(2, np.int32),
+        frame=np.arange(1, 3),
+        raw=np.eye(3, dtype=np.float32)[:2],
+        label=np.array([0, 0], np.int32),
+        label_mask=np.ones(2, bool),
+    )
+    plots._classes(Task("e", "classes", 3), absent, "validation", tmp_path, {})
+    np.testing.assert_allclose(shown[3], [2 / 3, 0.0, np.nan])
 
 
 def _empty():

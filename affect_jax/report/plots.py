@@ -129,10 +129,16 @@ def _classes(
         return [confusion(matrix, names, folder / f"confusion_{file}", title=title)]
     if task.kind == "classes":
         each, mean = "f1_per_class", "f1"
-        support, total = np.bincount(p.label[mask], minlength=task.size), mask.sum()
+        counted = state(each)
+        support, total = counted.counts.sum(1), counted.total
+        seen = support + counted.counts.sum(0) > 0
     else:
         each, mean = "f1_per_label", "f1_binary"
-        support, total = ((p.label > 0) & mask).sum(0), mask.sum(0)
+        counted = state(each)
+        support, total = counted.tp + counted.fn, counted.n
+        seen = total > 0
+    # The mean over those that occur is the score of the task; an absent one has no F1.
+    f1 = np.where(seen, METRICS[each].compute(counted), np.nan)
     names = task.names or tuple(map(str, range(task.size)))
     lines = {
         who: scores.get(f"{task.name}/{each}", scores.get(f"{task.name}/{mean}"))
@@ -144,9 +150,8 @@ def _classes(
         "total": total,
         "title": title,
     }
-    f1 = METRICS[each].compute(state(each))
     written = [f1_bars(f1, names, folder / f"f1_{file}", **options)]
     if task.kind == "classes":
-        matrix = METRICS["confusion"].compute(state("confusion"))
+        matrix = METRICS["confusion"].compute(counted)
         written.append(confusion(matrix, names, folder / f"confusion_{file}", title=title))
     return written
