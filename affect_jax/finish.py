@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jax
+
 from affect_jax.predict import predict_split
 from affect_jax.progress import table
 from affect_jax.restore import choose_step, variables_of
@@ -29,7 +31,8 @@ def finish(system: Supervised, run: Run) -> str:
         lines.append(f"best checkpoint: step {step}; split {split!r}")
         lines.append(table(scores, references, "ours"))
     report.write_all(run.folder, references=system.store.references(split) if split else {})
-    report.write_card(run.folder, system.store.manifest, step=step)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables_of(raw)["params"]))
+    report.write_card(run.folder, system.store, step=step, parameters=parameters)
     replace(run.finished_file, json.dumps({"step": step, "scores": scores}, indent=1) + "\n")
     lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
     return "\n".join(lines)
@@ -38,10 +41,21 @@ def finish(system: Supervised, run: Run) -> str:
 def report_split(
     system: Supervised, run: Run, split: str, scores: dict[str, Any], *, as_json: bool
 ) -> None:
-    """Print where the predictions are, the score table, and with `as_json` the scores as JSON."""
+    """Print where the predictions are and the scores with their intervals; then, as JSON, the scores.
+
+    The interval is the bootstrap's 95 % over groups (videos, speakers) of the split.
+    """
+    from affect_jax.report import score_intervals
+    from affect_jax.report.predictions import read_split
+
     folder = run.predictions / split
     print(f"predictions: {folder}")
     if scores:
-        print(table(scores, system.store.references(split), "ours"))
+        group_of = {track.name: track.group for track in system.store.tracks}
+        total = system.config.total
+        intervals = score_intervals(
+            read_split(folder, system.tasks), group_of, (total.name, total.terms)
+        )
+        print(table(scores, system.store.references(split), "ours", intervals))
     if as_json:
         print(json.dumps(scores, sort_keys=True))

@@ -79,16 +79,23 @@ class Progress:
         )
 
 
-def table(scores: dict[str, Any], references: dict[str, dict[str, float]], ours: str) -> str:
+def table(
+    scores: dict[str, Any],
+    references: dict[str, dict[str, float]],
+    ours: str,
+    intervals: dict[str, tuple[float, float]] | None = None,
+) -> str:
     """Scores as lines, ours beside the references of the store (an upper bound, a baseline)."""
     names = [n for n, v in scores.items() if isinstance(v, float)]
-    columns = {ours: scores} | references
+    cells = {ours: {n: f"{scores[n]:.3f}" for n in names}}
+    if intervals:
+        cells["95 % interval"] = {k: f"{a:.3f} to {b:.3f}" for k, (a, b) in intervals.items()}
+    for who, values in references.items():
+        cells[who] = {n: f"{v:.3f}" for n, v in values.items() if isinstance(v, float)}
     width = max([len(n) for n in names] + [5])
-    lines = [" " * width + "".join(f"  {c:>15}" for c in columns)]
+    columns = {who: max(len(who), *map(len, column.values())) for who, column in cells.items()}
+    lines = [" " * width + "".join(f"  {who:>{w}}" for who, w in columns.items())]
     for name in names:
-        cells = [
-            f"{column[name]:>15.3f}" if name in column else f"{'-':>15}"
-            for column in columns.values()
-        ]
-        lines.append(f"{name:<{width}}  " + "  ".join(cells))
+        row = "".join(f"  {cells[who].get(name, '-'):>{w}}" for who, w in columns.items())
+        lines.append(f"{name:<{width}}{row}")
     return "\n".join(lines)

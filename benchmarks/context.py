@@ -1,0 +1,99 @@
+"""Is it temporal context? The same model on a store's frames in order, and shuffled in each track.
+
+    python -m benchmarks.context [--seeds=3] [--config=configs/mtl.py] [--root=twin:mtl]
+
+Shuffling moves features and labels of a frame together, so a model that looks at single frames
+(or at means over a track) loses nothing. Prints the total score of each seed beside the store's
+references.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import statistics
+import sys
+import tempfile
+
+import numpy as np
+
+from affect_jax.config import load
+from affect_jax.main import compilation_cache
+from affect_jax.predict import Predictor, score, with_total
+from affect_jax.restore import choose_step, variables_of
+from affect_jax.run import Run
+from affect_jax.system import Supervised
+from affect_jax.train import train
+from data_pipelines.join import open_store
+from data_pipelines.plan import generator
+from data_pipelines.store import Store, StoreWriter
+
+
+def shuffled(store: Store, folder: pathlib.Path) -> pathlib.Path:
+    """A store with the frames of each track in random order."""
+    features = {k: dict(size=f.size) for k, f in store.features.items()}
+    labels = {k: dict(kind=x.kind, size=x.size, names=x.names) for k, x in store.labels.items()}
+    with StoreWriter(folder, name=f"{store.name}, shuffled", features=features, labels=labels) as w:
+        for track in store.tracks:
+            order = generator(0, "shuffle", track.name).permutation(track.frames) + track.offset
+            masks = {name: store.feature_mask(name) for name in store.features}
+            w.add(
+                track=track.name,
+                split=track.split,
+                features={name: store.feature(name)[order] for name in store.features},
+                feature_masks={
+                    name: mask[order] for name, mask in masks.items() if mask is not None
+                },
+                labels={
+                    name: tuple(np.asarray(a[order]) for a in store.label(name)) for name in labels
+                },
+                group=track.group,
+            )
+    return folder
+
+
+def trained_score(spec: str, root: str, seed: int) -> float:
+    """Total score of the evaluation split at the best step of one training."""
+    config = load(spec)
+    config.data.root, config.seed = root, seed
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(folder)
+        system = Supervised(config)
+        train(system, run)
+        run.config_file.write_text(config.to_json())
+        _, raw = choose_step(run, "best")
+        tracks = Predictor(system, config.data.split).tracks(variables_of(raw))
+        scores = with_total(score(system.tasks, system.store, tracks), config)
+    return scores[config.total.name]
+
+
+def main() -> int:
+    """Train both, print both."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="configs/mtl.py")
+    parser.add_argument("--root", default="twin:mtl")
+    flags = parser.parse_args()
+    compilation_cache()
+    config = load(flags.config)
+    store = open_store(flags.root)
+    for name, scores in store.references(config.data.split).items():
+        print(f"{name}: {scores.get(config.total.name, float('nan')):.3f}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        roots = {
+            "in order": flags.root,
+            "shuffled": str(shuffled(store, pathlib.Path(folder) / "shuffled")),
+        }
+        for name, root in roots.items():
+            scores = [trained_score(flags.config, root, seed) for seed in range(flags.seeds)]
+            spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
+            each = " ".join(f"{s:.3f}" for s in scores)
+            print(
+                f"{name}: {config.total.name} {statistics.mean(scores):.3f} (deviation over seeds {spread:.3f}: {each})",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

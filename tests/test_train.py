@@ -1,0 +1,212 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from affect_jax import checkpoint
+from affect_jax.optim import paths
+from affect_jax.run import Run
+from affect_jax.train import Stopped, chunk_bounds, train
+from data_pipelines.errors import UserError
+from data_pipelines.store import StoreWriter
+from tests.conftest import ROOT
+from tests.stores import small_store
+from tests.tiny import tiny_config, tiny_system
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return small_store(tmp_path_factory.mktemp("store") / "s", gaps=True).path
+
+
+@pytest.fixture(scope="module")
+def unbroken(store, tmp_path_factory):
+    """(run, final state) of two epochs without a break."""
+    run = Run(tmp_path_factory.mktemp("run"))
+    return run, train(tiny_system(store), run)
+
+
+def losses(run):
+    return [record["loss"] for record in run.records()]
+
+
+def test_every_parameter_moves_and_every_evaluation_is_a_line(unbroken, store):
+    run, state = unbroken
+    fresh = tiny_system(store).init(("P_MTL",))
+    for (name, before), after in zip(
+        paths(fresh.params).items(), jax.tree.leaves(state.params), strict=True
+    ):
+        # The true gradient of a key's bias is zero: softmax does not see a constant.
+        assert "key/bias" in name or (np.asarray(before) != after).any(), name
+    assert [r["epoch"] for r in run.records()] == [1, 2]
+    assert set(run.records()[0]["scores"]["validation"]) >= {
+        "valence/ccc",
+        "P_MTL",
+        "expression/f1",
+    }
+    assert int(state.position) == 2 and int(state.batch) == 0
+
+
+@pytest.mark.parametrize("feeder", ["streamed"])
+def test_streamed_training_equals_resident_training(unbroken, store, tmp_path, feeder):
+    run = Run(tmp_path)
+    state = train(tiny_system(store, data__feeder=feeder), run)
+    # Gathering inside or outside the program changes the order of sums at most.
+    for a, b in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(unbroken[1].params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        [r["total"] for r in losses(run)], [r["total"] for r in losses(unbroken[0])], rtol=1e-5
+    )
+
+
+class _StopAfter(list):
+    """A list of signals that one joins after so many looks."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks = looks
+
+    def __bool__(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+@pytest.mark.parametrize("looks", [1, 7])
+def test_a_run_stopped_between_chunks_goes_on_to_the_same_bits(
+    unbroken, store, tmp_path, monkeypatch, looks
+):
+    import contextlib
+
+    from affect_jax import train as module
+
+    run = Run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_signals", lambda: contextlib.nullcontext(_StopAfter(looks)))
+        with pytest.raises(Stopped):
+            train(tiny_system(store), run)
+    # A line written after the checkpoint must not stay.
+    run.append({"step": 10**6})
+    state = train(tiny_system(store), run)
+    assert checkpoint.digest(state) == checkpoint.digest(unbroken[1])
+    assert run.metrics_file.read_text() == unbroken[0].metrics_file.read_text()
+
+
+def test_a_real_signal_saves_and_says_how_to_go_on(store, tmp_path):
+    command = [sys.executable, "-m", "affect_jax.main", "--config=configs/mtl.py:smoke"]
+    command += [f"--workdir={tmp_path / 'run'}", f"--config.data.root={store}"]
+    command += ["--config.model.features=a,b", "--config.epochs=100000", "--config.data.length=4"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    guard = threading.Timer(120, process.kill)
+    guard.start()
+    for line in process.stderr:
+        if line.startswith("epoch   2"):
+            process.send_signal(signal.SIGTERM)
+            break
+    out, _ = process.communicate()
+    guard.cancel()
+    assert process.returncode == 0
+    assert "stopped at step" in out and "Go on with: python -m affect_jax.main" in out
+    assert checkpoint.last_whole(tmp_path / "run" / "checkpoints") is not None
+
+
+def test_a_loss_that_is_not_finite_names_track_image_and_feature(store, tmp_path):
+    frames = np.arange(3, 13)
+    x = np.ones((10, 2))
+    x[6] = np.nan
+    with StoreWriter(
+        tmp_path / "s",
+        name="bad",
+        features={"a": dict(size=2)},
+        labels={"valence": dict(kind="values", size=1)},
+    ) as writer:
+        writer.add(
+            track="v7_left",
+            split="train",
+            features={"a": x},
+            labels={"valence": np.linspace(-1, 1, 10)},
+            frames=frames,
+        )
+    system = tiny_system(
+        tmp_path / "s", model__features="a", tasks="valence", data__split="", data__normalise="none"
+    )
+    with pytest.raises(UserError, match=r"feature 'a' of track v7_left, image 9"):
+        train(system, Run(tmp_path / "run"))
+
+
+def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store, tmp_path):
+    other, trained = unbroken
+    config = tiny_config(store)
+    (other.folder / "config.json").write_text(json.dumps(config.to_dict()))
+    system = tiny_system(
+        store, freeze="encoder/.*", init__run=other.folder, init__match="encoder/.*"
+    )
+    state = train(system, Run(tmp_path))
+    best = int(trained.best_step["P_MTL"])
+    raw = checkpoint.read_raw(other.checkpoints, best)
+    for name, leaf in paths(state.params["encoder"]).items():
+        np.testing.assert_array_equal(leaf, paths(raw["params"]["encoder"])[name])
+    moved = paths(state.params["valence"])[
+        "output/kernel" if False else next(iter(paths(state.params["valence"])))
+    ]
+    assert (np.asarray(moved) != next(iter(paths(raw["params"]["valence"]).values()))).any()
+
+
+def test_early_stopping_ends_the_run_and_keeps_the_best_step(store, tmp_path):
+    # A learning rate of zero: no evaluation after the first is better.
+    system = tiny_system(store, epochs=9, early_stop=2, optim__lr=0.0)
+    run = Run(tmp_path)
+    state = train(system, run)
+    assert [r["epoch"] for r in run.records()] == [1, 2, 3]
+    assert int(state.best_step["P_MTL"]) == run.records()[0]["step"]
+    assert run.records()[0]["step"] in checkpoint.steps_in(run.checkpoints)
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "bounds"),
+    [
+        (10, 4, [0, 3, 6, 9, 10]),
+        (8, 4, [0, 4, 8]),
+        (3, 32, [0, 3]),
+        (0, 4, [0]),
+        (7, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_chunks_are_even_and_end_at_bounds_that_the_length_alone_decides(total, size, bounds):
+    assert chunk_bounds(total, 0, size) == bounds
+    for done in bounds:
+        assert chunk_bounds(total, done, size) == [b for b in bounds if b >= done]
+
+
+def test_one_and_eight_devices_train_to_the_same_parameters(unbroken, store, tmp_path):
+    code = (
+        "import sys, numpy as np, jax\n"
+        "from affect_jax.run import Run\nfrom affect_jax.train import train\n"
+        "from tests.tiny import tiny_system\n"
+        "assert jax.device_count() == 8\n"
+        "state = train(tiny_system(sys.argv[1]), Run(sys.argv[2]))\n"
+        "np.savez(sys.argv[3], *[np.asarray(x) for x in jax.tree.leaves(state.params)])\n"
+    )
+    out = tmp_path / "params.npz"
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    subprocess.run(
+        [sys.executable, "-c", code, str(store), str(tmp_path / "run"), str(out)],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=300,
+    )
+    with np.load(out) as arrays:
+        theirs = [arrays[name] for name in arrays.files]
+    for a, b in zip(theirs, jax.tree.leaves(unbroken[1].params), strict=True):
+        # Sums over the batch in another order, over 2 epochs of Adam.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
