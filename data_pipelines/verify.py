@@ -19,7 +19,7 @@ import numpy as np
 
 from data_pipelines.command import Parser
 from data_pipelines.errors import UserError
-from data_pipelines.labels.definitions import RANGES
+from data_pipelines.labels.editions import RANGES
 from data_pipelines.store import LABEL_DTYPES, Label, Store, Track
 
 CHUNK = 1 << 16  # rows looked at together, so that a store may be larger than memory
@@ -84,9 +84,9 @@ def _features(store: Store, found: Findings) -> None:
         except UserError as error:
             found.problems.append(str(error))
             continue
-        _dtype(f"features/{feature.name}.npy", array, np.float32, found)
+        sound = _dtype(f"features/{feature.name}.npy", array, np.float32, found)
         _hash(f"features/{feature.name}.npy", array, feature.sha256, found)
-        bad = _first_bad_row(array)
+        bad = _first_bad_row(array) if sound else None
         if bad is not None:
             found.problems.append(
                 f"feature {feature.name!r}: not finite at {_place(store, feature.name, bad)}"
@@ -97,7 +97,8 @@ def _features(store: Store, found: Findings) -> None:
         if mask.shape != array.shape[:1]:
             found.problems.append(f"{file}: shape {mask.shape}, expected {array.shape[:1]}")
             continue
-        _dtype(file, mask, np.bool_, found)
+        if not _dtype(file, mask, np.bool_, found):
+            continue
         _hash(file, mask, store.manifest.get("sha256", {}).get(file, ""), found)
         none, some = [], []
         for track, start, stop in _spans(store, feature.name):
@@ -123,10 +124,12 @@ def _labels(store: Store, found: Findings) -> None:
             readable = False
             continue
         file = f"labels/{label.name}.mask.npy"
-        _dtype(f"labels/{label.name}.npy", values, LABEL_DTYPES[label.kind], found)
-        _dtype(file, mask, np.bool_, found)
+        sound = _dtype(f"labels/{label.name}.npy", values, LABEL_DTYPES[label.kind], found)
+        sound &= _dtype(file, mask, np.bool_, found)
         _hash(f"labels/{label.name}.npy", values, label.sha256, found)
         _hash(file, mask, store.manifest.get("sha256", {}).get(file, ""), found)
+        if not sound:
+            continue
         wrong = _out_of_range(label, values) & mask
         if wrong.any():
             row = int(np.argwhere(wrong)[0][0])
@@ -134,7 +137,7 @@ def _labels(store: Store, found: Findings) -> None:
                 f"label {label.name!r}: {values[row]} at {_place(store, None, row)}, "
                 f"expected {_expected(label)}"
             )
-        labelled |= mask.reshape(len(mask), -1).any(axis=1)
+        labelled |= mask if mask.ndim == 1 else mask.any(axis=1)
     if not readable:
         return
     for split in store.splits:
@@ -159,9 +162,10 @@ def _expected(label: Label) -> str:
     return f"0 to {label.size - 1}" if label.kind == "classes" else "0 or 1"
 
 
-def _dtype(file: str, array: np.ndarray, expected: type, found: Findings) -> None:
+def _dtype(file: str, array: np.ndarray, expected: type, found: Findings) -> bool:
     if array.dtype != expected:
         found.problems.append(f"{file}: {array.dtype}, expected {np.dtype(expected)}")
+    return array.dtype == expected
 
 
 def _hash(file: str, array: np.ndarray, expected: str, found: Findings) -> None:
@@ -206,7 +210,7 @@ def table(store: Store) -> list[str]:
         lines.append(f"{split}: {len(tracks):,} tracks, {groups:,} groups, {len(rows):,} frames")
         for label in store.labels.values():
             values, mask = (np.asarray(a[rows]) for a in store.label(label.name))
-            known = mask.reshape(len(rows), -1).any(axis=1).sum()
+            known = int((mask if mask.ndim == 1 else mask.any(axis=1)).sum())
             text = _distribution(label, values, mask) if known else ""
             lines.append(f"  {label.name:12} {known:>11,} labelled  {text}".rstrip())
     return lines

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.labels.definitions import DEFAULT_EDITION, check_edition, definitions
+from data_pipelines.labels.editions import DEFAULT_EDITION, check_edition, definitions
 from data_pipelines.labels.lists import read_mtl, read_test_list
 from data_pipelines.labels.texts import TrackLabels, read_text
 from data_pipelines.report import Report

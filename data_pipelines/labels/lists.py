@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.labels.definitions import ACTION_UNITS, EXPRESSIONS
+from data_pipelines.labels.editions import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.labels.lines import Warn, parse_numbers, read_lines
 from data_pipelines.labels.texts import TrackLabels, au_table, expression_column, va_columns
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.labels.definitions import (
+from data_pipelines.labels.editions import (
     DEFAULT_EDITION,
     EDITIONS,
     RANGES,

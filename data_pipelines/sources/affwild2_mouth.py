@@ -190,10 +190,10 @@ def _splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib
     names = sorted((n for n in names if n[0] != "."), key=lambda n: (order.get(n, len(order)), n))
     splits = {}
     for name in names:
-        files = sorted(p for p in (annotations / name).glob("*.txt") if p.name[0] != ".")
+        files = {p.stem: p for p in (annotations / name).glob("*.txt") if p.name[0] != "."}
         if not files:
             raise UserError(f"{annotations / name}: no annotation texts (<track>.txt) in it.")
-        splits[name] = {file.stem: file for file in files}
+        splits[name] = {track: files[track] for track in sorted(files)}
     if not splits:
         raise UserError(f"{annotations}: no folder of a split in it, such as validation.")
     absent = [name for name in KNOWN_SPLITS if name not in splits]

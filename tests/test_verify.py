@@ -1,0 +1,208 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from data_pipelines import verify
+from data_pipelines.store import Store, StoreWriter
+
+SPECS = {
+    "valence": dict(kind="values", size=1),
+    "expression": dict(kind="classes", size=3, names=("Calm", "Angry", "Sad")),
+    "au": dict(kind="labels", size=2, names=("AU1", "AU2")),
+}
+
+
+def fill(path, *tracks, **provenance):
+    """A store of tracks of 4 frames; a track is a dict of what differs from the usual."""
+    features = {"face": dict(size=2), "voice": dict(size=1)}
+    with StoreWriter(path, name="toy", features=features, labels=SPECS, **provenance) as into:
+        for number, track in enumerate(tracks):
+            given = dict(
+                track=f"t{number}",
+                split="train",
+                features={"face": np.ones((4, 2)), "voice": np.ones((4, 1))},
+                labels={
+                    "valence": np.array([0.5, -0.5, np.nan, 1.0]),
+                    "expression": np.array([0, 1, 1, 2]),
+                    "au": np.array([[0, 1]] * 4),
+                },
+            )
+            into.add(**{**given, **track})
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store"
+
+
+def run(path, capsys):
+    code = verify.main([f"--store={path}"])
+    return code, capsys.readouterr().out
+
+
+def test_a_sound_store_has_no_findings(path, capsys):
+    fill(path, {}, {"split": "validation"})
+    code, out = run(path, capsys)
+    assert code == 0 and out.splitlines()[-1].endswith("0 problems, 0 notes")
+
+
+def test_the_table_counts_what_each_split_has(path, capsys):
+    fill(path, {}, {"group": "t0"}, {"split": "validation", "labels": {}})
+    lines = run(path, capsys)[1].splitlines()
+    assert lines[0] == "train: 2 tracks, 1 groups, 8 frames"
+    assert [" ".join(line.split()) for line in lines[1:5]] == [
+        "valence 6 labelled mean 0.333, std 0.624",
+        "expression 8 labelled Calm 2, Angry 4, Sad 2",
+        "au 8 labelled AU1 0.0 %, AU2 100.0 %",
+        "validation: 1 tracks, 1 groups, 4 frames",
+    ]
+    assert [" ".join(line.split()) for line in lines[5:8]] == [
+        "valence 0 labelled",
+        "expression 0 labelled",
+        "au 0 labelled",
+    ]
+
+
+def test_notes_of_the_preparation_are_repeated(path):
+    fill(path, {}, notes=["splits that are not there: test"])
+    assert verify.check(Store(path)).notes == [
+        "from the preparation: splits that are not there: test"
+    ]
+
+
+def test_a_track_that_lacks_a_feature_is_a_problem_and_a_frame_that_does_is_a_note(path):
+    face = {"face": np.ones((4, 2))}
+    seen = {"face": np.array([True, False, True, True])}
+    fill(path, {}, {"features": face}, {"feature_masks": seen}, {"features": face})
+    found = verify.check(Store(path))
+    assert found.problems == ["feature 'voice' is missing in t1, t3"]
+    assert found.notes == ["feature 'face' has gaps in t2 (1 of 4)"]
+
+
+def test_tracks_and_splits_without_labels_are_noted(path):
+    bare = {"labels": {}}
+    fill(path, {}, bare, {**bare, "split": "test"})
+    found = verify.check(Store(path))
+    assert found.notes == [
+        "split 'train': tracks without a label: t1",
+        "split 'test' has no labels",
+    ]
+    assert not found.problems
+
+
+def test_a_group_in_two_splits_is_a_problem(path):
+    fill(path, {"group": "g"}, {"group": "g", "split": "validation"}, {"group": "g"})
+    assert verify.check(Store(path)).problems == [
+        "group 'g' is in several splits (train: t0, t2; validation: t1)"
+    ]
+
+
+def test_the_first_row_that_is_not_finite_is_named(path):
+    face = np.ones((4, 2))
+    face[2, 1] = np.nan
+    fill(path, {}, {"features": {"face": face, "voice": np.ones((4, 1))}})
+    assert verify.check(Store(path)).problems == ["feature 'face': not finite at track 't1', row 2"]
+
+
+def test_a_store_without_tracks_is_a_problem(path, capsys):
+    fill(path)
+    assert verify.check(Store(path)).problems == ["no track in the store"]
+    assert run(path, capsys)[0] == 1
+
+
+def test_table_features_are_placed_by_their_own_rows(path):
+    clip = np.ones((5, 2))
+    clip[3] = np.inf
+    features = {"clip": dict(size=2, axis="table", rate_hz=2.0)}
+    with StoreWriter(path, name="toy", features=features, labels={}) as into:
+        frames = np.arange(1, 10)
+        into.add(track="a", split="train", frames=frames, features={"clip": np.ones((7, 2))})
+        into.add(track="b", split="train", frames=frames, features={"clip": clip})
+        into.add(track="c", split="train", frames=frames, features={})
+    problems = verify.check(Store(path)).problems
+    assert problems[0] == "feature 'clip': not finite at track 'b', row 3"
+
+
+def overwrite(path, change):
+    """Change an array in place, shape, header and all."""
+    array = np.load(path)
+    np.save(path, change(array))
+
+
+def at(row, value):
+    def change(array):
+        array[row] = value
+        return array
+
+    return change
+
+
+SHA = "its SHA-256 is not the manifest's"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "expected"),
+    [
+        ("features/face.npy", at(0, 7), [f"features/face.npy: {SHA}"]),
+        ("labels/valence.mask.npy", at(0, False), [f"labels/valence.mask.npy: {SHA}"]),
+        ("frames.npy", at(7, 9), [f"frames.npy: {SHA}"]),
+        ("frames.npy", at(6, 1), [SHA, "track 't1', row 2: image number 1"]),
+        ("frames.npy", at(4, 0), [SHA, "track 't1', row 0: image number 0"]),
+        ("frames.npy", lambda a: a[:-1], ["frames.npy: shape (7,), the manifest says (8,)"]),
+        ("labels/valence.npy", at(5, 1.5), [SHA, "label 'valence': [1.5] at track 't1', row 1"]),
+        ("labels/valence.npy", at(2, 9.0), [SHA]),  # not labelled there
+        ("labels/expression.npy", at(0, 3), [SHA, "label 'expression': 3 at track 't0', row 0"]),
+        ("labels/au.npy", at(7, 2), [SHA, "label 'au': [2 2] at track 't1', row 3"]),
+        ("labels/au.npy", lambda a: a[:-1], ["au.npy: shape (7, 2), the manifest says (8,)"]),
+        ("features/face.npy", lambda a: a[:, :1], ["shape (8, 1), the manifest says (8, 2)"]),
+        ("features/face.npy", lambda a: a.astype(np.float64), ["float64, expected float32", SHA]),
+        ("labels/au.npy", lambda a: a.astype(np.int64), ["au.npy: int64, expected int8", SHA]),
+    ],
+)  # fmt: skip
+def test_damage_is_found_and_placed(path, capsys, file, change, expected):
+    fill(path, {}, {})
+    overwrite(path / file, change)
+    problems = verify.check(Store(path)).problems
+    assert len(problems) == len(expected)
+    for problem, part in zip(problems, expected):
+        assert part in problem
+    assert run(path, capsys)[0] == 1
+
+
+@pytest.mark.parametrize("file", ["features/face.npy", "labels/au.npy", "frames.npy"])
+def test_a_file_that_is_gone_is_a_problem_by_name(path, capsys, file):
+    fill(path, {})
+    (path / file).unlink()
+    code, out = run(path, capsys)
+    assert code == 1 and f"{file}: cannot be read" in out
+
+
+def test_a_store_of_other_hands_needs_no_hashes(path):
+    fill(path, {})
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"]
+    for part in ("features", "labels"):
+        for entry in manifest[part].values():
+            del entry["sha256"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert verify.check(Store(path)) == verify.Findings()
+
+
+def test_no_store_is_a_user_error_of_one_line(tmp_path, capsys):
+    assert verify.main([f"--store={tmp_path}"]) == 2
+    out = capsys.readouterr()
+    assert out.out == "" and out.err.startswith("error: ") and out.err.count("\n") == 1
+
+
+def test_a_wrong_flag_is_a_user_error_with_the_nearest(capsys):
+    assert verify.main(["--store=x", "--stroe=y"]) == 2
+    assert "unknown argument '--stroe=y'. Did you mean --store?" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_store_is_the_same_store(path):
+    fill(path, {})
+    shutil.copytree(path, path.with_name("copy"))
+    assert verify.check(Store(path.with_name("copy"))) == verify.Findings()
