@@ -20,6 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -108,21 +109,12 @@ def choose(
     return best
 
 
-def main() -> int:
-    """Fits, chooses, scores and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--split", default="validation", help="what is scored")
-    arguments = parser.parse_args()
-    try:
-        store = Store(arguments.store)
-        scales, labels, groups = rows(store, "train", STEP)
-        unseen, truth, _ = rows(store, arguments.split, 1)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def baseline(store: Store, split: str = "validation") -> dict[str, dict[str, dict[str, Any]]]:
+    """{form: {channel: {ccc, out_of_fold_ccc, scales_s, alpha}}} of a split."""
+    scales, labels, groups = rows(store, "train", STEP)
+    unseen, truth, _ = rows(store, split, 1)
+    result: dict[str, dict[str, dict[str, Any]]] = {}
     best = choose(scales, labels, groups)
-    result: dict[str, dict[str, dict]] = {}
     for (name, form), (score, chosen, alpha, (gain, shift)) in sorted(best.items()):
         x, new = (np.concatenate([part[s] for s in chosen], axis=1) for part in (scales, unseen))
         channel = CHANNELS.index(name)
@@ -133,7 +125,20 @@ def main() -> int:
             scales_s="+".join(chosen),
             alpha=ALPHAS[alpha],
         )
-    print(json.dumps(result, indent=1))
+    return result
+
+
+def main() -> int:
+    """Prints the baseline of a store."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--split", default="validation", help="what is scored")
+    arguments = parser.parse_args()
+    try:
+        print(json.dumps(baseline(Store(arguments.store), arguments.split), indent=1))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -422,6 +422,16 @@ def test_files_of_the_system_are_not_annotations(tmp_path):
     assert list(labels.read_folder(tmp_path)[0]["train"]) == ["a"]
 
 
+def test_texts_that_may_be_cut_off_are_one_note(tmp_path):
+    for track in "abc":
+        path = official(tmp_path)("Train_Set", track, "0.1,0.2")
+        path.write_bytes(path.read_bytes().rstrip())
+    report = Report()
+    labels.read_folder(tmp_path, report=report)
+    assert len(report.notes) == 1 and report.notes[0].startswith("3 of 3 texts: ")
+    assert report.notes[0].count("the file may be cut off") == 3
+
+
 def test_folders_of_unknown_splits_are_named(tmp_path):
     official(tmp_path)("Train_Set", "a", "0.1,0.2")
     official(tmp_path)("Test_Set", "b", "0.5,-0.5")

@@ -173,10 +173,13 @@ def _read_texts(
         files = _texts(place)
         if not files:
             raise UserError(f"{place}: no annotation texts (<track>.txt) in it.")
+        warnings: list[str] = []
         texts[split] = {
-            file.stem: read_text(file, kind, edition=edition, warn=report.note)
+            file.stem: read_text(file, kind, edition=edition, warn=warnings.append)
             for file in report.progress(files, f"{kind} {split}")
         }
+        if warnings:
+            report.note(f"{len(warnings)} of {len(files)} texts", warnings)
     return texts
 
 

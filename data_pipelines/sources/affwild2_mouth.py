@@ -142,11 +142,11 @@ def _fill_split(
     report: Report,
 ) -> None:
     path = folder / "mouth" / f"{split}.npz"
-    without, short = [], []
+    without, short, warnings = [], [], []
     with _open(path) as arrays:
         spare = {key.rpartition("/")[0] for key in arrays} - set(files)
         for track, file in report.progress(list(files.items()), split):
-            texts = readers.read_text(file, "va", warn=report.note)
+            texts = readers.read_text(file, "va", warn=warnings.append)
             total = len(texts.frames)
             area, state = (_array(arrays, path, track, key) for key in ("area_e6", "state"))
             if len(area) != len(state):
@@ -174,6 +174,7 @@ def _fill_split(
     for text, names in (
         ("tracks without arrays, no face in any frame", without),
         ("arrays shorter than the annotation, no face in the rest", short),
+        ("texts read with warnings", warnings),
         ("arrays without an annotation, left out", sorted(spare)),
     ):
         if names:
