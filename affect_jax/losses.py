@@ -1,0 +1,149 @@
+"""Losses of the tasks: masked, in float32, over the whole global batch.
+
+All are called as `loss(pred, target, mask)` with raw predictions and return a scalar. `mask` has
+the labels' shape, True where the label exists; masked labels and predictions may hold NaN and get
+exactly zero gradient. Without any label a loss is 0 with zero gradient. Half precision is computed
+in float32 (float64 stays, where JAX has it on).
+
+Only sums over whole arrays occur, so under jit the values on arrays sharded over devices are those
+of one device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from affect_jax.metrics import arrays
+from affect_jax.metrics.moments import centred
+
+_CCC_EPS = 1e-8
+
+
+def mse(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean squared error: sum of (pred - target)^2 over the labelled entries / their number.
+
+    Args:
+        pred: predictions [..., K], label units.
+        target: labels [..., K].
+        mask: bool [..., K].
+
+    Raises:
+        ValueError: shapes differ (also in the other losses).
+    """
+    arrays.require_one_shape("mse loss", pred=pred, target=target, mask=mask)
+    p, t = _labelled(mask, pred, target)
+    error = p - t
+    return (error * error).sum() / _count(mask)
+
+
+def ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax cross entropy, in nats: mean of -log p[target] over the labelled positions.
+
+    Args:
+        pred: logits [..., C].
+        target: class numbers [...]. An unmasked one outside 0..C-1 gives NaN: a run must not go on
+            with it.
+        mask: bool [...].
+    """
+    if jnp.shape(pred)[:-1] != jnp.shape(target) or jnp.shape(target) != jnp.shape(mask):
+        raise ValueError(
+            "ce loss: pred [..., C], target [...] and mask [...] expected, got pred "
+            f"{jnp.shape(pred)}, target {jnp.shape(target)}, mask {jnp.shape(mask)}."
+        )
+    classes = jnp.shape(pred)[-1]
+    (logits,) = _labelled(mask[..., None], pred)
+    log_p = jax.nn.log_softmax(logits)
+    index = jnp.where(mask, target, 0).astype(jnp.int32)
+    # Negative numbers would count from the end; beyond the end the gather fills in NaN.
+    index = jnp.where(index < 0, classes, index)
+    chosen = jnp.take_along_axis(log_p, index[..., None], axis=-1, mode="fill")[..., 0]
+    return jnp.where(mask, -chosen, 0).sum() / _count(mask)
+
+
+def bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Binary cross entropy from logits, in nats: mean over the labelled entries.
+
+    -(y log s(x) + (1 - y) log s(-x)) with the logistic function s; exact for logits of any size,
+    with a gradient s(x) - y that does not fade where the prediction is certain and wrong.
+
+    Args:
+        pred: logits x [..., K].
+        target: labels y [..., K], 0 or 1 (or between).
+        mask: bool [..., K].
+    """
+    arrays.require_one_shape("bce loss", pred=pred, target=target, mask=mask)
+    x, y = _labelled(mask, pred, target)
+    entries = -(y * jax.nn.log_sigmoid(x) + (1 - y) * jax.nn.log_sigmoid(-x))
+    return jnp.where(mask, entries, 0).sum() / _count(mask)
+
+
+def ccc(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """1 - CCC in [0, 2], the mean over the dimensions that have labels.
+
+    CCC = 2 cov / (var_p + var_t + (mean_p - mean_t)^2 + 1e-8), with population moments over the
+    whole batch, not clip by clip. The constant, in squared label units, makes the loss of constant
+    and equal predictions 1 and bounds its gradient.
+
+    Args:
+        pred: predictions [..., K], label units.
+        target: labels [..., K].
+        mask: bool [..., K].
+
+    Source: Lin, Biometrics 45(1), 1989, 255-268.
+    """
+    arrays.require_one_shape("ccc loss", pred=pred, target=target, mask=mask)
+    p, t = _labelled(mask, pred, target)
+    zero = jnp.zeros((), p.dtype)
+    moments = functools.partial(centred, origin=(zero, zero), block=None)
+    m, gap = jax.vmap(moments, in_axes=-1)(p, t, mask)
+    n = jnp.maximum(m.n, 1)
+    spread = (m.m2_p + m.m2_t) / n + gap**2
+    losses_k = 1 - 2 * m.c / n / (spread + _CCC_EPS)
+    return jnp.where(m.n > 0, losses_k, 0).sum() / _count(m.n > 0)
+
+
+def _labelled(mask: jax.Array, *xs: jax.Array) -> tuple[jax.Array, ...]:
+    """In float32, 0 where masked: 0 * NaN would still be NaN, in the gradient too."""
+    return tuple(jnp.where(mask, x, 0) for x in arrays.floats(*xs))
+
+
+def _count(mask: jax.Array) -> jax.Array:
+    """Number of labelled entries, at least 1."""
+    return jnp.maximum(mask.sum(dtype=jnp.int32), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """One entry of LOSSES, called like its function.
+
+    Attributes:
+        function: (pred, target, mask) -> scalar.
+        kinds: the task kinds whose predictions and labels it takes.
+        is_sum: it is a sum over entries / their number. Then the loss of a batch follows from the
+            losses and counts of its parts, and gradients may be accumulated over parts.
+    """
+
+    function: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    kinds: tuple[str, ...]
+    is_sum: bool
+
+    def __call__(self, pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+        return self.function(pred, target, mask)
+
+
+LOSSES: Mapping[str, Loss] = MappingProxyType(
+    {
+        "mse": Loss(mse, kinds=("values",), is_sum=True),
+        "ce": Loss(ce, kinds=("classes",), is_sum=True),
+        "bce": Loss(bce, kinds=("labels",), is_sum=True),
+        "ccc": Loss(ccc, kinds=("values",), is_sum=False),
+    }
+)
+# The losses that gradients may be accumulated for.
+IS_SUM: frozenset[str] = frozenset(name for name, loss in LOSSES.items() if loss.is_sum)

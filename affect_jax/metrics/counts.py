@@ -1,0 +1,155 @@
+"""Counts of classes and of binary labels, exact and mergeable, and the formulas on them.
+
+Everywhere 0/0 is 0: a class that is predicted or labelled, but never rightly, scores 0. The
+formulas take counts of one call on the device and merged ones alike.
+
+Macro means (F1, precision, recall) run over the classes that occur in labels or predictions, as
+scikit-learn's do with zero_division=0. `f1_fixed` runs over all classes, so that an absent class
+costs its share: two data sets with different absent classes stay comparable.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from affect_jax.metrics import arrays
+
+Array = jax.Array | np.ndarray
+
+
+class Confusion(NamedTuple):
+    """How often each class was predicted for each label.
+
+    Attributes:
+        counts: integers [C, C]; row = label, column = prediction.
+    """
+
+    counts: Array
+
+    @classmethod
+    def zero(cls, size: int) -> Confusion:
+        """Nothing seen yet, for `size` classes."""
+        return cls(np.zeros((size, size), np.int64))
+
+    @classmethod
+    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Confusion:
+        """Of class numbers of any shape on the host; ValueError if one is outside 0..size-1."""
+        arrays.require_one_shape("confusion", pred=pred, target=target, mask=mask)
+        valid = np.asarray(mask, bool)
+        p, t = (np.asarray(x)[valid].astype(np.int64) for x in (pred, target))
+        for name, x in (("prediction", p), ("label", t)):
+            if x.size and not 0 <= x.min() <= x.max() < size:
+                wrong = x.min() if x.min() < 0 else x.max()
+                raise ValueError(f"confusion: {name} {wrong} is none of the {size} classes from 0")
+        return cls(np.bincount(t * size + p, minlength=size * size).reshape(size, size))
+
+    def merge(self, other: Confusion) -> Confusion:
+        """Of both together."""
+        return Confusion(np.int64(self.counts) + np.int64(other.counts))
+
+    @property
+    def correct(self) -> Array:
+        return self.counts.diagonal().sum()
+
+    @property
+    def total(self) -> Array:
+        return self.counts.sum()
+
+
+class LabelCounts(NamedTuple):
+    """Hits and misses of K binary labels: integers [K] each."""
+
+    tp: Array
+    fp: Array
+    fn: Array
+    tn: Array
+
+    @classmethod
+    def zero(cls, size: int) -> LabelCounts:
+        """Nothing seen yet, for `size` labels."""
+        return cls(*(np.zeros(size, np.int64) for _ in range(4)))
+
+    @classmethod
+    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> LabelCounts:
+        """Of arrays [..., K], K = size, on the host; an entry above 1/2 is positive."""
+        p, t, valid = arrays.host_columns(pred, target, mask, size)
+        return cls(*(x.sum(0) for x in cells(p > 0.5, t > 0.5, valid)))
+
+    def merge(self, other: LabelCounts) -> LabelCounts:
+        """Of both together."""
+        return LabelCounts(*(np.int64(a) + np.int64(b) for a, b in zip(self, other)))
+
+    @property
+    def n(self) -> Array:
+        """Labelled entries of every label."""
+        return self.tp + self.fp + self.fn + self.tn
+
+    @property
+    def correct(self) -> Array:
+        return (self.tp + self.tn).sum()
+
+    @property
+    def total(self) -> Array:
+        return self.n.sum()
+
+
+def cells(p: Array, t: Array, valid: Array) -> tuple[Array, Array, Array, Array]:
+    """True positives, false positives, false negatives, true negatives, entry by entry."""
+    return p & t & valid, p & ~t & valid, ~p & t & valid, ~p & ~t & valid
+
+
+# Formulas on counts.
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    """a / b, and 0 for 0/0."""
+    return a / (b + (b == 0))
+
+
+def accuracy_of(counts: Confusion | LabelCounts) -> Array:
+    """Share of the labelled entries that are right."""
+    return _ratio(counts.correct, counts.total)
+
+
+def f1_per_class_of(c: Confusion) -> Array:
+    """[C]: 2 tp / (2 tp + fp + fn) of every class; 0 for an absent one."""
+    return _ratio(2 * c.counts.diagonal(), c.counts.sum(0) + c.counts.sum(1))
+
+
+def _macro(per_class: Array, c: Confusion) -> Array:
+    """Mean over the classes in labels or predictions; the others are 0 in `per_class`."""
+    seen = (c.counts.sum(0) + c.counts.sum(1)) > 0
+    return _ratio(per_class.sum(), seen.sum())
+
+
+def f1_of(c: Confusion) -> Array:
+    """Macro F1 over the classes that occur in labels or predictions."""
+    return _macro(f1_per_class_of(c), c)
+
+
+def f1_fixed_of(c: Confusion) -> Array:
+    """Macro F1 over all C classes."""
+    return f1_per_class_of(c).mean()
+
+
+def uar_of(c: Confusion) -> Array:
+    """Unweighted average recall over the classes that occur in labels or predictions."""
+    return _macro(_ratio(c.counts.diagonal(), c.counts.sum(1)), c)
+
+
+def precision_of(c: Confusion) -> Array:
+    """Macro precision over the classes that occur in labels or predictions."""
+    return _macro(_ratio(c.counts.diagonal(), c.counts.sum(0)), c)
+
+
+def f1_per_label_of(counts: LabelCounts) -> Array:
+    """[K]: F1 of the positive class of every label."""
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
+
+
+def f1_binary_of(counts: LabelCounts) -> Array:
+    """Mean F1 of the positive class, over the labels that have any labelled entry."""
+    return _ratio(f1_per_label_of(counts).sum(), (counts.n > 0).sum())

@@ -1,0 +1,225 @@
+"""Tasks: what is predicted, trained with which loss and scored with which metrics.
+
+A config lists its tasks by name, in order, and defines each as plain values:
+
+    config.tasks = ("valence", "expression")
+    config.task.valence = dict(kind="values", size=1, loss="ccc", metrics=("ccc", "rmse"))
+    config.task.expression = dict(kind="classes", size=8, names=("Neutral", ...), loss="ce",
+                                  metrics=("f1", "confusion"), weight=0.35)
+
+Kinds, with the shapes of raw predictions and of labels (a clip task has no T):
+
+    values   [B, T, K] float          [B, T, K] float
+    classes  [B, T, C] logits         [B, T] int32, numbers into `names`
+    labels   [B, T, K] logits         [B, T, K], 0 or 1: several binary ones
+
+The task table goes into the run folder (tasks.json), so that the order of classes never depends
+on a data file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affect_jax.losses import LOSSES
+from affect_jax.metrics import METRICS
+from data_pipelines.errors import UserError, nearest
+
+# name -> function of raw predictions, and the kinds it decodes. The first of a kind is its default.
+DECODERS = {
+    "identity": (lambda raw: raw, ("values",)),
+    "argmax": (lambda raw: raw.argmax(-1).astype(np.int32), ("classes",)),
+    # Logit >= 0 is probability >= 1/2.
+    "threshold": (lambda raw: (raw >= 0).astype(np.int8), ("labels",)),
+}
+KINDS = ("values", "classes", "labels")
+# Names that a task may not have: keys of the parameters beside the heads.
+RESERVED = ("encoder", "feature_norm", "weighting")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task. Plain values only: it is compared, hashed and written as JSON.
+
+    Attributes:
+        name: key of its predictions, labels, head and scores.
+        kind: "values", "classes" or "labels".
+        size: number of values, classes or labels.
+        names: of the classes, labels or values, in order; () for none.
+        loss: name in `losses.LOSSES`.
+        metrics: names in `metrics.METRICS`.
+        decode: name in DECODERS.
+        weight: multiplied into the loss before the weighting combines the tasks.
+    """
+
+    name: str
+    kind: str
+    size: int
+    names: tuple[str, ...] = ()
+    loss: str = ""
+    metrics: tuple[str, ...] = ()
+    decode: str = ""
+    weight: float = 1.0
+
+
+def tasks_from_config(config: Mapping[str, Any]) -> tuple[Task, ...]:
+    """The tasks of a config, checked, in the order of `config.tasks`.
+
+    Args:
+        config: with `tasks`, a tuple of names (() for none), and `task`, {name: {field: value}}.
+
+    Raises:
+        UserError: names the key that is wrong, and the nearest right value.
+    """
+    listed = config["tasks"]
+    # --config.tasks=valence,au arrives as ("valence,au",).
+    parts = [listed] if isinstance(listed, str) else listed
+    names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
+    for i, name in enumerate(names):
+        if name not in config["task"]:
+            raise UserError(
+                f"config.tasks names {name!r}, which config.task does not define. "
+                + nearest(name, config["task"])
+            )
+        if name in names[:i]:
+            raise UserError(f"config.tasks names {name!r} twice")
+    return tuple(_task(name, config["task"][name], f"config.task.{name}") for name in names)
+
+
+def to_json(tasks: Sequence[Task]) -> str:
+    """The text of tasks.json; `from_json` gives equal tasks back."""
+    return json.dumps([dataclasses.asdict(task) for task in tasks], indent=1) + "\n"
+
+
+def from_json(text: str, where: str = "tasks.json") -> tuple[Task, ...]:
+    """The tasks that `to_json` wrote. UserError, beginning with `where`, for any other text."""
+    try:
+        entries = json.loads(text)
+        return tuple(
+            _task(e["name"], {k: e[k] for k in e if k != "name"}, f"{where}: {e['name']}")
+            for e in entries
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{where}: not a task table as a run writes it ({error!r})") from None
+
+
+def decode(task: Task, raw: np.ndarray) -> np.ndarray:
+    """What is scored and submitted, from raw predictions [..., size].
+
+    Returns:
+        values: as they are; classes: int32 [...], the first of equal logits; labels: int8
+        [..., K], 1 where the probability is at least 1/2.
+    """
+    raw = np.asarray(raw)
+    if raw.shape[-1:] != (task.size,):
+        raise ValueError(f"task {task.name}: raw predictions [..., {task.size}], got {raw.shape}")
+    return DECODERS[task.decode or _default_decoder(task.kind)][0](raw)
+
+
+def total(scores: Mapping[str, float], terms: Iterable[tuple[str, float]]) -> float:
+    """The score over all tasks: the sum of weight * score.
+
+    With configs.abaw_tasks.P_MTL it is that of the multi-task challenge,
+
+        P_MTL = (CCC_valence + CCC_arousal) / 2 + F1_expression + F1_au,
+
+    F1_expression the macro F1, F1_au the mean F1 of the positive class over the action units.
+    Source: Kollias, "ABAW: learning from synthetic data & multi-task learning challenges", 2022.
+
+    Args:
+        scores: {"valence/ccc": .5, ...}.
+        terms: (("valence/ccc", .5), ...), score and weight.
+    """
+    result = 0.0
+    for name, weight in terms:
+        if name not in scores:
+            raise UserError(f"config.total has no score {name!r} to add. " + nearest(name, scores))
+        if np.ndim(scores[name]):
+            raise UserError(f"config.total: {name!r} is an array, not a single number")
+        result += weight * float(scores[name])
+    return result
+
+
+def better_sign(name: str) -> int:
+    """+1 if a higher value of the score `name` is better, -1 if a lower one is.
+
+    A score is named after its metric, alone ("rmse") or with its task ("valence/ccc"); a loss has a
+    part "loss" ("loss/valence") or is named as in LOSSES. Any other name is that of a total, where
+    higher is better: terms of it that should be low have negative weights.
+    """
+    parts = name.split("/")
+    if "loss" in parts:
+        return -1
+    if parts[-1] in METRICS:
+        if not METRICS[parts[-1]].sign:
+            raise UserError(f"{name!r} is an array and has no best value: take another score")
+        return METRICS[parts[-1]].sign
+    return -1 if name in LOSSES else 1
+
+
+def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
+    """One checked task. `where` is how the user finds the entry."""
+    fields = [field.name for field in dataclasses.fields(Task) if field.name != "name"]
+    for key in entry:
+        if key not in fields:
+            raise UserError(f"{where}.{key}: no such field. " + nearest(key, fields))
+    for key in ("kind", "size"):
+        if key not in entry:
+            raise UserError(f"{where}.{key} is missing")
+    if not name.isidentifier() or name in RESERVED:
+        raise UserError(f"{where}: a task cannot be called {name!r}; take letters, digits and _")
+    kind = entry["kind"]
+    if kind not in KINDS:
+        raise UserError(f"{where}.kind = {kind!r}: no such kind. " + nearest(kind, KINDS))
+    task = Task(
+        name=name,
+        kind=kind,
+        size=entry["size"],
+        names=_words(entry.get("names", ())),
+        loss=entry.get("loss", ""),
+        metrics=_words(entry.get("metrics", ())),
+        decode=entry.get("decode", "") or _default_decoder(kind),
+        weight=float(entry.get("weight", 1.0)),
+    )
+    _check_sizes(task, where)
+    _check_choice(f"{where}.loss", task.loss, {k: v.kinds for k, v in LOSSES.items()}, kind)
+    for metric in task.metrics:
+        _check_choice(f"{where}.metrics", metric, {k: v.states for k, v in METRICS.items()}, kind)
+    _check_choice(f"{where}.decode", task.decode, {k: v[1] for k, v in DECODERS.items()}, kind)
+    return task
+
+
+def _check_sizes(task: Task, where: str) -> None:
+    least = 2 if task.kind == "classes" else 1
+    if not isinstance(task.size, int) or task.size < least:
+        raise UserError(f"{where}.size = {task.size!r}: {task.kind} need a number >= {least}")
+    if task.names and len(task.names) != task.size:
+        raise UserError(
+            f"{where}.size = {task.size}, but {where}.names lists {len(task.names)} of them"
+        )
+    if len(set(task.names)) < len(task.names):
+        raise UserError(f"{where}.names lists a name twice: {', '.join(task.names)}")
+    if not (math.isfinite(task.weight) and task.weight >= 0):
+        raise UserError(f"{where}.weight = {task.weight}: a number >= 0 expected")
+
+
+def _check_choice(where: str, name: str, known: Mapping[str, Iterable[str]], kind: str) -> None:
+    """`name` is known, and one for tasks of this kind."""
+    fitting = [choice for choice, kinds in known.items() if kind in kinds]
+    if name not in fitting:
+        problem = f"not for {kind}" if name in known else "no such name"
+        raise UserError(f"{where} = {name!r}: {problem}. " + nearest(name, fitting))
+
+
+def _words(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _default_decoder(kind: str) -> str:
+    return next(name for name, (_, kinds) in DECODERS.items() if kind in kinds)

@@ -1,0 +1,206 @@
+"""The losses against float64 NumPy and scikit-learn, at their edges, and on 8 devices."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from affect_jax import losses
+from affect_jax.losses import IS_SUM, LOSSES
+from tests.conftest import ROOT
+
+# One compilation a loss for most of the file: all use the same shapes.
+VALUE_AND_GRAD = {name: jax.jit(jax.value_and_grad(loss)) for name, loss in LOSSES.items()}
+
+
+def example(name, seed=0):
+    """(pred, target, mask) for a loss: [3, 7, K = 5] or classes [3, 7] of 5, a third masked."""
+    rng = np.random.default_rng(seed)
+    pred = rng.standard_normal((3, 7, 5)).astype(np.float32)
+    if name == "ce":
+        mask = rng.random((3, 7)) < 0.66
+        return pred, np.where(mask, rng.integers(0, 5, (3, 7)), -1), mask
+    mask = rng.random((3, 7, 5)) < 0.66
+    target = rng.standard_normal((3, 7, 5)) if name != "bce" else rng.integers(0, 2, (3, 7, 5))
+    return pred, np.where(mask, target, np.nan).astype(np.float32), mask
+
+
+def reference(name, pred, target, mask):
+    """The same in float64, written apart."""
+    pred = pred.astype(np.float64)
+    if name == "ce":
+        p = np.exp(pred) / np.exp(pred).sum(-1, keepdims=True)
+        return sklearn.metrics.log_loss(target[mask], p[mask], labels=range(5))
+    p, t = pred[mask], target[mask].astype(np.float64)
+    if name == "mse":
+        return sklearn.metrics.mean_squared_error(t, p)
+    if name == "bce":
+        return sklearn.metrics.log_loss(t, 1 / (1 + np.exp(-p)))
+    scores = []
+    for k in range(pred.shape[-1]):
+        p, t = pred[..., k][mask[..., k]], target[..., k][mask[..., k]].astype(np.float64)
+        if p.size:
+            cov = np.mean((p - p.mean()) * (t - t.mean()))
+            scores.append(2 * cov / (p.var() + t.var() + (p.mean() - t.mean()) ** 2))
+    return 1 - np.mean(scores)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_equals_its_reference_over_the_labelled_entries(name):
+    got, _ = VALUE_AND_GRAD[name](*example(name))
+    assert got.shape == () and got.dtype == jnp.float32
+    np.testing.assert_allclose(got, reference(name, *example(name)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_equal_finite_differences_and_are_zero_where_masked(name):
+    pred, target, mask = example(name)
+    gradient = np.asarray(VALUE_AND_GRAD[name](pred, target, mask)[1])
+    assert (gradient[~mask] == 0).all() and np.isfinite(gradient).all()
+    i = (*np.argwhere(mask)[2][:2], 1 if name == "ce" else np.argwhere(mask)[2][-1])
+    up, down = pred.astype(np.float64), pred.astype(np.float64)
+    up[i] += 1e-5
+    down[i] -= 1e-5
+    slope = (reference(name, up, target, mask) - reference(name, down, target, mask)) / 2e-5
+    np.testing.assert_allclose(gradient[i], slope, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_masked_predictions_and_labels_may_be_nan(name):
+    pred, target, mask = example(name)
+    nan = np.where(mask if name != "ce" else mask[..., None], pred, np.nan)
+    value, gradient = VALUE_AND_GRAD[name](nan, target, mask)
+    assert value == VALUE_AND_GRAD[name](pred, target, mask)[0]
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_without_labels_a_loss_is_zero_with_zero_gradient(name):
+    pred, target, mask = example(name)
+    value, gradient = VALUE_AND_GRAD[name](pred, target, np.zeros_like(mask))
+    assert value == 0 and (np.asarray(gradient) == 0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_precision_is_computed_in_float32(name):
+    pred, target, mask = example(name)
+    half = jnp.asarray(pred, jnp.bfloat16)
+    value, gradient = VALUE_AND_GRAD[name](half, target, mask)
+    assert value.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
+    want, _ = VALUE_AND_GRAD[name](half.astype(jnp.float32), target, mask)
+    np.testing.assert_allclose(value, want, rtol=1e-6)
+
+
+def test_a_float64_label_may_meet_a_float32_prediction():
+    pred, target, mask = example("ccc")
+    with jax.enable_x64(True):
+        for name in ("mse", "ccc"):
+            grad = jax.jit(jax.grad(LOSSES[name]))(pred, target.astype(np.float64), mask)
+            assert grad.dtype == np.float32 and np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_different_shapes_are_one_line_that_says_all_of_them(name):
+    pred, target, mask = example(name)
+    with pytest.raises(ValueError, match=rf"^{name} loss: [^\n]*\(3, 7, 5\)[^\n]*\(3, 6[^\n]*$"):
+        LOSSES[name](pred, target[:, :6], mask)
+
+
+def test_a_column_is_not_broadcast_against_a_row():
+    with pytest.raises(ValueError, match=r"\(4, 1\).*\(4,\)"):
+        losses.mse(np.zeros((4, 1)), np.zeros(4), np.ones(4, bool))
+
+
+def test_ccc_of_a_dimension_without_labels_contributes_nothing():
+    pred, target, mask = example("ccc")
+    mask[..., 2] = False
+    want = reference("ccc", pred, target, mask)
+    got, _ = VALUE_AND_GRAD["ccc"](pred, target, mask)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pred, target", [(0.3, 0.3), (0.3, "ramp"), ("ramp", 0.3), (0.3, 0.4)])
+def test_ccc_of_constants_is_one_with_finite_gradient(pred, target):
+    ramp = np.linspace(-1, 1, 105, dtype=np.float32)
+    p, t = (
+        (ramp if x == "ramp" else np.full(105, x, np.float32)).reshape(3, 7, 5)
+        for x in (pred, target)
+    )
+    value, gradient = VALUE_AND_GRAD["ccc"](p, t, np.ones(p.shape, bool))
+    np.testing.assert_allclose(value, 1, atol=1e-6)
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() < 10
+
+
+def test_ccc_is_taken_over_the_batch_and_not_row_by_row():
+    pred, target, mask = example("ccc")
+    loss = VALUE_AND_GRAD["ccc"]
+    rows = [mask & (np.arange(3) == i)[:, None, None] for i in range(3)]
+    by_row = np.mean([loss(pred, target, row)[0] for row in rows])
+    assert abs(by_row - loss(pred, target, mask)[0]) > 0.01
+
+
+def test_bce_of_certain_logits_is_exact_and_its_gradient_does_not_fade():
+    pred = np.array([200.0, -200.0, 30.0, -30.0], np.float32)[:, None]
+    target = np.array([1.0, 1.0, 0.0, 1.0], np.float32)[:, None]
+    ones = np.ones((4, 1), bool)
+    value, gradient = VALUE_AND_GRAD["bce"](pred, target, ones)
+    np.testing.assert_allclose(value, (0 + 200 + 30 + 30) / 4, rtol=1e-6)
+    np.testing.assert_allclose(4 * gradient[:, 0], [0, -1, 1, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+def test_an_unmasked_class_number_out_of_range_makes_ce_nan(label):
+    pred, target, mask = example("ce")
+    target[mask.nonzero()[0][0], mask.nonzero()[1][0]] = label
+    assert np.isnan(VALUE_AND_GRAD["ce"](pred, target, mask)[0])
+
+
+def test_only_ccc_is_no_sum_over_entries():
+    assert set(LOSSES) - IS_SUM == {"ccc"}
+
+
+EIGHT = """
+import jax, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from affect_jax.losses import LOSSES
+from affect_jax.metrics import ccc
+from affect_jax.metrics.moments import BLOCK
+assert jax.device_count() == 8
+mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+split = lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+rng = np.random.default_rng(0)
+pred = rng.standard_normal((16, 20, 3)).astype(np.float32)
+one = jax.devices()[0]
+
+def same(function, *args):
+    alone = jax.jit(function)(*(jax.device_put(x, one) for x in args))
+    args = [split(x) for x in args]
+    compiled = jax.jit(function).lower(*args).compile()
+    shared = compiled(*args)
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(shared)):
+        np.testing.assert_allclose(np.asarray(b), np.asarray(a), rtol=2e-6, atol=1e-8)
+    return compiled.as_text()
+
+for name, loss in LOSSES.items():
+    shape = (16, 20) if name == "ce" else (16, 20, 3)
+    mask = rng.random(shape) < 0.5
+    mask[:4] = False  # two devices hold no label at all
+    target = rng.integers(0, 2, shape) if name in ("ce", "bce") else 0.5 * pred + 0.2
+    program = same(jax.value_and_grad(loss), pred, target.astype(np.float32), mask)
+    assert "all-reduce" in program and "all-gather" not in program, name
+p, t = rng.standard_normal((2, 8, BLOCK // 4 + 1)).astype(np.float32)
+same(ccc, p, t, rng.random(p.shape) < 0.5)
+print("same")
+"""
+
+
+def test_losses_and_ccc_of_arrays_on_8_devices_equal_those_of_one():
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", EIGHT]
+    out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert out.stdout.strip() == "same", out.stderr

@@ -1,0 +1,164 @@
+"""Task tables: from configs and JSON, decoding, totals, and what is said about mistakes."""
+
+import types
+
+import ml_collections
+import numpy as np
+import pytest
+
+from affect_jax import tasks
+from affect_jax.tasks import Task, better_sign, decode, from_json, tasks_from_config, to_json, total
+from configs.abaw_tasks import ABAW_TASKS, P_MTL, abaw_task
+from data_pipelines.errors import UserError
+from data_pipelines.labels import definitions
+
+
+def config(names=tuple(ABAW_TASKS), **changes):
+    """The four ABAW tasks, with fields of single tasks changed."""
+    table = {name: abaw_task(name, **changes.get(name, {})) for name in ABAW_TASKS}
+    return ml_collections.ConfigDict(dict(tasks=names, task=table))
+
+
+def test_tasks_come_in_the_order_of_the_config():
+    order = ("au", "valence", "expression")
+    found = tasks_from_config(config(order))
+    assert tuple(t.name for t in found) == order
+    assert found[2].names[7] == "Other" and found[2].size == 8 and found[2].loss == "ce"
+    assert tasks_from_config(config(())) == ()
+
+
+def test_a_list_of_names_with_commas_is_what_the_command_line_gives():
+    found = tasks_from_config(config(("valence,au",)))
+    assert [t.name for t in found] == ["valence", "au"]
+
+
+def test_json_gives_equal_tasks_back():
+    table = tasks_from_config(config(au=dict(weight=0.25)))
+    assert from_json(to_json(table)) == table and hash(table)
+    assert from_json(to_json(())) == ()
+
+
+@pytest.mark.parametrize("text", ["{", "3", '[{"kind": "values"}]', '["valence"]'])
+def test_a_broken_task_table_is_named(text):
+    with pytest.raises(UserError, match=r"^runs/a/tasks.json: not a task table"):
+        from_json(text, "runs/a/tasks.json")
+
+
+def test_decoding_is_by_kind_when_none_is_named():
+    found = tasks_from_config(config(expression=dict(decode=""), au=dict(decode="")))
+    assert [t.decode for t in found] == ["identity", "identity", "argmax", "threshold"]
+    assert Task("x", "classes", 3) == Task("x", "classes", 3, decode="")
+
+
+def test_predictions_are_decoded_by_kind():
+    raw = np.array([[-0.5, 0.0, 2.0], [1.0, 1.0, -3.0]], np.float32)
+    np.testing.assert_array_equal(decode(Task("x", "values", 3), raw), raw)
+    classes = decode(Task("x", "classes", 3), raw)
+    np.testing.assert_array_equal(classes, [2, 0])
+    labels = decode(Task("x", "labels", 3), raw)
+    np.testing.assert_array_equal(labels, [[0, 1, 1], [1, 1, 0]])
+    assert classes.dtype == np.int32 and labels.dtype == np.int8
+    with pytest.raises(ValueError, match=r"task x: .*3\], got \(2, 2\)"):
+        decode(Task("x", "classes", 3), raw[:, :2])
+
+
+@pytest.mark.parametrize(
+    "task, change, message",
+    [
+        (
+            "valence",
+            dict(loss="mes"),
+            "config.task.valence.loss = 'mes': no such name. Did you mean 'mse'",
+        ),
+        ("valence", dict(loss="bce"), "config.task.valence.loss = 'bce': not for values. "),
+        (
+            "valence",
+            dict(metrics=("cc",)),
+            "config.task.valence.metrics = 'cc': .* Did you mean 'ccc'",
+        ),
+        (
+            "valence",
+            dict(kind="value"),
+            "config.task.valence.kind = 'value': .* Did you mean 'values'",
+        ),
+        ("valence", dict(decode="argmax"), "config.task.valence.decode = 'argmax': not for values"),
+        ("valence", dict(wieght=2.0), "config.task.valence.wieght: .* Did you mean 'weight'"),
+        ("valence", dict(weight=-1.0), "config.task.valence.weight = -1.0: "),
+        ("valence", dict(size=0), "config.task.valence.size = 0: "),
+        ("expression", dict(size=7), "config.task.expression.size = 7, but .* lists 8"),
+        ("expression", dict(size=2, names=("a", "a")), "config.task.expression.names .* a, a"),
+        ("au", dict(metrics=("f1",)), "config.task.au.metrics = 'f1': not for labels. .*f1_binary"),
+    ],
+)
+def test_a_wrong_field_is_named_with_the_nearest_right_one(task, change, message):
+    with pytest.raises(UserError, match=message) as error:
+        tasks_from_config(config(**{task: change}))
+    assert "\n" not in str(error.value)
+
+
+def test_a_task_that_is_not_defined_or_named_twice_is_refused():
+    with pytest.raises(UserError, match=r"config.tasks names 'valance'.* Did you mean 'valence'"):
+        tasks_from_config(config(("valance",)))
+    with pytest.raises(UserError, match="'au' twice"):
+        tasks_from_config(config(("au", "valence", "au")))
+
+
+@pytest.mark.parametrize("name", ["encoder", "weighting", "a/b"])
+def test_a_task_may_not_take_the_name_of_another_group_of_parameters(name):
+    table = ml_collections.ConfigDict(dict(tasks=(name,), task={name: abaw_task("au")}))
+    with pytest.raises(UserError, match="cannot be called"):
+        tasks_from_config(table)
+
+
+@pytest.mark.parametrize("key", ["kind", "size"])
+def test_a_field_that_must_be_there_is_missed(key):
+    entry = abaw_task("au")
+    del entry[key]
+    with pytest.raises(UserError, match=rf"config.task.au.{key} is missing"):
+        tasks_from_config(dict(tasks=("au",), task=dict(au=entry)))
+
+
+def test_p_mtl_is_half_the_two_ccc_plus_both_f1():
+    # Validation scores of the ABAW4 winner, whose abstract gives the sum.
+    scores = {"valence/ccc": 0.7101, "arousal/ccc": 0.6604, "expression/f1": 0.5090}
+    scores |= {"au/f1_binary": 0.5664, "au/accuracy": 0.9}
+    assert round(total(scores, P_MTL), 4) == 1.7607 or total(scores, P_MTL) == pytest.approx(
+        1.76065
+    )
+    assert total(scores, ()) == 0
+
+
+def test_a_total_of_a_score_that_is_not_there_names_the_nearest():
+    with pytest.raises(UserError, match=r"'valence/cc' .* Did you mean 'valence/ccc'"):
+        total({"valence/ccc": 0.5}, (("valence/cc", 1.0),))
+    with pytest.raises(UserError, match="'au/f1_per_label' is an array"):
+        total({"au/f1_per_label": np.zeros(3)}, (("au/f1_per_label", 1.0),))
+
+
+def test_the_sign_of_a_score_says_which_way_is_better():
+    better = ("ccc", "valence/ccc", "expression/f1", "sentiment/accuracy", "P_MTL", "CCC")
+    worse = ("rmse", "valence/mse", "loss/valence", "loss/ccc", "ce")
+    assert {better_sign(name) for name in better} == {1}
+    assert {better_sign(name) for name in worse} == {-1}
+    with pytest.raises(UserError, match="no best value"):
+        better_sign("expression/confusion")
+
+
+def test_the_ready_made_tasks_are_those_of_the_label_files():
+    for name, label in definitions().items():
+        ours = types.SimpleNamespace(**ABAW_TASKS[name])
+        assert (ours.kind, ours.size, ours.names) == (
+            label["kind"],
+            label["size"],
+            tuple(label.get("names", ())),
+        )
+    assert set(definitions()) == set(ABAW_TASKS)
+
+
+def test_a_changed_definition_leaves_the_ready_made_one():
+    assert abaw_task("valence", loss="ccc")["loss"] == "ccc"
+    assert ABAW_TASKS["valence"]["loss"] == "mse"
+
+
+def test_every_kind_has_a_decoder():
+    assert {kind for _, kinds in tasks.DECODERS.values() for kind in kinds} == set(tasks.KINDS)
