@@ -185,9 +185,9 @@ def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
         loss=entry.get("loss", ""),
         metrics=_words(entry.get("metrics", ())),
         decode=entry.get("decode", "") or _default_decoder(kind),
-        weight=float(entry.get("weight", 1.0)),
+        weight=entry.get("weight", 1.0),
     )
-    _check_sizes(task, where)
+    _check_numbers(task, where)
     _check_choice(f"{where}.loss", task.loss, {k: v.kinds for k, v in LOSSES.items()}, kind)
     for metric in task.metrics:
         _check_choice(f"{where}.metrics", metric, {k: v.states for k, v in METRICS.items()}, kind)
@@ -195,7 +195,7 @@ def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
     return task
 
 
-def _check_sizes(task: Task, where: str) -> None:
+def _check_numbers(task: Task, where: str) -> None:
     least = 2 if task.kind == "classes" else 1
     if not isinstance(task.size, int) or task.size < least:
         raise UserError(f"{where}.size = {task.size!r}: {task.kind} need a number >= {least}")
@@ -205,8 +205,9 @@ def _check_sizes(task: Task, where: str) -> None:
         )
     if len(set(task.names)) < len(task.names):
         raise UserError(f"{where}.names lists a name twice: {', '.join(task.names)}")
-    if not (math.isfinite(task.weight) and task.weight >= 0):
-        raise UserError(f"{where}.weight = {task.weight}: a number >= 0 expected")
+    weight = task.weight
+    if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
+        raise UserError(f"{where}.weight = {weight!r}: a number >= 0 expected")
 
 
 def _check_choice(where: str, name: str, known: Mapping[str, Iterable[str]], kind: str) -> None:

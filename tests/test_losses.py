@@ -168,7 +168,7 @@ EIGHT = """
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from affect_jax.losses import LOSSES
-from affect_jax.metrics import ccc
+from affect_jax.metrics import ccc, f1
 from affect_jax.metrics.moments import BLOCK
 assert jax.device_count() == 8
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -194,12 +194,14 @@ for name, loss in LOSSES.items():
     program = same(jax.value_and_grad(loss), pred, target.astype(np.float32), mask)
     assert "all-reduce" in program and "all-gather" not in program, name
 p, t = rng.standard_normal((2, 8, BLOCK // 4 + 1)).astype(np.float32)
-same(ccc, p, t, rng.random(p.shape) < 0.5)
+mask = rng.random(p.shape) < 0.5
+same(ccc, p, t, mask)
+same(lambda *a: f1(*a, classes=2), p > 0, t > 0, mask)
 print("same")
 """
 
 
-def test_losses_and_ccc_of_arrays_on_8_devices_equal_those_of_one():
+def test_losses_and_metrics_of_arrays_on_8_devices_equal_those_of_one():
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-c", EIGHT]
     out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)

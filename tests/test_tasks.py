@@ -84,6 +84,7 @@ def test_predictions_are_decoded_by_kind():
         ("valence", dict(decode="argmax"), "config.task.valence.decode = 'argmax': not for values"),
         ("valence", dict(wieght=2.0), "config.task.valence.wieght: .* Did you mean 'weight'"),
         ("valence", dict(weight=-1.0), "config.task.valence.weight = -1.0: "),
+        ("valence", dict(weight="high"), "config.task.valence.weight = 'high': "),
         ("valence", dict(size=0), "config.task.valence.size = 0: "),
         ("expression", dict(size=7), "config.task.expression.size = 7, but .* lists 8"),
         ("expression", dict(size=2, names=("a", "a")), "config.task.expression.names .* a, a"),

@@ -39,9 +39,9 @@ def floats(*xs: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(x.astype(dtype) for x in xs)
 
 
-def fill(x: jax.Array, valid: jax.Array | None, value: float = 0) -> jax.Array:
-    """`x` where valid, else `value`: a masked NaN must not meet arithmetic, as 0 * NaN is NaN."""
-    return x if valid is None else jnp.where(valid, x, value)
+def fill(x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """`x` where valid, else 0: a masked NaN must not meet arithmetic, as 0 * NaN is NaN."""
+    return x if valid is None else jnp.where(valid, x, 0)
 
 
 def host_columns(
