@@ -1,0 +1,58 @@
+"""Model families. A config names one by its file; `build` of that file makes the module.
+
+A model is a Linen module, called as
+
+    model.apply(variables, batch, carry=None, train=False, progress=0.0, rngs={"dropout": key})
+
+It returns an `Output` and knows no losses. `progress` in [0, 1] is the part of the training that is
+done. Shapes of inputs and masks: data_pipelines/batch.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+
+from data_pipelines.errors import UserError, nearest
+
+
+@flax.struct.dataclass
+class Output:
+    """What a model returns.
+
+    Attributes:
+        predictions: {task: raw}: values [B, T, K], logits [B, T, C] or [B, T, K]; float32.
+        carry: what the next segment of the same tracks starts from, leaves [B, ...]; None without.
+        aux: optional "losses" {name: scalar}, added with their weights by the loop, and "log".
+    """
+
+    predictions: dict[str, jax.Array]
+    carry: Any = None
+    aux: Mapping[str, Any] = flax.struct.field(default_factory=dict)
+
+
+def build(config: Any, tasks: Sequence[Any]) -> nn.Module:
+    """The module of `config.model`, with a head for each task.
+
+    Args:
+        config: `name` is a file of this folder that has a `build`; the other keys are that
+            file's own.
+        tasks: with `name` and `size`, the number of raw outputs (affect_jax.tasks.Task).
+
+    Raises:
+        UserError: config.model.name is no model family, or one of its keys is wrong.
+    """
+    known = [
+        module.name
+        for module in pkgutil.iter_modules(__path__)
+        if hasattr(importlib.import_module(f"{__name__}.{module.name}"), "build")
+    ]
+    if config.name not in known:
+        raise UserError(f"config.model.name = {config.name!r}: {nearest(config.name, known)}")
+    return importlib.import_module(f"{__name__}.{config.name}").build(config, tasks)

@@ -1,0 +1,111 @@
+"""The ABAW4 multi-task family: features -> encoder -> structure of task networks.
+
+Source: arXiv 2207.09373, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from affect_jax.models import Output, choose
+from affect_jax.models.heads import FCHead
+from affect_jax.models.structures import STRUCTURES
+from affect_jax.models.transformer import Transformer
+from data_pipelines.errors import UserError, nearest
+
+# An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
+ENCODERS = {"transformer": Transformer}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
+
+
+class MultiTask(nn.Module):
+    """Frame features in, raw predictions of every task out.
+
+    First keys of the parameters: "encoder", "feature_norm" if it is on, and the tasks' names.
+
+    Attributes:
+        features: streams that are joined on the last axis, in this order.
+        feature_norm: layer norm over the joined features (eps 1e-6).
+        encoder: makes the encoder, called with name=.
+        structure: one of structures.STRUCTURES.
+        heads: {task: makes its head, called with name=}.
+    """
+
+    features: tuple[str, ...]
+    feature_norm: bool
+    encoder: Callable[..., nn.Module]
+    structure: Callable[..., dict[str, jax.Array]]
+    heads: Mapping[str, Callable[..., nn.Module]]
+
+    @nn.compact
+    def __call__(
+        self,
+        batch: Mapping[str, Any],
+        carry: Any = None,
+        train: bool = False,
+        progress: float | jax.Array = 0.0,
+    ) -> Output:
+        """Predictions (batch, time, size) of a batch with `inputs`, `mask` and `inputs_mask`.
+
+        Rows and frames without any input are allowed; the outputs there are finite and mean
+        nothing.
+        """
+        del progress
+        x = join(batch, self.features)
+        if self.feature_norm:
+            x = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name="feature_norm")(x)
+        x, carry = self.encoder(name="encoder")(x, batch["mask"], carry, train)
+        return Output(self.structure(x, batch["mask"], train, self.heads), carry)
+
+
+def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
+    """float32 (batch, time, sum of widths): the named inputs side by side.
+
+    Zeros where a frame is padding or the feature does not exist, whatever stands there.
+
+    Raises:
+        UserError: the batch lacks a feature.
+    """
+    parts = []
+    for name in features:
+        if name not in batch["inputs"]:
+            raise UserError(
+                f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
+            )
+        exists = batch["mask"] & batch.get("inputs_mask", {}).get(name, True)
+        parts.append(jnp.where(exists[..., None], batch["inputs"][name], 0).astype(jnp.float32))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
+    """The module of a `config.model` with name "mtl" (keys: configs/mtl.py).
+
+    Raises:
+        UserError: names the key that is wrong.
+    """
+    for key in config:
+        if key not in KEYS:
+            raise UserError(f"config.model.{key}: no such key. {nearest(key, KEYS)}")
+    if not config.features:
+        raise UserError("config.model.features is empty: name at least one feature of the store.")
+    dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
+    encoder = dict(config.encoder)
+    module = choose.entry("config.model.encoder.name", encoder.pop("name", ""), ENCODERS)
+    head = dict(config.head)
+    head["layers"] = tuple(head.get("layers", ()))
+    return MultiTask(
+        features=tuple(config.features),
+        feature_norm=config.feature_norm,
+        encoder=choose.part("config.model.encoder", module, encoder, dtype=dtype),
+        structure=choose.entry("config.model.structure", config.structure, STRUCTURES),
+        heads={
+            task.name: choose.part("config.model.head", FCHead, head, size=task.size, dtype=dtype)
+            for task in tasks
+        },
+    )

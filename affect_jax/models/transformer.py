@@ -1,0 +1,159 @@
+"""Transformer encoder over frames: post-norm layers, fixed positions, padding always masked."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from affect_jax.models.dropout import Dropout, require_rate
+from affect_jax.models.heads import NORMAL
+from data_pipelines.errors import nearest
+
+POSITIONS = ("abaw4", "sinusoid", "none")
+
+
+def position_table(rows: int, width: int, kind: str) -> np.ndarray:
+    """float32 [rows, width]: sin(p / 10000^(2 floor(j/2) / width)) for even j, cos for odd.
+
+    Computed in float64. The original's table ends at 512 rows; this one has no end.
+
+    Args:
+        rows: p = 0 .. rows - 1, counted from the first frame of a segment.
+        width: j = 0 .. width - 1.
+        kind: "sinusoid" (Vaswani et al., 2017, section 3.5), or "abaw4": the same with zeros in
+            row 0, as weights of the original expect.
+    """
+    column = np.arange(width)
+    angle = np.arange(rows)[:, None] / 10000.0 ** (2 * (column // 2) / width)
+    table = np.where(column % 2 == 0, np.sin(angle), np.cos(angle))
+    if kind == "abaw4":
+        table[:1] = 0
+    return table.astype(np.float32)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection to queries, keys and values.
+
+    Attributes:
+        heads: number of heads, divides the width.
+        dropout: rate on the attention weights.
+        dtype: of the computation; parameters and softmax are float32.
+    """
+
+    heads: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
+        """(batch, time, width) -> the same; only valid frames are attended to."""
+        batch, time, width = x_bth.shape
+        head = width // self.heads
+        # One matrix [H, 3H]: Xavier's bound, sqrt(6 / 4H), is that of the stacked original.
+        project = nn.Dense(
+            3 * width,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            name="in_projection",
+        )
+        # Heads are called n: h is the width.
+        qkv = project(x_bth).reshape(batch, time, 3, self.heads, head)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        score = jnp.einsum("bqnd,bknd->bnqk", q * head**-0.5, k, preferred_element_type=jnp.float32)
+        # A finite number: a row without any valid frame stays finite (it attends to all alike).
+        score = jnp.where(valid_bt[:, None, None, :], score, -1e30)
+        weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
+        weight = Dropout(self.dropout, name="dropout")(weight, train)
+        mixed = jnp.einsum("bnqk,bknd->bqnd", weight, v).reshape(batch, time, width)
+        return nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL, name="out_projection")(mixed)
+
+
+class Layer(nn.Module):
+    """x = norm_1(x + drop(attention(x))); x = norm_2(x + drop(W_2 drop(relu(W_1 x)))).
+
+    Attributes:
+        heads, ffn, dropout, dtype: as in Transformer.
+    """
+
+    heads: int
+    ffn: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
+        """(batch, time, width) -> the same."""
+
+        def drop(x: jax.Array, name: str) -> jax.Array:
+            return Dropout(self.dropout, name=name)(x, train)
+
+        def norm(x: jax.Array, name: str) -> jax.Array:
+            # Two passes: flax's fast variance fails for large means.
+            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)(
+                x.astype(jnp.float32)
+            )
+
+        def dense(size: int, name: str) -> nn.Dense:
+            return nn.Dense(size, dtype=self.dtype, kernel_init=NORMAL, name=name)
+
+        attention = SelfAttention(self.heads, self.dropout, self.dtype, name="attention")
+        attended = attention(x_bth, valid_bt, train)
+        x = norm(x_bth + drop(attended, "dropout_1"), "norm_1")
+        hidden = drop(nn.relu(dense(self.ffn, "linear_1")(x)), "dropout")
+        update = dense(x.shape[-1], "linear_2")(hidden)
+        return norm(x + drop(update, "dropout_2"), "norm_2")
+
+
+class Transformer(nn.Module):
+    """Encoder of the ABAW4 transformer models: projection, positions, layers; no final norm.
+
+    Attributes:
+        hidden: width H.
+        layers: number of layers.
+        heads: of the attention; divides `hidden`.
+        ffn: width of the feed-forward blocks.
+        dropout: one rate for attention weights, feed-forward blocks and both residual branches.
+        positions: one of POSITIONS, added once to the projected frames. They start at 0 in every
+            segment.
+        project: map the inputs to `hidden` first; without, they have that width already.
+        dtype: of the computation; parameters, norms and softmax are float32.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    dropout: float
+    positions: str
+    project: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide hidden = {self.hidden}.")
+        if self.positions not in POSITIONS:
+            raise ValueError(
+                f"positions = {self.positions!r}: no such table. "
+                + nearest(self.positions, POSITIONS)
+            )
+        require_rate(self.dropout)
+
+    @nn.compact
+    def __call__(
+        self, x_btd: jax.Array, valid_bt: jax.Array, carry: None = None, train: bool = False
+    ) -> tuple[jax.Array, None]:
+        """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), and no carry."""
+        x = x_btd.astype(self.dtype)
+        if self.project:
+            x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=NORMAL, name="projection")(x)
+        elif x.shape[-1] != self.hidden:
+            raise ValueError(f"without projection: inputs {self.hidden} wide, got {x.shape}.")
+        if self.positions != "none":
+            x += position_table(x.shape[1], self.hidden, self.positions).astype(self.dtype)
+        for i in range(self.layers):
+            layer = Layer(self.heads, self.ffn, self.dropout, self.dtype, name=f"layer_{i}")
+            x = layer(x, valid_bt, train)
+        return x, carry
