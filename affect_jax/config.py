@@ -1,7 +1,7 @@
 """Reading a config file, its overrides, and the copy in a run folder.
 
-`--config=configs/mtl.py:sbe_hsf,paper` calls get_config("sbe_hsf,paper"); `--config.model.hidden=64`
-changes one value. The type of a value is that of the default. No jax in here: `--help` is quick.
+`--config=configs/mtl.py:paper,smoke` calls get_config("paper,smoke"); `--config.epochs=9` changes one
+value. The type of a value is that of the default. No jax in here: `--help` is quick.
 """
 
 from __future__ import annotations
@@ -126,8 +126,10 @@ def _plain(value: Any) -> Any:
 
 
 def save(config: ConfigDict, path: pathlib.Path) -> None:
-    """Write as JSON, keys sorted."""
-    path.write_text(json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
+    """Write as JSON, keys sorted; a kill leaves the old file or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
+    partial.replace(path)
 
 
 def read(path: pathlib.Path) -> ConfigDict:

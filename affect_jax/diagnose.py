@@ -35,7 +35,10 @@ def explain_non_finite(
                 places.append(f"feature {name!r} of track {track.name}, image {image}")
     if places:
         more = f" and {len(places) - 1} more rows" if len(places) > 1 else ""
-        cause = f"the input holds NaN or infinity: {places[0]}{more}. Check it with python -m data_pipelines.verify."
+        cause = (
+            f"the input holds NaN or infinity: {places[0]}{more}. Check the store with python -m "
+            "data_pipelines.verify."
+        )
     else:
         names = [system.store.tracks[rows.track[row]].name for row in ids if row >= 0]
         first = next((row for row in ids if row >= 0), None)

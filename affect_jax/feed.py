@@ -2,8 +2,8 @@
 
 Both turn the plan's row ids into the same batches in the same order. *Resident* keeps features
 and labels on the device and gathers a batch inside the compiled scan; *streamed* sends whole
-batches. A feeder gives `data` (arrays that stay on the device) and, for a table of ids, `xs` (what the
-scan runs over); `fetch(data, x)` is the batch inside the compiled program.
+batches. A feeder gives `data` (arrays that stay on the device) and, for a table of ids, `chunks` of
+what the scan runs over; `fetch(data, x)` is the batch inside the compiled program.
 """
 
 from __future__ import annotations

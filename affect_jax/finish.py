@@ -1,4 +1,4 @@
-"""What a finished training leaves behind: scores beside their references, predictions, plots, card."""
+"""What a finished training leaves: scores beside their references, predictions, plots, a card."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finish(system: Supervised, run: Run) -> str:
 def report_split(
     system: Supervised, run: Run, split: str, scores: dict[str, Any], *, as_json: bool
 ) -> None:
-    """Print where the predictions are and the scores with their intervals; then, as JSON, the scores.
+    """Print where the predictions are, the scores with their intervals, then the scores as JSON.
 
     The interval is the bootstrap's 95 % over groups (videos, speakers) of the split.
     """

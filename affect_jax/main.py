@@ -11,7 +11,6 @@ config is taken. The same training command again goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import pathlib
@@ -113,7 +112,7 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
     from affect_jax import config as configs
     from affect_jax.finish import finish
     from affect_jax.system import Supervised
-    from affect_jax.train import Stopped, train
+    from affect_jax.train import Stopped, check, train
 
     run.create()
     with run.lock():
@@ -125,10 +124,11 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
         if run.exists:
             for key, old, new in configs.differences(configs.read(run.config_file), config):
                 print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
-        statistics = run.read_statistics() if (run.folder / "statistics.npz").is_file() else None
-        system = Supervised(config, statistics=statistics)
+        old = run.exists
+        system = Supervised(config, statistics=run.read_statistics() if old else None)
+        check(system)
         run.write_tasks(system.tasks)
-        if system.statistics is not None and statistics is None:
+        if not old:
             run.write_statistics(system.statistics)
         configs.save(config, run.config_file)  # last: from here on the folder is a run
         try:
@@ -148,12 +148,7 @@ def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
     from affect_jax.system import Supervised
 
     run.require()
-    with_statistics = (run.folder / "statistics.npz").is_file()
-    system = Supervised(
-        config,
-        tasks=run.read_tasks(),
-        statistics=run.read_statistics() if with_statistics else None,
-    )
+    system = Supervised(config, tasks=run.read_tasks(), statistics=run.read_statistics())
     split = config.data.split
     if not split:
         known = ", ".join(system.store.splits)

@@ -50,7 +50,9 @@ class Run:
     def create(self) -> None:
         """Make the folder; UserError where something else is there."""
         if self.folder.is_dir() and not self.exists:
-            other = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
+            names = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
+            # A kill before config.json was written leaves these; they are written again.
+            other = [name for name in names if name not in ("tasks.json", "statistics.npz")]
             if other:
                 raise UserError(
                     f"{self.folder}: exists and is no run (it holds {', '.join(other[:3])}). "
@@ -86,14 +88,18 @@ class Run:
         """The task table that the run was trained with."""
         return task_table.from_json((self.folder / "tasks.json").read_text())
 
-    def write_statistics(self, statistics: Statistics) -> None:
+    def write_statistics(self, statistics: Statistics | None) -> None:
         """statistics.npz: mean and deviation of the training features."""
+        if statistics is None:
+            return
         arrays = {f"mean/{k}": v for k, v in statistics.mean.items()}
         arrays |= {f"std/{k}": v for k, v in statistics.std.items()}
         np.savez(self.folder / "statistics.npz", **arrays)
 
-    def read_statistics(self) -> Statistics:
-        """What `write_statistics` wrote."""
+    def read_statistics(self) -> Statistics | None:
+        """What `write_statistics` wrote; None where the run does not normalise by them."""
+        if not (self.folder / "statistics.npz").is_file():
+            return None
         with np.load(self.folder / "statistics.npz") as arrays:
             parts = {"mean": {}, "std": {}}
             for key in arrays.files:
@@ -114,14 +120,15 @@ class Run:
 
     def cut_back(self, step: int) -> None:
         """Keep the whole lines up to `step`: what came after the checkpoint happens again."""
+        if not self.metrics_file.is_file():
+            return
         kept = []
-        if self.metrics_file.is_file():
-            for line in self.metrics_file.read_text().splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-                except (ValueError, KeyError):
-                    break  # a line that a kill cut in two
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break  # a line that a kill cut in two
         replace(self.metrics_file, "".join(kept))
 
 

@@ -22,9 +22,9 @@ class State:
         weighting: state of the weighting.
         carry: what a recurrent model hands to the next segment, or None.
         log: sums of the losses of this phase, for its mean.
-        best, best_step: {monitored score: best value, step it was reached at}.
+        best, best_step: {monitored score: best value (negated where lower is better), its step}.
         stale: evaluations in a row without a better first monitored score.
-        plateau: {"scale": factor on the learning rate, "stale": evaluations without a better score}.
+        plateau: {"scale": factor on the learning rate, "stale": evaluations since it helped}.
         rng: key of the run; every random number folds names and the step into it.
         extra: belongs to the system.
     """

@@ -65,9 +65,8 @@ class Supervised:
         self.features = tuple(config.model.features)
         self.store.require_features(self.features)
         if data.normalise not in NORMALISATIONS:
-            raise UserError(
-                f"config.data.normalise = {data.normalise!r}: {nearest(data.normalise, NORMALISATIONS)}"
-            )
+            hint = nearest(data.normalise, NORMALISATIONS)
+            raise UserError(f"config.data.normalise = {data.normalise!r}: {hint}")
         if statistics is None and data.normalise == "train":
             statistics = Statistics.of(
                 self.store, self.features, self.store.split(data.train_split)

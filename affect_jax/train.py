@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import platform
@@ -65,7 +64,7 @@ class _Loop:
     ):
         self.system, self.config, self.run = system, system.config, run
         self.checkpoints, self.stop, self.progress = checkpoints, stop, progress
-        self.monitor = _monitored(system)
+        self.monitor = monitored(system)
         self.state = self._start()
         rows = system.rows(self.config.data.train_split)
         self.plan = system.training_plan(rows)
@@ -241,7 +240,17 @@ def chunk_bounds(total: int, done: int, size: int) -> list[int]:
     return sorted({done, *(b for b in bounds if b >= done)})
 
 
-def _monitored(system: Supervised) -> tuple[str, ...]:
+def check(system: Supervised) -> None:
+    """UserError for what is wrong in a training's config, before anything is written."""
+    data = system.config.data
+    system.rows(data.train_split)
+    if data.split:
+        system.rows(data.split)
+    state = jax.eval_shape(lambda: system.init(monitored(system)))
+    system.steps(state.params)
+
+
+def monitored(system: Supervised) -> tuple[str, ...]:
     """`config.monitor`, checked; losses can be monitored as loss/<name>."""
     config = system.config
     known = [f"{t.name}/{m}" for t in system.tasks for m in t.metrics]
@@ -249,13 +258,14 @@ def _monitored(system: Supervised) -> tuple[str, ...]:
     terms = [name for name, _ in config.total.terms]
     if terms and all(name in known for name in terms):
         known.insert(0, config.total.name)
-    names = tuple(config.monitor) or tuple(known[:1])
+    # The default names every task of the system; a run of some tasks monitors those.
+    tasks = [task.name for task in system.tasks]
+    left_out = [name for name in config.task if name not in tasks]
     chosen = []
-    for name in names:
-        # The default names every task; a run of some tasks monitors those.
+    for name in config.monitor:
         if name in known:
             chosen.append(name)
-        elif name.split("/")[0] not in config.task and name != config.total.name:
+        elif name.split("/")[0] not in left_out and name != config.total.name:
             raise UserError(f"config.monitor: unknown score {name!r}. {nearest(name, known)}")
     if not config.data.split:
         chosen = [name for name in chosen if name.startswith("loss/")] or ["loss/total"]

@@ -88,10 +88,8 @@ def main() -> int:
             scores = [trained_score(flags.config, root, seed) for seed in range(flags.seeds)]
             spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
             each = " ".join(f"{s:.3f}" for s in scores)
-            print(
-                f"{name}: {config.total.name} {statistics.mean(scores):.3f} (deviation over seeds {spread:.3f}: {each})",
-                flush=True,
-            )
+            mean = f"{name}: {config.total.name} {statistics.mean(scores):.3f}"
+            print(f"{mean} (deviation over seeds {spread:.3f}: {each})", flush=True)
     return 0
 
 

@@ -155,10 +155,12 @@ def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store,
     raw = checkpoint.read_raw(other.checkpoints, best)
     for name, leaf in paths(state.params["encoder"]).items():
         np.testing.assert_array_equal(leaf, paths(raw["params"]["encoder"])[name])
-    moved = paths(state.params["valence"])[
-        "output/kernel" if False else next(iter(paths(state.params["valence"])))
-    ]
-    assert (np.asarray(moved) != next(iter(paths(raw["params"]["valence"]).values()))).any()
+    heads = zip(
+        jax.tree.leaves(state.params["valence"]),
+        jax.tree.leaves(raw["params"]["valence"]),
+        strict=True,
+    )
+    assert all((np.asarray(a) != b).any() for a, b in heads)
 
 
 def test_early_stopping_ends_the_run_and_keeps_the_best_step(store, tmp_path):
@@ -187,13 +189,16 @@ def test_chunks_are_even_and_end_at_bounds_that_the_length_alone_decides(total, 
         assert chunk_bounds(total, done, size) == [b for b in bounds if b >= done]
 
 
-def test_one_and_eight_devices_train_to_the_same_parameters(unbroken, store, tmp_path):
+def test_one_and_eight_devices_train_to_the_same_parameters(store, tmp_path):
+    # A larger eps: where the true gradient is zero, Adam would make steps of rounding noise.
+    expected = train(tiny_system(store, optim__eps=1e-3, data__split=""), Run(tmp_path / "one"))
     code = (
         "import sys, numpy as np, jax\n"
         "from affect_jax.run import Run\nfrom affect_jax.train import train\n"
         "from tests.tiny import tiny_system\n"
         "assert jax.device_count() == 8\n"
-        "state = train(tiny_system(sys.argv[1]), Run(sys.argv[2]))\n"
+        "system = tiny_system(sys.argv[1], optim__eps=1e-3, data__split='')\n"
+        "state = train(system, Run(sys.argv[2]))\n"
         "np.savez(sys.argv[3], *[np.asarray(x) for x in jax.tree.leaves(state.params)])\n"
     )
     out = tmp_path / "params.npz"
@@ -207,6 +212,5 @@ def test_one_and_eight_devices_train_to_the_same_parameters(unbroken, store, tmp
     )
     with np.load(out) as arrays:
         theirs = [arrays[name] for name in arrays.files]
-    for a, b in zip(theirs, jax.tree.leaves(unbroken[1].params), strict=True):
-        # Sums over the batch in another order, over 2 epochs of Adam.
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for a, b in zip(theirs, jax.tree.leaves(expected.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # sums in another order
