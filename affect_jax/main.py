@@ -173,9 +173,6 @@ def main(argv: Sequence[str]) -> None:
     run = Run(flags.workdir)
     config = resolve(flags, changes, run)
     compilation_cache()
-    from affect_jax import sharding
-
-    sharding.start_processes()
     action: Callable[..., None] = _train if flags.mode == "train" else _apply
     action(config, run, flags)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import jax
@@ -42,23 +41,3 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
-
-
-def start_processes() -> None:
-    """Join the other processes of a multi-process run, where the cluster's variables name them.
-
-    AFFECT_JAX_COORDINATOR (host:port), AFFECT_JAX_PROCESSES and AFFECT_JAX_PROCESS say so by
-    hand; on Slurm and Open MPI jax reads the cluster's own variables.
-    """
-    coordinator = os.environ.get("AFFECT_JAX_COORDINATOR")
-    if coordinator:
-        jax.distributed.initialize(
-            coordinator,
-            int(os.environ["AFFECT_JAX_PROCESSES"]),
-            int(os.environ["AFFECT_JAX_PROCESS"]),
-        )
-    elif (
-        int(os.environ.get("SLURM_NTASKS", 1)) > 1
-        or int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-    ):
-        jax.distributed.initialize()

@@ -73,6 +73,9 @@ class Source:
     labels: tuple[str, ...] = ()
     normalise: str = "none"
     statistics: Statistics | None = None
+    _of_track: dict[tuple[str, int], Statistics] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         self.store.require_features(self.features)
@@ -100,9 +103,11 @@ class Source:
         x = np.asarray(array[frames], np.float32)
         if self.normalise == "train":
             x = (x - self.statistics.mean[name]) / self.statistics.std[name]
-        elif self.normalise == "track":
-            own = Statistics.of(self.store, [name], [track]) if self._any(name, track) else None
-            x = x if own is None else (x - own.mean[name]) / own.std[name]
+        elif self.normalise == "track" and self._any(name, track):
+            if (name, track) not in self._of_track:
+                self._of_track[name, track] = Statistics.of(self.store, [name], [track])
+            own = self._of_track[name, track]
+            x = (x - own.mean[name]) / own.std[name]
         return x if mask is None else np.where(mask[rows][frames][:, None], x, np.float32(0))
 
     def _any(self, name: str, track: int) -> bool:
