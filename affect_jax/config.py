@@ -1,7 +1,7 @@
 """Reading a config file, its overrides, and the copy in a run folder.
 
-`--config=configs/mtl.py:paper,smoke` calls get_config("paper,smoke"); `--config.epochs=9` changes one
-value. The type of a value is that of the default. No jax in here: `--help` is quick.
+`--config=configs/mtl.py:paper,smoke` calls get_config("paper,smoke"); `--config.epochs=9` changes
+one value. The type of a value is that of the default. No jax in here: `--help` is quick.
 """
 
 from __future__ import annotations
