@@ -1,0 +1,25 @@
+"""Weights of the original PyTorch systems, in and out, by their original names.
+
+    state_dict = interop.load("original.safetensors")       # or .pth; torch is not needed
+    table = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
+    params, report = interop.to_params(table, state_dict, template)
+    report.require_complete("original.safetensors")
+
+`template` is what `jax.eval_shape(model.init, key, batch)["params"]` gives. One table of rules a
+model serves both directions.
+"""
+
+from affect_jax.interop import abaw4
+from affect_jax.interop.files import load, save_safetensors
+from affect_jax.interop.rules import Report, Rule, Table, to_original, to_params
+
+__all__ = [
+    "Report",
+    "Rule",
+    "Table",
+    "abaw4",
+    "load",
+    "save_safetensors",
+    "to_original",
+    "to_params",
+]

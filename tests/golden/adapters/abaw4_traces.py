@@ -1,0 +1,227 @@
+"""ABAW4 SE models: evaluation, then an update a segment, then evaluation again.
+
+The original's own ways are reproduced here, from outside: attention over padding (a mask of ones),
+squared errors divided by all positions, and an optimiser that knows a net from its first gradient
+on.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from affect_jax import interop, losses, models, optim
+from affect_jax.tasks import Task
+from tests.golden.adapters.weights import params_of
+from tests.golden.fixture import Answer, Fixture, adapter
+
+# The original's short names of the tasks, and of its nets, as ours.
+TASKS = {"v": "valence", "a": "arousal", "expr": "expression", "au": "au"}
+SUBNETWORKS = {"_seq": "encoder", "_layer_norm": "feature_norm"} | {
+    net: task for task, net in interop.abaw4.NETS.items()
+}
+MISSING = {"v": -5, "a": -5, "expr": -1, "au": -1}
+INPUTS = {"v": "valence", "a": "arousal", "expr": "expression", "au": "au"}
+Segment = dict[str, np.ndarray]
+
+
+@adapter("abaw4__model_transformer", "abaw4__model_transformer_nope", "abaw4__mtl_se")
+def trace(fixture: Fixture) -> Answer:
+    meta, arrays = fixture.meta, {}
+    config, wanted = meta["config"], fixture.outputs
+    batches = [_segments(fixture, i) for i in range(_count(fixture, "in_feature_"))]
+    model = models.build(_model_config(config), _tasks(fixture))
+    table = interop.abaw4.table(tuple(TASKS.values()), **interop.abaw4.spelling(fixture.weights))
+    params = params_of(fixture, table, model, _inputs(batches[0][0]))
+    predict = jax.jit(lambda params, x: model.apply({"params": params}, x).predictions)
+
+    def evaluate(params: Any, when: str) -> None:
+        for i, segments in enumerate(batches):
+            if f"out_{when}_v_{i}" in wanted:
+                outputs = [predict(params, _inputs(segment)) for segment in segments]
+                arrays.update(_joined(outputs, when, i))
+
+    evaluate(params, "eval")
+    training = _Training(model, config, params)
+    step = 0
+    for i, segments in enumerate(batches):
+        outputs = []
+        for segment in segments:
+            norms, grads, (values, predictions) = training.update(segment)
+            outputs.append(predictions)
+            arrays[f"out_clip_norm_step{step}"] = np.stack(
+                [norms[SUBNETWORKS[net]] for net in meta["model_names"]]
+            )
+            arrays |= {f"out_loss_{name}_step{step}": value for name, value in values.items()}
+            clipped = interop.to_original(table, grads)
+            for k, name in enumerate(meta["grad_names"]):
+                arrays[f"out_grad{k}_step{step}"] = clipped.get(name, 0 * fixture.weights[name])
+            step += 1
+        arrays |= _joined(outputs, "train", i)
+    evaluate(training.params, "eval_after")
+    final = fixture.weights | interop.to_original(table, training.params)
+    arrays |= {f"out_final{k}": final[name] for k, name in enumerate(meta["final_names"])}
+    return Answer(arrays | _summaries(final, meta), ignored=_noise(meta))
+
+
+class _Training:
+    """Adam with one state a net, as torch counts steps from a net's first gradient."""
+
+    def __init__(self, model: Any, config: dict[str, Any], params: dict[str, Any]):
+        self.params = params
+        self._trained, weights = _trained(config), _weights(config)
+        b1, b2 = config["adam_betas"]
+        adam = optax.adam(config["lr"], b1, b2, config["adam_eps"])
+        clip = optim.clip_by_subnetwork(config["clip_norm_per_net"])
+        self._states = {net: adam.init(tree) for net, tree in params.items()}
+        self._started: set[str] = set()
+
+        def total(params: Any, segment: Segment) -> Any:
+            predictions = model.apply({"params": params}, _inputs(segment), train=True).predictions
+            values = {name: _loss(name, predictions, segment) for name in self._trained}
+            values["total"] = sum(weights[name] * value for name, value in values.items())
+            return values["total"], (values, predictions)
+
+        @jax.jit
+        def gradient(params: Any, segment: Segment) -> Any:
+            grads, seen = jax.grad(total, has_aux=True)(params, segment)
+            norms = {net: optax.tree.norm(tree) for net, tree in grads.items()}
+            return norms, clip.update(grads, clip.init(params))[0], seen
+
+        @functools.partial(jax.jit, static_argnames="nets")
+        def step(params: Any, states: Any, grads: Any, nets: tuple[str, ...]) -> Any:
+            for net in nets:
+                updates, state = adam.update(grads[net], states[net])
+                params = params | {net: optax.apply_updates(params[net], updates)}
+                states = states | {net: state}
+            return params, states
+
+        self._gradient, self._step = gradient, step
+
+    def update(self, segment: Segment) -> tuple[dict[str, Any], Any, Any]:
+        """One step: norm of each net's gradient, clipped gradients, (losses, predictions)."""
+        norms, grads, seen = self._gradient(self.params, segment)
+        # Without any AU label the original cuts the AU loss off; the other losses stay connected.
+        reached = [n for n in self._trained if n != "au" or (segment["au"] != MISSING["au"]).any()]
+        if reached:
+            self._started |= {"encoder", "feature_norm", *(TASKS[name] for name in reached)}
+        nets = tuple(sorted(self._started & set(self.params)))
+        self.params, self._states = self._step(self.params, self._states, grads, nets)
+        return norms, grads, seen
+
+
+def _model_config(config: dict[str, Any]) -> ConfigDict:
+    width = config["hidden_size"]
+    return ConfigDict(
+        dict(
+            name="mtl",
+            features=("all",),
+            feature_norm=bool(config.get("feature_layer_norm", False)),
+            structure="se",
+            dtype="float32",
+            encoder=dict(
+                name="transformer",
+                hidden=width if width > 0 else min(config["input_dim"] // 2, 512),
+                layers=config["num_layers"],
+                heads=config["nhead"],
+                ffn=config["ffn_dim"],
+                dropout=0.0,
+                positions="abaw4" if config["use_pe"] else "none",
+            ),
+            head=dict(
+                layers=tuple(int(w) for w in str(config["regress_layers"]).split(",")),
+                dropout=0.0,
+            ),
+        )
+    )
+
+
+def _tasks(fixture: Fixture) -> list[Task]:
+    """All four: the original builds and runs every head, trained or not."""
+    kinds = {"v": "values", "a": "values", "expr": "classes", "au": "labels"}
+    sizes = {n: fixture.weights[_output(fixture, n)].shape[0] for n in TASKS}
+    return [Task(TASKS[name], kinds[name], sizes[name]) for name in TASKS]
+
+
+def _output(fixture: Fixture, name: str) -> str:
+    net = interop.abaw4.NETS[TASKS[name]]
+    return next(n for n in fixture.weights if re.fullmatch(rf"net{net}\..*fc_out\.weight", n))
+
+
+def _trained(config: dict[str, Any]) -> list[str]:
+    names = config["loss_type"]
+    return list(TASKS) if names == "multitask" else [n.strip() for n in names.split(",")]
+
+
+def _weights(config: dict[str, Any]) -> dict[str, float]:
+    """The original lists them in the order v, a, au, expr."""
+    if config["model"] == "mtl_transformer":
+        listed = [float(w) for w in str(config["loss_weights"]).split(",")]
+    else:
+        listed = {"original": [1, 1, 1, 1], "weighted": [12, 12, 1, 0.35]}[config["weight_type"]]
+    return dict(zip(("v", "a", "au", "expr"), listed))
+
+
+def _count(fixture: Fixture, prefix: str) -> int:
+    return sum(name.startswith(prefix) for name in fixture.arrays)
+
+
+def _segments(fixture: Fixture, i: int) -> list[Segment]:
+    """Batch i cut along time; the last segment keeps its own length."""
+    kinds = ("feature", "mask", *INPUTS.values())
+    whole = {kind: fixture.arrays[f"in_{kind}_{i}"] for kind in kinds}
+    length = fixture.meta["config"]["max_seq_len"]
+    starts: Iterator[int] = range(0, whole["mask"].shape[1], length)
+    return [{kind: x[:, s : s + length] for kind, x in whole.items()} for s in starts]
+
+
+def _inputs(segment: Segment) -> dict[str, Any]:
+    """The original attends to padding: every frame exists."""
+    return {"inputs": {"all": segment["feature"]}, "mask": np.ones(segment["mask"].shape, bool)}
+
+
+def _loss(name: str, predictions: dict[str, jax.Array], segment: Segment) -> jax.Array:
+    raw, target = predictions[TASKS[name]], segment[INPUTS[name]]
+    labelled = target != MISSING[name]
+    if name == "au":
+        return losses.bce(raw, target, labelled)
+    labelled &= segment["mask"] > 0
+    if name == "expr":
+        return losses.ce(raw, target, labelled)
+    share = labelled.sum() / labelled.size  # of all positions, which the original divides by
+    return share * losses.mse(raw, target[..., None], labelled[..., None])
+
+
+def _joined(outputs: list[Any], when: str, i: int) -> dict[str, np.ndarray]:
+    joined = {name: np.concatenate([o[task] for o in outputs], 1) for name, task in TASKS.items()}
+    joined = {name: x[..., 0] if name in "va" else x for name, x in joined.items()}
+    return {f"out_{when}_{name}_{i}": x for name, x in joined.items()}
+
+
+def _summaries(final: dict[str, np.ndarray], meta: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Norm and sum of every tensor, 0 where it is noise."""
+    tensors = [final[name].astype(np.float64) for name in meta["param_names"]]
+    known = np.array([name not in meta["params_not_to_compare"] for name in meta["param_names"]])
+    return {
+        "out_final_l2": np.array([np.linalg.norm(x) for x in tensors]) * known,
+        "out_final_sum": np.array([x.sum() for x in tensors]) * known,
+    }
+
+
+def _noise(meta: dict[str, Any]) -> dict[str, str]:
+    """Tensors whose true gradient is zero, in part."""
+    why = "rounding noise of attention key biases"
+    named = {"out_grad{}_step*": meta["grad_names"], "out_final{}": meta["final_names"]}
+    return {
+        pattern.format(k): why
+        for pattern, names in named.items()
+        for k, name in enumerate(names)
+        if name in meta["params_not_to_compare"]
+    }

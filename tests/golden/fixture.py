@@ -1,0 +1,95 @@
+"""What a fixture holds, what an adapter answers, and where the adapters are."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import pathlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from affect_jax import interop
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixture:
+    """One folder of stored inputs and outputs. The folder's name says what it is."""
+
+    folder: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @functools.cached_property
+    def meta(self) -> dict[str, Any]:
+        return json.loads((self.folder / "meta.json").read_text())
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "cases.npz") as cases:
+            return {name: cases[name] for name in cases.files}
+
+    @functools.cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        return interop.load(self.folder / "weights.safetensors")
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {name: x for name, x in self.arrays.items() if name.startswith("out_")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What an adapter answers.
+
+    Attributes:
+        arrays: ours, by the stored names. Every stored output must be here or in one of the
+            others.
+        differs: {glob of stored names: why ours does something else}, as golden/README.md allows.
+        ignored: {glob of stored names: why meta.json says not to compare}.
+    """
+
+    arrays: dict[str, Any] = dataclasses.field(default_factory=dict)
+    differs: dict[str, str] = dataclasses.field(default_factory=dict)
+    ignored: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Mismatch(Exception):
+    """Ours is not the original for a reason that is no single array (names of weights, say)."""
+
+
+Adapter = Callable[[Fixture], Answer]
+_ADAPTERS: dict[str, Adapter] = {}
+
+
+def adapter(*names: str) -> Callable[[Adapter], Adapter]:
+    """Decorator: the function answers the fixtures of these folder names."""
+
+    def register(function: Adapter) -> Adapter:
+        for name in names:
+            if name in _ADAPTERS:
+                raise ValueError(f"two adapters for {name}")
+            _ADAPTERS[name] = function
+        return function
+
+    return register
+
+
+@functools.cache
+def adapters() -> dict[str, Adapter]:
+    """{fixture name: adapter} of every module in tests/golden/adapters/."""
+    package = importlib.import_module("tests.golden.adapters")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+    return dict(_ADAPTERS)
+
+
+def fixtures(folder: pathlib.Path) -> list[Fixture]:
+    """Every fixture in `folder` or below it, by name."""
+    return [Fixture(path.parent) for path in sorted(folder.rglob("meta.json"))]
