@@ -1,6 +1,27 @@
-"""Keys that every config has, each with what it means. Plain data: code is chosen by name."""
+"""Keys that configs share, each with what it means. Plain data: code is chosen by name."""
 
 from ml_collections import ConfigDict
+
+
+def mtl_model() -> ConfigDict:
+    """The model family affect_jax/models/mtl.py: features, a temporal encoder, a head a task."""
+    m = ConfigDict()
+    m.name = "mtl"
+    m.features = ("mae", "ires100", "fau")  # streams of the store, joined in this order
+    m.feature_norm = False  # layer norm over the joined features
+    m.structure = "se"  # shared encoder, one head a task
+    m.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
+    m.encoder = ConfigDict()
+    m.encoder.name = "transformer"
+    m.encoder.hidden = 64
+    m.encoder.layers = 2
+    m.encoder.heads = 4
+    m.encoder.ffn = 128
+    m.encoder.dropout = 0.1
+    # abaw4: the original's table, row 0 all zero; sinusoid: the usual one; none.
+    m.encoder.positions = "sinusoid"
+    m.head = ConfigDict(dict(layers=(64, 32), dropout=0.1))  # hidden widths
+    return m
 
 
 def base_config() -> ConfigDict:

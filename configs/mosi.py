@@ -14,7 +14,7 @@ features are normalised by the training statistics because their scales differ a
 
 from ml_collections import ConfigDict
 
-from configs.base import base_config
+from configs.base import base_config, mtl_model
 
 VARIANTS = ("smoke",)
 
@@ -43,21 +43,11 @@ def get_config(variants: str = "") -> ConfigDict:
     )
     c.total = ConfigDict(dict(name="accuracy", terms=(("sentiment/accuracy", 1.0),)))
 
-    c.model = ConfigDict()
-    c.model.name = "mtl"
+    c.model = mtl_model()
     c.model.features = ("text", "audio", "video")
-    c.model.feature_norm = False  # layer norm over the joined features
-    c.model.structure = "se"  # shared encoder, one head a task
-    c.model.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
-    c.model.encoder = ConfigDict()
-    c.model.encoder.name = "transformer"
-    c.model.encoder.hidden = 64
     c.model.encoder.layers = 1
-    c.model.encoder.heads = 4
     c.model.encoder.ffn = 64
     c.model.encoder.dropout = 0.5
-    # abaw4: the original's table, row 0 all zero; sinusoid: the usual one; none.
-    c.model.encoder.positions = "sinusoid"
     c.model.head = ConfigDict(dict(layers=(32,), dropout=0.5))
 
     c.epochs = 30

@@ -11,7 +11,7 @@ Variants: mouth, the mouth-opening slice of Aff-Wild2:
 from ml_collections import ConfigDict
 
 from configs.abaw_tasks import ABAW_TASKS
-from configs.base import base_config
+from configs.base import base_config, mtl_model
 
 VARIANTS = ("mouth", "smoke")
 
@@ -30,21 +30,8 @@ def get_config(variants: str = "") -> ConfigDict:
     c.total = ConfigDict(dict(name="CCC", terms=(("valence/ccc", 0.5), ("arousal/ccc", 0.5))))
     c.monitor = ("CCC", "valence/ccc", "arousal/ccc")
 
-    c.model = ConfigDict()
-    c.model.name = "mtl"
-    c.model.features = ("mae", "ires100", "fau")  # streams of the store, joined in this order
-    c.model.feature_norm = False  # layer norm over the joined features
-    c.model.structure = "se"  # shared encoder, one head a task
-    c.model.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
-    c.model.encoder = ConfigDict()
-    c.model.encoder.name = "transformer"
-    c.model.encoder.hidden = 64
-    c.model.encoder.layers = 2
-    c.model.encoder.heads = 4
-    c.model.encoder.ffn = 128
+    c.model = mtl_model()
     c.model.encoder.dropout = 0.2
-    # abaw4: the original's table, row 0 all zero; sinusoid: the usual one; none.
-    c.model.encoder.positions = "sinusoid"
     c.model.head = ConfigDict(dict(layers=(64,), dropout=0.2))
 
     c.data.length = 128
