@@ -116,8 +116,8 @@ def main() -> int:
     # Five epochs of a model whose save takes long enough to be hit.
     extra = (
         "--config.epochs=5",
-        "--config.model.encoder.hidden=512",
-        "--config.model.encoder.ffn=2048",
+        "--config.model.encoder.hidden=256",
+        "--config.model.encoder.ffn=1024",
         "--config.chunk_steps=2",
     )
     bench = Bench(folder, flags.config, extra)
