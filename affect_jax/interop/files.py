@@ -68,5 +68,6 @@ def _load_safetensors(path: pathlib.Path) -> StateDict:
 def save_safetensors(path: str | pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write a state dict; PyTorch reads it with safetensors.torch.load_file."""
     # The writer takes the memory as it lies: a transpose would be written scrambled.
-    whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+    # (np.ascontiguousarray would make a scalar an array of one entry.)
+    whole = {name: np.array(x, order="C") for name, x in tensors.items()}
     safetensors.numpy.save_file(whole, path)

@@ -164,7 +164,7 @@ def to_params(
                 mismatched.append(f"{name} is a second tensor for {path}")
             elif value.shape != shape:
                 mismatched.append(f"{name} {tensor.shape} gives {value.shape}, {path} is {shape}")
-            params[path] = np.ascontiguousarray(value.astype(dtype))
+            params[path] = np.array(value, dtype, order="C")
         elif (make := _glob(table.constants, name)) is not None:
             mapped[name] = ""
             if fault := _difference(tensor, make(tensor.shape)):
@@ -189,7 +189,7 @@ def to_original(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray
         name, rule = _first(table.rules, path, "path", "original")
         if rule is None:
             raise ValueError(f"no rule for the parameter {path}")
-        state_dict[name] = np.ascontiguousarray(rule.backward(np.asarray(value)))
+        state_dict[name] = np.array(rule.backward(np.asarray(value)), order="C")
     return state_dict
 
 

@@ -55,8 +55,8 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """Of the limit that the error uses."""
-        return self.error / self.limit if self.error else 0.0
+        """Of the limit that the error uses; the limit of what must be equal is 0."""
+        return self.error / self.limit if self.limit else self.error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,8 @@ def judge(fixture: Fixture, adapter: Callable[[Fixture], Answer] | None) -> Resu
     if faults:
         more = f"; {len(faults) - 1} more" if len(faults) > 1 else ""
         return Result("fail", faults[0] + more, worst)
-    reason = "; ".join(f"{why}, {count} arrays" for why, count in differing.items())
+    counted = (f"{why}, {n} array{'s' * (n > 1)}" for why, n in differing.items())
+    reason = "; ".join(counted)
     if not compared:
         return Result("differs", reason or "no outputs to compare", worst)
     return Result("pass", f"differs: {reason}" if reason else "", worst)

@@ -196,8 +196,9 @@ def _rates(base: float, options: dict[str, Any], epochs: int) -> np.ndarray:
             every_epochs=options.get("lr_decay_iters", 1),
         )
     )
-    rate = optim.learning_rate(config, epochs)
-    return np.stack([rate(epoch) for epoch in np.arange(epochs, dtype=np.float32)])
+    with jax.enable_x64(True):  # stored in float64
+        rate = optim.learning_rate(config, epochs)
+        return np.stack([rate(epoch) for epoch in np.arange(epochs, dtype=np.float64)])
 
 
 def _plateau(base: float, options: dict[str, Any], epochs: int) -> list[float]:

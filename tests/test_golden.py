@@ -1,0 +1,139 @@
+"""The comparison with stored outputs: its rules, its command, and a quick selection of fixtures."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests.golden import __main__ as command
+from tests.golden import compare, fixture
+
+QUICK = (
+    "abaw4__fc_heads",
+    "abaw4__losses",
+    "abaw4__lr_schedules",
+    "abaw4__metrics",
+    "abaw4__model_transformer_nope",
+    "abaw4__position_tables",
+    "abaw4__transformer_encoder",
+    "abaw4__transformer_encoder_noaffine",
+)
+SLOW = ("abaw4__model_transformer", "abaw4__mtl_se")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+def test_ours_equals_the_original(shared, name):
+    result = command.run(fixture.Fixture(shared / "golden" / name))
+    assert result.verdict == "pass", result.line(name)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> pathlib.Path:
+    """Fixtures `right`, `wrong`, `broken`, `elsewhere` and `new`; the last has no adapter."""
+    stored = {"in_x": np.ones(3), "out_y": np.array([1.0, 2.0, np.nan]), "out_n": np.arange(3)}
+
+    def broken(one: fixture.Fixture) -> fixture.Answer:
+        raise KeyError("no such option")
+
+    adapters = {
+        "right": lambda one: fixture.Answer(
+            {"out_y": np.array([1, 2, 9.0]), "out_n": np.arange(3)}
+        ),
+        "wrong": lambda one: fixture.Answer(
+            {"out_y": np.array([1, 2.1, 9]), "out_n": np.arange(3)}
+        ),
+        "broken": broken,
+        "elsewhere": lambda one: fixture.Answer(differs={"out_*": "on purpose"}),
+    }
+    monkeypatch.setattr(fixture, "adapters", lambda: adapters)
+    for name in (*adapters, "new"):
+        (tmp_path / "sub" / name).mkdir(parents=True)
+        (tmp_path / "sub" / name / "meta.json").write_text(json.dumps({}))
+        np.savez(tmp_path / "sub" / name / "cases.npz", **stored)
+    return tmp_path
+
+
+def test_command_prints_a_line_a_fixture(folder, capsys):
+    assert command.main([str(folder)]) == 1
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["right"].endswith("  pass")
+    assert lines["elsewhere"].endswith("  differs (on purpose, 2 arrays)")
+    assert "fail (out_y: off by 1.0e-01, 6.0e-05 allowed)" in lines["wrong"]
+    assert "fail (KeyError: 'no such option')" in lines["broken"]
+    assert lines["new"].endswith("  not built (no adapter)")
+    assert "1 pass, 1 differs, 2 fail, 1 not built" in lines["1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (["--only", "right"], 0),
+        (["--only", "else*"], 0),
+        (["--only", "new"], 0),
+        (["--only", "new", "--strict"], 1),
+        (["--only", "right", "--strict"], 0),
+        (["--only", "wrong"], 1),
+        (["--only", "nothing"], 2),
+    ],
+)
+def test_exit_code_says_whether_something_fails(folder, flags, code):
+    assert command.main([str(folder), *flags]) == code
+
+
+def test_missing_folder_is_2_and_missing_default_is_0(tmp_path, monkeypatch, capsys):
+    assert command.main([str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    monkeypatch.setattr(command, "DEFAULT", tmp_path / "none")
+    assert command.main([]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    with pytest.raises(SystemExit) as exit_code:
+        command.main(["--onyl", "x"])
+    assert exit_code.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("out_eval_v_0", 2e-5 * 5),
+        ("out_loss_total_step3", 2e-5 * 5),
+        ("out_grad1_step0", 2e-4 * 4 + 2e-6),
+        ("out_clip_norm_step0", 2e-4 * 4 + 2e-6),
+        ("out_final_l2", 1e-4 * 5),
+        ("out_final/encoder.norm1.weight", 1e-4 * 5),
+        ("out_eval_after_v_0", 1e-4 * 5),
+        ("out_special", 0.5),
+    ],
+)
+def test_limit_follows_the_kind_of_array(name, limit):
+    stored = np.array([-4.0, 1.0, np.nan, np.inf])
+    assert compare.limit(name, stored, {"out_spec*": 0.5}) == pytest.approx(limit, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ours", "stored", "fault"),
+    [
+        ([1.0, 5.0], [1.0, np.nan], ""),
+        ([1.0, np.nan], [1.0, np.nan], "not finite where the original has no value"),
+        ([np.nan, 1.0], [1.0, 1.0], "off by inf"),
+        ([np.inf, 1.0], [np.inf, 1.0], ""),
+        ([1.0 + 3e-5, 0.0], [1.0, 0.0], ""),
+        ([1.0 + 5e-5, 0.0], [1.0, 0.0], "off by 5.0e-05, 4.0e-05 allowed"),
+        ([[1.0, 1.0]], [1.0, 1.0], "ours (1, 2), stored (2,)"),
+        ([1.0, 2.0], [1, 2], ""),
+        ([1.0, 2.001], [1, 2], "1 of 2 entries differ"),
+        (["a", "b"], ["a", "c"], "1 of 2 entries differ"),
+        (None, [1.0], "was not computed"),
+    ],
+)
+def test_difference_says_what_is_wrong(ours, stored, fault):
+    got = compare.difference("out_y", ours, np.asarray(stored), {}).fault
+    assert (fault in got) if fault else got == ""
+
+
+def test_ignored_arrays_are_left_out_and_forgotten_ones_fail(folder):
+    one = fixture.Fixture(folder / "sub" / "right")
+    answer = fixture.Answer({"out_y": np.array([1, 2, 9.0])}, ignored={"out_n": "noise"})
+    assert compare.judge(one, lambda _: answer).verdict == "pass"
+    forgetful = fixture.Answer({"out_y": np.array([1, 2, 9.0])})
+    assert compare.judge(one, lambda _: forgetful).reason == "out_n was not computed"
