@@ -112,6 +112,8 @@ class Streamed:
         """Stacked batches [K, B, ...] of the pieces that `bounds` cuts, one chunk ahead."""
         from data_pipelines.stream import stream
 
+        if len(bounds) < 2:
+            return
         local = table[bounds[0] : bounds[-1], sharding.local_columns(table.shape[1])]
         batches = stream(self._source, self._rows, local, workers=self._workers)
         ahead = None

@@ -104,7 +104,8 @@ class _Loop:
             self.progress.say(
                 f"  {name} was {then}, is {now}: results may differ in the last digits"
             )
-        self.run.cut_back(step)
+        # Within a phase its evaluation has not happened, whatever the log says.
+        self.run.cut_back(step if int(state.batch) == 0 else step - 1)
         return place(state, fresh, put)
 
     def go(self) -> State:

@@ -79,9 +79,10 @@ class _StopAfter(list):
         return self.looks < 0
 
 
-@pytest.mark.parametrize("looks", [1, 7])
+# A look at the signals is taken twice a chunk; 5 chunks an epoch.
+@pytest.mark.parametrize(("looks", "every"), [(1, 0), (9, 0), (13, 2)])
 def test_a_run_stopped_between_chunks_goes_on_to_the_same_bits(
-    unbroken, store, tmp_path, monkeypatch, looks
+    unbroken, store, tmp_path, monkeypatch, looks, every
 ):
     import contextlib
 
@@ -90,9 +91,10 @@ def test_a_run_stopped_between_chunks_goes_on_to_the_same_bits(
     run = Run(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "_signals", lambda: contextlib.nullcontext(_StopAfter(looks)))
-        with pytest.raises(Stopped):
-            train(tiny_system(store), run)
-    # A line written after the checkpoint must not stay.
+        with pytest.raises(Stopped) as stopped:
+            train(tiny_system(store, checkpoint_every_steps=every), run)
+    # A kill after the line and before its checkpoint: the line must not stay.
+    run.append({"step": stopped.value.args[0]})
     run.append({"step": 10**6})
     state = train(tiny_system(store), run)
     assert checkpoint.digest(state) == checkpoint.digest(unbroken[1])
