@@ -1,1 +1,153 @@
-"""Synthetic twins of the licensed data sets, written in their official layout."""
+"""Synthetic twins of the licensed data sets, written in their official layout.
+
+    mtl   s-Aff-Wild2: valence, arousal, expression and action units of a sample of frames
+    va    Aff-Wild2: valence and arousal of every frame
+
+In a config `data.root = "twin:mtl"`, or with arguments "twin:mtl?seed=1&size=small", stands for
+the store of a twin. It is made at first use, through the reader of the licensed data, and kept in
+the user's cache folder. To look at the files: `python -m data_pipelines.twins --help`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+from typing import Any
+
+from data_pipelines.errors import UserError, nearest
+
+NAMES = ("mtl", "va")
+PREFIX = "twin:"
+_DEFAULTS = {"seed": 0, "size": "default"}
+# What a store depends on beside its arguments: the modules that write and read the files.
+_SOURCES = (
+    "twins",
+    "labels",
+    "sources/affwild2.py",
+    "feature_files.py",
+    "plan.py",
+    "store.py",
+)
+_STALE_S = 3600.0
+
+
+def resolve(root: str, folder: str | os.PathLike | None = None) -> pathlib.Path:
+    """The store that "twin:NAME" or "twin:NAME?key=value&..." stands for; see `store`.
+
+    >>> resolve("twin:mtl?seed=1&size=small")  # doctest: +SKIP
+    PosixPath('/home/me/.cache/affect_jax/twins/mtl-1d0d2a2b8c3e')
+    """
+    name, _, query = root.strip().removeprefix(PREFIX).partition("?")
+    arguments: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        key, _, value = part.partition("=")
+        if key not in _DEFAULTS:
+            raise UserError(f"{root!r}: unknown {key!r}. {nearest(key, _DEFAULTS)}")
+        arguments[key] = value
+    if "seed" in arguments:
+        if not arguments["seed"].isdecimal():
+            raise UserError(f"{root!r}: seed is {arguments['seed']!r}, expected a whole number.")
+        arguments["seed"] = int(arguments["seed"])
+    return store(name, folder, **arguments)
+
+
+def store(
+    name: str,
+    folder: str | os.PathLike | None = None,
+    *,
+    seed: int = _DEFAULTS["seed"],
+    size: str = _DEFAULTS["size"],
+) -> pathlib.Path:
+    """Path of a twin's store, made at first use (seconds) and kept.
+
+    Several processes may ask at once. With the store comes references.json: the scores of an
+    oracle and of a linear baseline (data_pipelines/twins/references.py).
+
+    Args:
+        name: "mtl" or "va".
+        folder: where stores are kept; by default the user's cache folder or, where that cannot be
+            written, one for temporary files.
+        seed: of everything random.
+        size: "default" (60 + 20 tracks, 16 000 rows) or "small" (12 + 6 tracks, 1 800 rows).
+    """
+    from data_pipelines.twins.tracks import SIZES
+
+    if name not in NAMES:
+        raise UserError(f"twin {name!r}. {nearest(name, NAMES)}")
+    if size not in SIZES:
+        raise UserError(f"twin {name!r}: size {size!r}. {nearest(size, SIZES)}")
+    key = f"{name}-{_digest(name=name, seed=seed, size=size)}"
+    folders = _folders() if folder is None else [pathlib.Path(folder).expanduser()]
+    for place in folders:
+        if os.path.isfile(place / key / "manifest.json"):  # False also where it may not be read
+            return place / key
+    for i, place in enumerate(folders):
+        try:
+            return _make(name, place / key, seed, size)
+        except OSError as error:  # not writable, full
+            why = f"{error.filename or place}: {error.strerror or error}"
+            if i + 1 == len(folders):
+                raise UserError(f"the twin {name!r} cannot be kept: {why}.") from None
+            print(f"{why}; the twin is kept in {folders[i + 1]}", file=sys.stderr)
+    raise AssertionError("no folder")
+
+
+def _folders() -> list[pathlib.Path]:
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    # One a user: what another has made there could not be written.
+    temporary = pathlib.Path(tempfile.gettempdir()) / f"affect_jax-{os.getuid()}"
+    return [cache / "affect_jax" / "twins", temporary / "twins"]
+
+
+def _digest(**arguments: Any) -> str:
+    """Of the arguments and of the code that makes the files: no stale store is ever taken."""
+    digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
+    package = pathlib.Path(__file__).resolve().parent.parent
+    for source in _SOURCES:
+        path = package / source
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _make(name: str, path: pathlib.Path, seed: int, size: str) -> pathlib.Path:
+    # Imported here: scikit-learn and scipy take seconds, and a twin that exists needs neither.
+    from data_pipelines.sources import affwild2 as source
+    from data_pipelines.store import Store
+    from data_pipelines.twins import affwild2
+    from data_pipelines.twins.references import references
+    from data_pipelines.twins.tracks import SIZES
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path.parent)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=path.parent) as folder:
+        print(f"making the synthetic twin {name!r}, once; it is kept in {path}", file=sys.stderr)
+        files, made = pathlib.Path(folder) / f"twin_{name}", pathlib.Path(folder) / "store"
+        truth = affwild2.write(name, files, SIZES[size], seed)
+        source.fill(files, made, edition=affwild2.EDITION[name])
+        scores = references(Store(made), truth)
+        (made / "references.json").write_text(json.dumps(scores, indent=1) + "\n")
+        try:
+            made.rename(path)
+        except OSError:
+            # Another process was faster; its store is the same.
+            if not (path / "manifest.json").is_file():
+                raise
+    return path
+
+
+def _remove_stale(folder: pathlib.Path) -> None:
+    """Removes what killed processes have left."""
+    for left in folder.glob(".making-*"):
+        try:
+            old = time.time() - left.stat().st_mtime > _STALE_S
+        except OSError:
+            continue
+        if old:
+            shutil.rmtree(left, ignore_errors=True)

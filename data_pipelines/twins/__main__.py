@@ -1,0 +1,64 @@
+"""Writes the files of a synthetic twin, to look at or to prepare by hand.
+
+python -m data_pipelines.twins --name=mtl --output=FOLDER
+python -m data_pipelines.prepare --source=affwild2 --input=FOLDER --store=STORE
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from data_pipelines import twins
+from data_pipelines.command import Parser
+from data_pipelines.errors import UserError, nearest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = Parser(
+        prog="python -m data_pipelines.twins",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--name", required=True, metavar="NAME", help=" or ".join(twins.NAMES))
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="new or empty")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--size", default="default", metavar="SIZE", help="default or small")
+    given = parser.parse_all(arguments)
+    from data_pipelines.twins import affwild2
+    from data_pipelines.twins.tracks import SIZES
+
+    if given.name not in twins.NAMES:
+        raise UserError(f"--name={given.name}: no such twin. {nearest(given.name, twins.NAMES)}")
+    if given.size not in SIZES:
+        raise UserError(f"--size={given.size}: no such size. {nearest(given.size, SIZES)}")
+    folder = pathlib.Path(given.output).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--output={given.output}: not an empty folder. Give another.")
+    try:
+        affwild2.write(given.name, folder, SIZES[given.size], given.seed)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}.") from None
+    edition = affwild2.EDITION[given.name]
+    print(f"{folder} is written. Next, make a store of it:")
+    print(
+        f"  python -m data_pipelines.prepare --source=affwild2 --edition={edition} "
+        f"--input={folder} --store=STORE"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
