@@ -8,6 +8,7 @@ asks it for phases and step functions and knows nothing else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from typing import Any
 
@@ -164,12 +165,10 @@ class Supervised:
         rows = Rows(*(np.zeros(0, np.int32),) * 3, self.config.data.length, 1)
         return assemble(self.source(labels=False), rows, np.full(width, -1, np.int32))
 
-    @property
+    @functools.cached_property
     def _shapes(self) -> models.Output:
-        """Shapes of what the model returns for one batch of training width."""
-        devices = jax.device_count()
-        width = -(-self.config.data.batch_size // devices) * devices
-        return jax.eval_shape(lambda: self._init(jax.random.key(0), width)[0])
+        """Shapes of what the model returns for a batch of one row. Traced once: that is slow."""
+        return jax.eval_shape(lambda: self._init(jax.random.key(0), 1)[0])
 
     def _init(self, key: jax.Array, width: int) -> tuple[models.Output, Any]:
         return self.model.init_with_output(
@@ -178,8 +177,7 @@ class Supervised:
 
     def carry(self, width: int) -> Any:
         """Zero carry for `width` rows: no past. None for a model without one."""
-        shapes = jax.eval_shape(lambda: self._init(jax.random.key(0), width)[0]).carry
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.tree.map(lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), self._shapes.carry)
 
     def init(self, monitored: tuple[str, ...]) -> State:
         """The state before the first step, from the config's seed."""
@@ -208,7 +206,7 @@ class Supervised:
             weighting=weighting_state,
             carry=self.carry(width),
             log={name: {"sum": zero(), "count": zero()} for name in [*losses, "total"]},
-            best={name: jnp.full((), -jnp.inf) for name in monitored},
+            best={name: jnp.full((), -jnp.inf, jnp.float32) for name in monitored},
             best_step={name: count() for name in monitored},
             stale=count(),
             plateau={"scale": jnp.ones(()), "stale": count()},

@@ -89,11 +89,15 @@ class _Loop:
             f"{jax.device_count()} {jax.devices()[0].platform} device(s), {self.feeder.name} data"
         )
 
+    def _put(self, tree: Any) -> Any:
+        # Every leaf must lie where the compiled step left it, or the step is compiled again.
+        return sharding.put(tree, sharding.replicated(self.system.mesh))
+
     # --- start and end ---------------------------------------------------------------------
 
     def _start(self) -> State:
         fresh = self.system.init(self.monitor)
-        put = lambda tree: sharding.put(tree, sharding.replicated(self.system.mesh))  # noqa: E731
+        put = self._put
         found = self.checkpoints.restore_last(jax.eval_shape(lambda: fresh))
         if found is None:
             self.run.cut_back(-1)
@@ -157,9 +161,11 @@ class _Loop:
     def _end_phase(self, position: int, phase: Phase) -> None:
         log = jax.device_get(self.state.log)
         losses = {k: float(v["sum"] / max(v["count"], 1)) for k, v in log.items()}
-        zeros = jax.tree.map(jnp.zeros_like, self.state.log)
-        count = lambda n: jnp.asarray(n, jnp.int32)  # noqa: E731
-        self.state = self.state.replace(position=count(position + 1), batch=count(0), log=zeros)
+        self.state = self.state.replace(
+            position=self._put(np.int32(position + 1)),
+            batch=self._put(np.int32(0)),
+            log=self._put(jax.tree.map(np.zeros_like, log)),
+        )
         if not phase.evaluate:
             return
         step = int(self.state.step)
@@ -185,7 +191,7 @@ class _Loop:
             # A score that is not finite never counts as the best one.
             value = np.float32(better_sign(name) * scores.get(name, np.nan))
             if np.isfinite(value) and value > np.float32(best[name]):
-                best[name], best_step[name] = jnp.asarray(value), jnp.asarray(step, jnp.int32)
+                best[name], best_step[name] = self._put((value, np.int32(step)))
                 improved |= i == 0
         c, p = self.config.optim, self.state.plateau
         scale, waited = float(p["scale"]), int(p["stale"])
@@ -194,8 +200,8 @@ class _Loop:
         self.state = self.state.replace(
             best=best,
             best_step=best_step,
-            stale=jnp.asarray(0 if improved else int(self.state.stale) + 1, jnp.int32),
-            plateau={"scale": jnp.float32(scale), "stale": jnp.asarray(waited, jnp.int32)},
+            stale=self._put(np.int32(0 if improved else int(self.state.stale) + 1)),
+            plateau=self._put({"scale": np.float32(scale), "stale": np.int32(waited)}),
         )
 
     # --- checkpoints and checks --------------------------------------------------------------
