@@ -14,12 +14,11 @@ QUICK = (
     "abaw4__losses",
     "abaw4__lr_schedules",
     "abaw4__metrics",
-    "abaw4__model_transformer_nope",
     "abaw4__position_tables",
     "abaw4__transformer_encoder",
     "abaw4__transformer_encoder_noaffine",
 )
-SLOW = ("abaw4__model_transformer", "abaw4__mtl_se")
+SLOW = ("abaw4__model_transformer", "abaw4__model_transformer_nope", "abaw4__mtl_se")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
