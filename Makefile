@@ -2,11 +2,13 @@
 #
 #   make train ARGS=--config.seed=1   more flags for the program
 #   make test ARGS="-k ccc -x"        more flags for pytest
+#   make test JOBS=0 ARGS=--pdb       in one process, with the debugger
 #   make setup PYTHON=python3.12      another interpreter; a new version makes a new environment
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 BIN = $(VENV)/bin/python
 STAMP = $(VENV)/installed
 VERSION = -c 'import sys; print(sys.version_info[:2])'
@@ -22,7 +24,7 @@ train: setup ## trains the multi-task model on synthetic data, into runs/mtl
 	$(BIN) -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl $(ARGS)
 
 test: setup ## the quick tests
-	$(BIN) -m pytest $(ARGS)
+	$(BIN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: setup ## the tests that take longer than five seconds a piece
 	$(BIN) -m pytest -m slow $(ARGS)
