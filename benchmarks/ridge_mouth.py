@@ -28,8 +28,16 @@ from data_pipelines.errors import UserError
 from data_pipelines.store import Store
 
 CHANNELS = ("valence", "arousal")
-SCALES = ("1", "4", "16", "64", "track")  # as mouth_context has them, in seconds
-SETS = (("frame",), ("1",), ("4",), ("16",), ("1", "4", "16"), ("4", "16", "64"), SCALES)
+SCALES = ("1s", "4s", "16s", "64s", "track")  # features mouth_<scale>
+SETS = (
+    ("frame",),
+    ("1s",),
+    ("4s",),
+    ("16s",),
+    ("1s", "4s", "16s"),
+    ("4s", "16s", "64s"),
+    SCALES,
+)
 ALPHAS = (0.01, 1.0, 1e2, 1e3, 1e4, 1e5)
 FOLDS = 5
 STEP = 5  # every n-th labelled training frame
@@ -53,8 +61,9 @@ def rows(store: Store, split: str, step: int) -> tuple[dict[str, np.ndarray], np
         picked.append(track.offset + labelled)
         groups += [track.group] * len(labelled)
     picked = np.concatenate(picked)
-    context = np.asarray(store.feature("mouth_context")[picked], np.float64)
-    scales = {scale: context[:, 6 * i : 6 * i + 6] for i, scale in enumerate(SCALES)}
+    scales = {
+        scale: np.asarray(store.feature(f"mouth_{scale}")[picked], np.float64) for scale in SCALES
+    }
     face, opened, log_area, area, change = np.asarray(store.feature("mouth")[picked], np.float64).T
     # A window of one frame: nothing spreads, and there is no change where there is no face.
     scales["frame"] = np.stack(

@@ -9,9 +9,9 @@ Array index i is image i + 1. Arrays longer than the annotation are cut; frames 
 shorter one, and tracks without arrays, have no face. Without a manifest the rate is taken as 30
 frames a second and the video from the track's name.
 
-Two features: "mouth", five numbers a frame, and "mouth_context", centred moving statistics of
-them at 1, 4, 16 and 64 s and over the whole track (six numbers a scale): what the ridge
-baseline of this slice sees (benchmarks/ridge_mouth.py).
+Features: "mouth", five numbers a frame, and six centred moving statistics of them for each time
+scale, "mouth_1s", "mouth_4s", "mouth_16s", "mouth_64s" and "mouth_track": what the ridge baseline
+of this slice sees (benchmarks/ridge_mouth.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ CONTEXT = (
     "change_mean",
     "face_mean",
 )
-SCALES_S = (1.0, 4.0, 16.0, 64.0, None)  # None: the whole track
+# Feature and its window in seconds; None: the whole track.
+SCALES = {
+    "mouth_1s": 1.0,
+    "mouth_4s": 4.0,
+    "mouth_16s": 16.0,
+    "mouth_64s": 64.0,
+    "mouth_track": None,
+}
 DEFAULT_FPS = 30.0
 KNOWN_SPLITS = ("train", "validation")
 
@@ -66,14 +73,14 @@ def mouth_features(area_e6: np.ndarray, state: np.ndarray) -> np.ndarray:
     return np.stack([face, opened, log_area, 100 * area, change], axis=1).astype(np.float32)
 
 
-def mouth_context(mouth: np.ndarray, fps: float) -> np.ndarray:
-    """float32 [T, 30]: the six numbers of CONTEXT for each of SCALES_S.
+def mouth_context(mouth: np.ndarray, fps: float) -> dict[str, np.ndarray]:
+    """{feature of SCALES: float32 [T, 6]}, the columns in the order of CONTEXT.
 
     Centred moving means over max(1, round(seconds * fps)) frames, edges repeated. Means of
     log area, its standard deviation, area and open are over frames with a face; all but
     face_mean are 0 where hardly a frame of the window (less than 0.1 %) has one.
     """
-    return np.concatenate([_context(mouth.astype(np.float64), s, fps) for s in SCALES_S], axis=1)
+    return {name: _context(mouth.astype(np.float64), s, fps) for name, s in SCALES.items()}
 
 
 def _context(mouth: np.ndarray, seconds: float | None, fps: float) -> np.ndarray:
@@ -117,9 +124,10 @@ def fill(
         name="affwild2_mouth",
         features={
             "mouth": dict(size=len(MOUTH), extractor="mouth opening of a face mesh"),
-            "mouth_context": dict(
-                size=len(CONTEXT) * len(SCALES_S), extractor="moving statistics of mouth"
-            ),
+            **{
+                name: dict(size=len(CONTEXT), extractor="moving statistics of mouth")
+                for name in SCALES
+            },
         },
         labels={k: v for k, v in readers.definitions().items() if k in ("valence", "arousal")},
         source="affwild2_mouth",
@@ -169,7 +177,7 @@ def _fill_split(
                 frames=texts.frames,
                 fps=fps,
                 labels=texts.labels,
-                features={"mouth": mouth, "mouth_context": mouth_context(mouth, fps)},
+                features={"mouth": mouth, **mouth_context(mouth, fps)},
             )
     for text, names in (
         ("tracks without arrays, no face in any frame", without),
