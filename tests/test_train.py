@@ -12,6 +12,7 @@ import pytest
 from affect_jax import checkpoint
 from affect_jax.optim import paths
 from affect_jax.run import Run
+from affect_jax.step import chunk
 from affect_jax.train import Stopped, chunk_bounds, train
 from data_pipelines.errors import UserError
 from data_pipelines.store import StoreWriter
@@ -173,6 +174,20 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_step(store, tmp_path):
     assert [r["epoch"] for r in run.records()] == [1, 2, 3]
     assert int(state.best_step["P_MTL"]) == run.records()[0]["step"]
     assert run.records()[0]["step"] in checkpoint.steps_in(run.checkpoints)
+
+
+def test_the_training_step_is_compiled_once_however_many_epochs(store, tmp_path, monkeypatch):
+    from affect_jax import train as module
+
+    programs = []
+
+    def kept(*arguments):
+        programs.append(chunk(*arguments))
+        return programs[-1]
+
+    monkeypatch.setattr(module, "chunk", kept)
+    train(tiny_system(store, epochs=3, data__split="", chunk_steps=1), Run(tmp_path))
+    assert [program._cache_size() for program in programs] == [1]
 
 
 @pytest.mark.parametrize(
