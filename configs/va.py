@@ -51,7 +51,16 @@ def get_config(variants: str = "") -> ConfigDict:
 
 
 def _mouth(c: ConfigDict) -> None:
-    """Mouth opening and its statistics over 1 s to 64 s; every tenth frame of about 85 s."""
+    """Mouth opening over 4 s; one frame a second (at 30 frames/s) of about a minute.
+
+    All values were chosen by five folds of videos inside the training tracks, on the concordance
+    of the pooled predictions: statistics of all scales together (.38 arousal) and the mouth alone
+    frame by frame (.385) fall behind those of 4 s (.404), larger encoders and more epochs gain
+    nothing, for 94 tracks are few.
+    """
     c.data.root = ""
-    c.model.features = ("mouth", "mouth_context")
-    c.data.length, c.data.stride = 256, 10
+    c.model.features = ("mouth_4s",)
+    c.data.length, c.data.stride, c.data.batch_size = 64, 30, 64
+    c.model.encoder.update(hidden=32, layers=1, heads=2, ffn=32, dropout=0.5, positions="none")
+    c.model.head.update(layers=(), dropout=0.5)
+    c.epochs, c.optim.hold_epochs = 1, 0
