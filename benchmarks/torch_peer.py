@@ -95,6 +95,7 @@ class Peer:
             shuffle=True,
             num_workers=2,
             persistent_workers=True,
+            multiprocessing_context="spawn",  # a fork of a process with JAX's threads may hang
             pin_memory=self.device.type == "cuda",
         )
         ready = next(iter(self.loader))
