@@ -62,14 +62,9 @@ class Predictor:
 
     def tracks(self, variables: Any) -> Iterator[tuple[int, Raw]]:
         """(index of the track, {task: float32 [frames, ...]}), each track once, when complete."""
-        table = self._plan.epoch(0)
         left = np.bincount(self._rows.track, minlength=len(self._system.store.tracks))
         waiting: dict[int, list[tuple[int, Raw]]] = {}
-        carry = self._system.carry(table.shape[1]) if self._system.carries else None
-        chunks = self._feeder.chunks(table, range(len(table) + 1))
-        for ids, xs in zip(table, chunks, strict=True):
-            predictions, carry = self._run(variables, self._feeder.data, xs, carry)
-            predictions = _to_host(predictions)
+        for ids, predictions in self._batches(variables):
             for b, row in enumerate(ids):
                 if row < 0:
                     continue
@@ -80,6 +75,20 @@ class Predictor:
                 left[track] -= 1
                 if not left[track]:
                     yield track, self._join(track, waiting.pop(track))
+
+    def _batches(self, variables: Any) -> Iterator[tuple[np.ndarray, Raw]]:
+        """(row ids [B], predictions [B, T, ...] on the host); the device works one batch ahead."""
+        table = self._plan.epoch(0)
+        carry = self._system.carry(table.shape[1]) if self._system.carries else None
+        chunks = self._feeder.chunks(table, range(len(table) + 1))
+        last = None
+        for ids, xs in zip(table, chunks, strict=True):
+            predictions, carry = self._run(variables, self._feeder.data, xs, carry)
+            if last is not None:
+                yield last[0], _to_host(last[1])
+            last = ids, predictions
+        if last is not None:
+            yield last[0], _to_host(last[1])
 
     def _join(self, track: int, pieces: list[tuple[int, Raw]]) -> Raw:
         ids = np.array([row for row, _ in pieces])
