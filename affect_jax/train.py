@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import platform
 import signal
@@ -21,7 +20,7 @@ from affect_jax import sharding
 from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.feed import feeder
-from affect_jax.optim import learning_rate, plateau
+from affect_jax.optim import learning_rate, matching, plateau
 from affect_jax.predict import Predictor, score, with_total
 from affect_jax.progress import Progress
 from affect_jax.run import Run
@@ -30,8 +29,6 @@ from affect_jax.step import chunk
 from affect_jax.system import Phase, Supervised
 from affect_jax.tasks import better_sign
 from data_pipelines.errors import UserError, nearest
-
-_log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
@@ -83,7 +80,9 @@ class _Loop:
         }
         self.predictor = Predictor(system, data.split) if data.split else None
         self.rate = learning_rate(self.config.optim, self.config.epochs)
-        self.saved: int | None = None
+        if self.config.freeze:
+            hits = jax.tree.leaves(matching(self.state.params, tuple(self.config.freeze)))
+            progress.say(f"{sum(hits)} of {len(hits)} parameters are frozen")
         progress.say(
             f"{len(rows)} rows of {rows.length} frames, batches of {self.plan.batch_size} on "
             f"{jax.device_count()} {jax.devices()[0].platform} device(s), {self.feeder.name} data"
@@ -211,7 +210,6 @@ class _Loop:
         self._keep()
         self.progress.say(f"saving step {step}", quiet=True)
         self.checkpoints.save(step, self.state, {"environment": environment()})
-        self.saved = step
 
     def _keep(self) -> None:
         """The two newest steps (one may prove broken) and those of the best scores."""

@@ -62,12 +62,6 @@ class Rows:
         """int [n]: frames (0-based, of the track) that the row feeds."""
         return np.arange(self.start[row], self.stop[row], self.stride)
 
-    def take(self, index: np.ndarray) -> Rows:
-        """The rows of `index`, in that order."""
-        return dataclasses.replace(
-            self, track=self.track[index], start=self.start[index], stop=self.stop[index]
-        )
-
 
 def segments(
     frames: Sequence[int], length: int, *, tracks: np.ndarray | None = None, stride: int = 1
