@@ -125,13 +125,10 @@ class Loss:
     Attributes:
         function: (pred, target, mask) -> scalar.
         kinds: the task kinds whose predictions and labels it takes.
-        is_sum: it is a sum over entries / their number. Then the loss of a batch follows from the
-            losses and counts of its parts, and gradients may be accumulated over parts.
     """
 
     function: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     kinds: tuple[str, ...]
-    is_sum: bool
 
     def __call__(self, pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
         return self.function(pred, target, mask)
@@ -139,11 +136,9 @@ class Loss:
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
-        "mse": Loss(mse, kinds=("values",), is_sum=True),
-        "ce": Loss(ce, kinds=("classes",), is_sum=True),
-        "bce": Loss(bce, kinds=("labels",), is_sum=True),
-        "ccc": Loss(ccc, kinds=("values",), is_sum=False),
+        "mse": Loss(mse, kinds=("values",)),
+        "ce": Loss(ce, kinds=("classes",)),
+        "bce": Loss(bce, kinds=("labels",)),
+        "ccc": Loss(ccc, kinds=("values",)),
     }
 )
-# The losses that gradients may be accumulated for.
-IS_SUM: frozenset[str] = frozenset(name for name, loss in LOSSES.items() if loss.is_sum)

@@ -1,7 +1,8 @@
 """From a model and rows to raw predictions per frame and track, and to scores.
 
 Evaluation and prediction are one code: predict rows, put the frames of a track together, then
-one metric update a track. What is held at once is a few tracks, however long the split is.
+one metric update a track. Scoring holds a few tracks at once, however long the split is; writing
+predictions holds the raw outputs of the whole split until its files are written.
 """
 
 from __future__ import annotations

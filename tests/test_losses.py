@@ -11,7 +11,7 @@ import pytest
 import sklearn.metrics
 
 from affect_jax import losses
-from affect_jax.losses import IS_SUM, LOSSES
+from affect_jax.losses import LOSSES
 from tests.conftest import ROOT
 
 # One compilation a loss for most of the file: all use the same shapes.
@@ -158,10 +158,6 @@ def test_an_unmasked_class_number_out_of_range_makes_ce_nan(label):
     pred, target, mask = example("ce")
     target[mask.nonzero()[0][0], mask.nonzero()[1][0]] = label
     assert np.isnan(VALUE_AND_GRAD["ce"](pred, target, mask)[0])
-
-
-def test_only_ccc_is_no_sum_over_entries():
-    assert set(LOSSES) - IS_SUM == {"ccc"}
 
 
 EIGHT = """
