@@ -165,13 +165,18 @@ def optimiser(
         parts.append(by[config.clip](config.clip_norm))
     parts.append(optax.scale_by_adam(config.beta1, config.beta2, config.eps))
     if config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay))
+        # Learned weights of the losses are no weights of the model: decay would undo them.
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_of_the_model))
     chain = optax.chain(*parts)
     if not freeze:
         return chain
     frozen = matching(params, freeze)
     labels = jax.tree.map(lambda f: "frozen" if f else "trained", frozen)
     return optax.multi_transform({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+
+
+def _of_the_model(params: Any) -> Any:
+    return {k: jax.tree.map(lambda _, k=k: k != "weighting", v) for k, v in params.items()}
 
 
 def paths(tree: Any) -> dict[str, Any]:

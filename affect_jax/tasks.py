@@ -40,7 +40,7 @@ DECODERS = {
 }
 KINDS = ("values", "classes", "labels")
 # Names that a task may not have: keys of the parameters beside the heads.
-RESERVED = ("encoder", "feature_norm", "weighting")
+RESERVED = ("encoder", "feature_norm", "joint", "weighting")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,8 +34,24 @@ def _sum(params, state, losses):
     return sum(losses.values(), jnp.float32(0)), state
 
 
+def _uncertainty_init(tasks):
+    return {"log_sigma": {task.name: jnp.zeros(()) for task in tasks}}, {}
+
+
+def _uncertainty(params, state, losses):
+    """Sum of exp(-2 s) L + s over the tasks, s the logarithm of the task's noise.
+
+    Source: Kendall, Gal and Cipolla, "Multi-task learning using uncertainty", CVPR 2018, with the
+    factor 1 / sigma^2 of the ABAW4 code for every kind of loss.
+    """
+    s = params["log_sigma"]
+    terms = (jnp.exp(-2 * s[task]) * loss + s[task] for task, loss in losses.items())
+    return sum(terms, jnp.float32(0)), state
+
+
 WEIGHTINGS: dict[str, Weighting] = {
     "fixed": Weighting(init=lambda tasks: ({}, {}), combine=_sum),
+    "uncertainty": Weighting(init=_uncertainty_init, combine=_uncertainty),
 }
 
 

@@ -9,7 +9,11 @@ def mtl_model() -> ConfigDict:
     m.name = "mtl"
     m.features = ("mae", "ires100", "fau")  # streams of the store, joined in this order
     m.feature_norm = False  # layer norm over the joined features
-    m.structure = "se"  # shared encoder, one head a task
+    # se: shared encoder, one head a task; sbe: a transformer a task on top of it; joint: one head.
+    m.structure = ConfigDict(dict(name="se"))
+    m.structure.sources = ()  # feedback (HSF): tasks whose networks the targets' read
+    m.structure.targets = ()
+    m.structure.tap = "head"  # what of a source: head, its last hidden layer; encoder (sbe)
     m.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
     m.encoder = ConfigDict()
     m.encoder.name = "transformer"
@@ -53,7 +57,8 @@ def base_config() -> ConfigDict:
     c.total = ConfigDict(dict(name="total", terms=()))
     # Scores whose best step is kept; the first decides early stopping and the plateau rule.
     c.monitor = ()
-    c.weighting = "fixed"  # how task losses are combined, after each task's own weight
+    # How task losses are combined, after each task's own weight: fixed, uncertainty (learned).
+    c.weighting = "fixed"
 
     c.optim = ConfigDict()
     c.optim.name = "adam"  # adam, adamw

@@ -172,7 +172,7 @@ def config(**changes) -> ConfigDict:
             features=("a",),
             feature_norm=True,
             encoder=encoder | dict(positions="abaw4"),
-            structure="se",
+            structure=dict(name="se"),
             head=dict(layers=(7, 5), dropout=0.0),
             dtype="float32",
         )

@@ -31,7 +31,7 @@ def config(**changes) -> ConfigDict:
             features=("face", "sound"),
             feature_norm=True,
             encoder=encoder,
-            structure="se",
+            structure=dict(name="se"),
             head=dict(layers=(7, 6), dropout=0.1),
             dtype="float32",
         )
@@ -160,7 +160,7 @@ def test_a_misspelt_family_names_the_nearest():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(structure="sa"), "config.model.structure = 'sa': no such choice. Did you mean 'se'"),
+        (dict(structure__name="sa"), "config.model.structure.name = 'sa': no such choice."),
         (dict(dtype="float16"), "config.model.dtype = 'float16': no such choice. Did you mean"),
         (dict(features=()), "config.model.features is empty"),
         (

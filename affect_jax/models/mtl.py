@@ -33,15 +33,17 @@ class MultiTask(nn.Module):
         features: streams that are joined on the last axis, in this order.
         feature_norm: layer norm over the joined features (eps 1e-6).
         encoder: makes the encoder, called with name=.
-        structure: one of structures.STRUCTURES.
-        heads: {task: makes its head, called with name=}.
+        structure: one of structures.STRUCTURES, with its options.
+        head: makes a head, called with size= and name=.
+        sizes: {task: number of raw outputs}.
     """
 
     features: tuple[str, ...]
     feature_norm: bool
     encoder: Callable[..., nn.Module]
     structure: Callable[..., dict[str, jax.Array]]
-    heads: Mapping[str, Callable[..., nn.Module]]
+    head: Callable[..., nn.Module]
+    sizes: Mapping[str, int]
 
     @nn.compact
     def __call__(
@@ -61,7 +63,7 @@ class MultiTask(nn.Module):
         if self.feature_norm:
             x = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name="feature_norm")(x)
         x, carry = self.encoder(name="encoder")(x, batch["mask"], carry, train)
-        return Output(self.structure(x, batch["mask"], train, self.heads), carry)
+        return Output(self.structure(x, batch["mask"], train, self.head, self.sizes), carry)
 
 
 def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
@@ -99,13 +101,17 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     module = choose.entry("config.model.encoder.name", encoder.pop("name", ""), ENCODERS)
     head = dict(config.head)
     head["layers"] = tuple(head.get("layers", ()))
+    structure = {k: tuple(v) if isinstance(v, list) else v for k, v in config.structure.items()}
+    kind = choose.entry("config.model.structure.name", structure.pop("name", ""), STRUCTURES)
+    given = {"dtype": dtype} if hasattr(kind, "dtype") else {}
+    chosen = choose.part("config.model.structure", kind, structure, **given)()
+    sizes = {task.name: task.size for task in tasks}
+    chosen.require_tasks(sizes)
     return MultiTask(
         features=tuple(config.features),
         feature_norm=config.feature_norm,
         encoder=choose.part("config.model.encoder", module, encoder, dtype=dtype),
-        structure=choose.entry("config.model.structure", config.structure, STRUCTURES),
-        heads={
-            task.name: choose.part("config.model.head", FCHead, head, size=task.size, dtype=dtype)
-            for task in tasks
-        },
+        structure=chosen,
+        head=choose.part("config.model.head", FCHead, head, size=1, dtype=dtype),
+        sizes=sizes,
     )

@@ -124,7 +124,7 @@ def _model_config(config: dict[str, Any]) -> ConfigDict:
             name="mtl",
             features=("all",),
             feature_norm=bool(config.get("feature_layer_norm", False)),
-            structure="se",
+            structure=dict(name="se"),
             dtype="float32",
             encoder=dict(
                 name="transformer",

@@ -1,0 +1,111 @@
+"""SBE, feedback and the joint head: what they read, what they refuse, where gradients end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affect_jax import models
+from data_pipelines.errors import UserError
+from tests.test_models_mtl import SIZES, TASKS, B, T
+from tests.test_models_mtl import config as mtl_config
+
+SBE = dict(name="sbe", layers=1, head_dim=4, ffn=6, dropout=0.0, positions="abaw4")
+
+
+def built(structure, tasks=TASKS):
+    c = mtl_config()
+    with c.unlocked():
+        c.structure = structure
+    return models.build(c, tasks)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    inputs = {n: rng.normal(size=(B, T, d)).astype(np.float32) for n, d in SIZES.items()}
+    return {"inputs": inputs, "mask": np.arange(T) < np.array([[4], [2], [1]])}
+
+
+def loss_gradient(structure, batch, task):
+    model = built(structure)
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+
+    def total(params):
+        return jnp.sum(model.apply({"params": params}, batch).predictions[task] ** 2)
+
+    return params, jax.jit(jax.grad(total))(params)
+
+
+def moved(tree):
+    return any(np.abs(np.asarray(g)).max() > 0 for g in jax.tree.leaves(tree))
+
+
+def test_sbe_gives_every_task_an_encoder_of_its_own(batch):
+    params, grads = loss_gradient(SBE, batch, "valence")
+    assert set(params["valence"]) == {"top", "head"}
+    assert moved(grads["valence"]["top"]) and moved(grads["encoder"])
+    assert not moved(grads["au"]) and not moved(grads["expression"])
+
+
+@pytest.mark.parametrize("tap, width", [("head", 6), ("encoder", 8)])
+def test_feedback_widens_the_target_and_sends_no_gradient_to_the_source(batch, tap, width):
+    structure = SBE | dict(sources=("valence", "au"), targets=("expression",), tap=tap, head_dim=2)
+    params, grads = loss_gradient(structure, batch, "expression")
+    reads = params["expression"]["top"]["layer_0"]["attention"]["in_projection"]["kernel"]
+    assert reads.shape[0] == 8 + 2 * width
+    assert not moved(grads["valence"]) and not moved(grads["au"]) and moved(grads["encoder"])
+
+
+def test_the_target_reads_the_sources(batch):
+    structure = dict(name="se", sources=("valence",), targets=("au",))
+    model = built(structure)
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    run = jax.jit(lambda p: model.apply({"params": p}, batch).predictions)
+    before = run(params)
+    params["valence"] = jax.tree.map(lambda x: x + 1.0, params["valence"])
+    after = run(params)
+    assert not np.array_equal(after["au"], before["au"])
+    np.testing.assert_array_equal(after["expression"], before["expression"])
+
+
+def test_predictions_keep_the_order_of_the_tasks(batch):
+    structure = dict(name="se", sources=("au",), targets=("valence",))
+    out = built(structure).init_with_output(jax.random.key(0), batch)[0]
+    assert list(out.predictions) == [task.name for task in TASKS]
+
+
+def test_joint_head_gives_each_task_its_columns(batch):
+    model = built(dict(name="joint"))
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    assert set(variables["params"]) == {"encoder", "feature_norm", "joint"}
+    out = jax.jit(model.apply)(variables, batch).predictions
+    assert {k: v.shape[-1] for k, v in out.items()} == {t.name: t.size for t in TASKS}
+
+
+@pytest.mark.parametrize(
+    "structure, says",
+    [
+        (dict(name="sb"), "Did you mean 'sbe'"),
+        (dict(name="se", layers=2), "config.model.structure.layers: no such key"),
+        (dict(name="se", tap="hidden"), "no such tap"),
+        (dict(name="se", sources=("au",)), "sources and targets"),
+        (dict(name="se", sources=("au",), targets=("au",)), "'au' is a source and a target"),
+        (dict(name="se", sources=("au",), targets=("valence",), tap="encoder"), "structure sbe"),
+        (dict(name="se", sources=("aus",), targets=("valence",)), "Did you mean 'au'"),
+    ],
+)
+def test_refused_with_a_line(structure, says):
+    with pytest.raises(UserError, match=says):
+        built(structure)
+
+
+def test_heads_that_do_not_divide_are_refused(batch):
+    with pytest.raises(UserError, match="head_dim = 3 does not divide the 8"):
+        built(SBE | dict(head_dim=3)).init(jax.random.key(0), batch)
+
+
+def test_feedback_of_a_task_left_out_is_refused():
+    structure, tasks = dict(name="se", sources=("au",), targets=("valence",)), TASKS[:1]
+    with pytest.raises(UserError, match="'au' is no task of this run"):
+        built(structure, tasks)
