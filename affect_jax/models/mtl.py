@@ -14,12 +14,13 @@ import jax.numpy as jnp
 
 from affect_jax.models import Output, choose
 from affect_jax.models.heads import FCHead
+from affect_jax.models.relative import Relative
 from affect_jax.models.structures import STRUCTURES
 from affect_jax.models.transformer import Transformer
 from data_pipelines.errors import UserError, nearest
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
-ENCODERS = {"transformer": Transformer}
+ENCODERS = {"transformer": Transformer, "relative": Relative}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 
