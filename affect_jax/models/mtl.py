@@ -20,7 +20,7 @@ from affect_jax.models.transformer import Transformer
 from data_pipelines.errors import UserError, nearest
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
-ENCODERS = {"transformer": Transformer, "relative": Relative}
+ENCODERS = {"transformer": Transformer, "relative": Relative, "lstm": LSTM, "gru": GRU}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 
