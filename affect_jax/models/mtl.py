@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from affect_jax.models import Output, choose
 from affect_jax.models.heads import FCHead
+from affect_jax.models.recurrent import GRU, LSTM
 from affect_jax.models.relative import Relative
 from affect_jax.models.structures import STRUCTURES
 from affect_jax.models.transformer import Transformer
