@@ -61,7 +61,9 @@ class Resident:
                 flat[offset[t] : offset[t] + n] = source.feature(name, int(t), slice(None))
             arrays["inputs"][name] = flat
         for name in source.gaps:
-            arrays["inputs_mask"][name] = np.asarray(store.feature_mask(name)[where])
+            arrays["inputs_mask"][name] = np.concatenate(
+                [source.feature_mask(name, int(t), slice(None)) for t in used]
+            )
         for name in source.labels:
             values, mask = store.label(name)
             arrays["labels"][name], arrays["label_mask"][name] = values[where], mask[where]

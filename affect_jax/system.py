@@ -95,8 +95,11 @@ class Supervised:
     def source(self, *, labels: bool = True) -> Source:
         """Features (and labels) as the batches hold them."""
         names = tuple(task.name for task in self.tasks) if labels else ()
-        statistics = self.statistics if self.config.data.normalise == "train" else None
-        return Source(self.store, self.features, names, self.config.data.normalise, statistics)
+        data = self.config.data
+        statistics = self.statistics if data.normalise == "train" else None
+        return Source(
+            self.store, self.features, names, data.normalise, statistics, data.label_delay
+        )
 
     def rows(self, split: str) -> Rows:
         """Segments of the split's tracks, or overlapping windows where `data.hop` is set."""

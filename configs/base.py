@@ -41,6 +41,8 @@ def base_config() -> ConfigDict:
     c.data.train_split = "train"  # several joined by +
     c.data.split = "validation"  # scored while training and by --mode=evaluate; empty: none
     c.data.normalise = "train"  # none, train (statistics of the training split), track
+    # Seconds by which annotators lag behind what they see: features are read so much earlier.
+    c.data.label_delay = 0.0
     c.data.length = 64  # frames fed at once
     c.data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
     c.data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases

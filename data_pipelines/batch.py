@@ -66,6 +66,8 @@ class Source:
         labels: names of label kinds, empty for prediction.
         normalise: "none"; "train" by `statistics`; "track" by each track's own frames.
         statistics: of the training split; needed for "train".
+        delay: seconds by which labels follow what they rate: the features of a frame are read so
+            much earlier (those of the track's first frame where it has no earlier one).
     """
 
     store: Store
@@ -73,6 +75,7 @@ class Source:
     labels: tuple[str, ...] = ()
     normalise: str = "none"
     statistics: Statistics | None = None
+    delay: float = 0.0
     _of_track: dict[tuple[str, int], Statistics] = dataclasses.field(
         default_factory=dict, compare=False, repr=False
     )
@@ -87,6 +90,13 @@ class Source:
                 )
         for name in self.labels:
             self.store.label(name)
+        if self.delay:
+            for track in self.store.tracks:
+                if not track.fps:
+                    raise UserError(
+                        f"{self.store.path}: config.data.label_delay is in seconds, but track "
+                        f"{track.name!r} has no frames per second."
+                    )
         if self.statistics is not None:
             for name in self.features:
                 size, expected = self.store.features[name].size, len(self.statistics.mean[name])
@@ -98,9 +108,8 @@ class Source:
 
     def feature(self, name: str, track: int, frames: slice | np.ndarray) -> np.ndarray:
         """float32 [n, D]: normalised frames of one track; zero where the feature has a gap."""
-        rows = _track_rows(self.store, track)
-        array, mask = self.store.feature(name)[rows], self.store.feature_mask(name)
-        x = np.asarray(array[frames], np.float32)
+        mask = self.feature_mask(name, track, frames)
+        x = np.asarray(self.store.feature(name)[self._read(track, frames)], np.float32)
         if self.normalise == "train":
             x = (x - self.statistics.mean[name]) / self.statistics.std[name]
         elif self.normalise == "track" and self._any(name, track):
@@ -108,7 +117,22 @@ class Source:
                 self._of_track[name, track] = Statistics.of(self.store, [name], [track])
             own = self._of_track[name, track]
             x = (x - own.mean[name]) / own.std[name]
-        return x if mask is None else np.where(mask[rows][frames][:, None], x, np.float32(0))
+        return x if mask is None else np.where(mask[:, None], x, np.float32(0))
+
+    def feature_mask(self, name: str, track: int, frames: slice | np.ndarray) -> np.ndarray | None:
+        """bool [n]: where `feature` exists; None where it does in every frame."""
+        mask = self.store.feature_mask(name)
+        return None if mask is None else np.asarray(mask[self._read(track, frames)])
+
+    def _read(self, track: int, frames: slice | np.ndarray) -> slice | np.ndarray:
+        """Rows of the store that the features of these frames of a track stand in."""
+        entry, own = self.store.tracks[track], _track_rows(self.store, track)
+        if not self.delay:
+            return np.arange(own.start, own.stop)[frames]
+        # By image number: the frames of a track may be a sample.
+        number = np.asarray(self.store.frames[own], np.float64)
+        earlier = number[frames] - self.delay * entry.fps
+        return own.start + np.maximum(np.searchsorted(number, earlier, side="right") - 1, 0)
 
     def _any(self, name: str, track: int) -> bool:
         mask = self.store.feature_mask(name)
@@ -153,7 +177,7 @@ def assemble(source: Source, rows: Rows, ids: np.ndarray) -> dict[str, Any]:
         for name in source.features:
             batch["inputs"][name][b, :n] = source.feature(name, track, frames)
         for name in source.gaps:
-            batch["inputs_mask"][name][b, :n] = store.feature_mask(name)[where]
+            batch["inputs_mask"][name][b, :n] = source.feature_mask(name, track, frames)
         for name in source.labels:
             values, mask = store.label(name)
             batch["labels"][name][b, :n] = values[where]

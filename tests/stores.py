@@ -46,5 +46,6 @@ def small_store(
                         "au": (au, rng.random((n, 12)) < 0.8),
                     },
                     frames=np.cumsum(rng.integers(1, 4, n)),
+                    fps=10.0,
                 )
     return Store(folder)

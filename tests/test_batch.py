@@ -1,3 +1,6 @@
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,6 +64,27 @@ def test_normalising_by_track_gives_each_track_mean_0_and_deviation_1(store):
     x = Source(store, ("a",), normalise="track").feature("a", 2, slice(None))
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(x.std(0), 1, atol=1e-5)
+
+
+def test_a_delay_reads_features_earlier_and_the_first_frame_before_the_start(store):
+    track = next(t for t in store.tracks if t.fps)
+    index = store.tracks.index(track)
+    number = store.frames[track.offset : track.offset + track.frames]
+    source = Source(store, ("a", "b"), delay=3 / track.fps)
+    x = source.feature("a", index, slice(None))
+    for i, own in enumerate(number):
+        earlier = [j for j in range(track.frames) if number[j] <= own - 3] or [0]
+        np.testing.assert_array_equal(x[i], store.feature("a")[track.offset + earlier[-1]])
+        exists = store.feature_mask("b")[track.offset + earlier[-1]]
+        assert source.feature_mask("b", index, np.array([i])) == exists
+
+
+def test_a_delay_in_seconds_needs_a_rate(store):
+    slow = dataclasses.replace(store.tracks[0], fps=None)
+    other = copy.copy(store)
+    other.tracks = [slow, *store.tracks[1:]]
+    with pytest.raises(UserError, match=f"{slow.name!r} has no frames per second"):
+        Source(other, ("a",), delay=0.5)
 
 
 def test_a_store_with_another_feature_width_is_refused(store, tmp_path):

@@ -18,7 +18,7 @@ def sources(store):
     statistics = Statistics.of(store, ["a", "b"], store.split("train"))
     yield Source(store, ("a", "b"), tuple(LABELS))
     yield Source(store, ("b",), ("au",), "train", statistics)
-    yield Source(store, ("a", "b"), (), "track")
+    yield Source(store, ("a", "b"), (), "track", delay=0.1)
 
 
 def tables(store):
