@@ -45,8 +45,8 @@ def report_split(
 
     The interval is the bootstrap's 95 % over groups (videos, speakers) of the split.
     """
+    from affect_jax.prediction_files import read_split
     from affect_jax.report import score_intervals
-    from affect_jax.report.predictions import read_split
 
     folder = run.predictions / split
     print(f"predictions: {folder}")

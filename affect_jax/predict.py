@@ -1,8 +1,7 @@
 """From a model and rows to raw predictions per frame and track, and to scores.
 
 Evaluation and prediction are one code: predict rows, put the frames of a track together, then
-one metric update a track. Scoring holds a few tracks at once, however long the split is; writing
-predictions holds the raw outputs of the whole split until its files are written.
+one metric update a track. A few tracks are held at once, however long the split is.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from jax.experimental import multihost_utils
 from affect_jax import sharding
 from affect_jax.feed import feeder
 from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import write_split
 from affect_jax.run import replace
 from affect_jax.state import zero_carry
 from affect_jax.system import Supervised
@@ -145,49 +145,13 @@ def with_total(scores: dict[str, Any], config: Any) -> dict[str, Any]:
     return scores
 
 
-def write(
-    folder: pathlib.Path,
-    tasks: Sequence[Task],
-    store: Store,
-    tracks: Iterable[tuple[int, Raw]],
-) -> Iterator[tuple[int, Raw]]:
-    """Pass the tracks on and write <folder>/<task>.npz when they have all gone through.
-
-    Each file holds `tracks` (names), `track` int32 [N] (index into them), `frame` int32 [N]
-    (1-based image number), `raw` float32 [N, ...], and where the split is labelled `label` and
-    `label_mask`.
-    """
-    order, parts = [], {task.name: [] for task in tasks}
-    for index, raw in tracks:
-        order.append(index)
-        for task in tasks:
-            parts[task.name].append(raw[task.name])
-        yield index, raw
-    sequence = np.argsort(order)
-    chosen = [store.tracks[order[i]] for i in sequence]
-    where = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in chosen])
-    common = {
-        "tracks": np.array([t.name for t in chosen]),
-        "track": np.repeat(np.arange(len(chosen), dtype=np.int32), [t.frames for t in chosen]),
-        "frame": np.asarray(store.frames[where]),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for task in tasks:
-        arrays = common | {"raw": np.concatenate([parts[task.name][i] for i in sequence])}
-        if task.name in store.labels:
-            values, mask = store.label(task.name)
-            if mask[where].any():
-                arrays |= {"label": values[where], "label_mask": mask[where]}
-        partial = folder / f".{task.name}.partial.npz"
-        np.savez(partial, **arrays)
-        partial.replace(folder / f"{task.name}.npz")
-
-
 def predict_split(
     system: Supervised, variables: Any, split: str, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Predict a split into `folder` and score it where it is labelled; returns the scores."""
-    tracks = write(folder, system.tasks, system.store, Predictor(system, split).tracks(variables))
+    indices = system.store.split(split)
+    predicted = Predictor(system, split).tracks(variables)
+    tracks = write_split(folder, system.tasks, system.store, indices, predicted)
     scores = with_total(score(system.tasks, system.store, tracks), system.config)
     if scores:
         replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")

@@ -14,11 +14,12 @@ from PIL import Image
 from affect_jax import config as configs
 from affect_jax import main, predict, report
 from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions, read_split, write_split
 from affect_jax.report import plots, style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars
 from affect_jax.report.figure_curves import draw_curves
 from affect_jax.report.figure_traces import POINTS, draw_traces, thinned
-from affect_jax.report.predictions import Predictions, choose_tracks, read_split
+from affect_jax.report.predictions import choose_tracks
 from affect_jax.report.records import best, headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, tasks_from_config
@@ -127,7 +128,8 @@ def run(tmp_path_factory) -> tuple[Run, Store]:
             yield int(index), raw
 
     out = run.predictions / "validation"
-    scores = predict.score(tasks, store, predict.write(out, tasks, store, tracks()))
+    written = write_split(out, tasks, store, store.split("validation"), tracks())
+    scores = predict.score(tasks, store, written)
     (out / "scores.json").write_text(json.dumps(predict.with_total(scores, config)))
     return run, store
 

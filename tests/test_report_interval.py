@@ -7,8 +7,8 @@ import pytest
 
 from affect_jax import report
 from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions
 from affect_jax.report.interval import merge_counted
-from affect_jax.report.predictions import Predictions
 from affect_jax.tasks import Task
 
 

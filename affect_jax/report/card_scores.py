@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from affect_jax.prediction_files import read_split, splits
 from affect_jax.report import markdown
 from affect_jax.report.interval import score_intervals
-from affect_jax.report.predictions import read_split, splits
 from affect_jax.report.records import best, headline_scores, number
 from affect_jax.run import Run
 from affect_jax.tasks import Task

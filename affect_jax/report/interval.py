@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from affect_jax.metrics import METRICS, Moments
-from affect_jax.report.predictions import Predictions
+from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task, decode
 
 Statistic = Callable[[np.ndarray], np.ndarray]

@@ -17,17 +17,12 @@ import numpy as np
 
 from affect_jax import config as configs
 from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions, read_split, splits
 from affect_jax.report import style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
 from affect_jax.report.figure_traces import draw_traces
-from affect_jax.report.predictions import (
-    Predictions,
-    choose_tracks,
-    read_split,
-    splits,
-    traces_of,
-)
+from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode

@@ -1,64 +1,17 @@
-"""The predictions of a run (`predictions/<split>/<task>.npz`), and what pictures take from them."""
+"""What pictures take from the predictions of a split: traces, and which tracks to show."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from affect_jax.prediction_files import Predictions
 from affect_jax.report.figure_traces import MAX_DIMENSIONS, track_ccc
 from affect_jax.tasks import Task, decode
-from data_pipelines.errors import UserError
 
 MIN_TRACE = 2  # rows: a clip has no course over time
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """Raw predictions of one task for all frames of a split.
-
-    Attributes:
-        tracks: names of the tracks.
-        track: int32 [N], index into `tracks`.
-        frame: int32 [N], 1-based image number.
-        raw: float32 [N, ...] as the model returned it.
-        label, label_mask: [N, ...] of the store, or None where the split has no labels.
-    """
-
-    tracks: np.ndarray
-    track: np.ndarray
-    frame: np.ndarray
-    raw: np.ndarray
-    label: np.ndarray | None = None
-    label_mask: np.ndarray | None = None
-
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> Predictions:
-        """UserError where the file is no such npz."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                known = [field.name for field in dataclasses.fields(cls)]
-                return cls(**{name: file[name] for name in known if name in file})
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: not a file of predictions ({error}). Write it again with --mode=predict."
-            ) from None
-
-
-def splits(folder: str | os.PathLike) -> list[str]:
-    """Names of the splits that have predictions below predictions/, sorted."""
-    folder = pathlib.Path(folder)
-    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-
-
-def read_split(folder: pathlib.Path, tasks: Sequence[Task]) -> dict[Task, Predictions]:
-    """The predictions of each task that has a file in predictions/<split>."""
-    files = {task: folder / f"{task.name}.npz" for task in tasks}
-    return {task: Predictions.read(file) for task, file in files.items() if file.is_file()}
 
 
 def traces_of(loaded: Mapping[Task, Predictions]) -> list[dict[str, Any]]:

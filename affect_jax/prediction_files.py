@@ -1,0 +1,149 @@
+"""Prediction files: raw outputs for every frame of a split, one file a task.
+
+    <folder>/<task>.npz    tracks [tracks] names, groups [tracks] names of what must not be split,
+                           track int32 [N] (index into tracks), frame int32 [N] (1-based image
+                           number), raw float32 [N, ...], and where the split is labelled
+                           label and label_mask [N, ...]
+    <folder>/scores.json   the scores of a labelled split
+
+Frames of a track are together and ascending, tracks are in the order of their store. In a run the
+folder is predictions/<split>, and tasks.json, which says what `raw` means, lies two folders above.
+A folder that is handed on alone has its tasks.json inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from affect_jax.tasks import Task, from_json
+from data_pipelines.errors import UserError
+from data_pipelines.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Raw predictions of one task for all frames of a split.
+
+    Attributes:
+        tracks: names of the tracks.
+        track: int32 [N], index into `tracks`.
+        frame: int32 [N], 1-based image number.
+        raw: float32 [N, ...] as the model returned it.
+        label, label_mask: [N, ...] of the store, or None where the split has no labels.
+        groups: group of each track, or None in a file that does not say.
+    """
+
+    tracks: np.ndarray
+    track: np.ndarray
+    frame: np.ndarray
+    raw: np.ndarray
+    label: np.ndarray | None = None
+    label_mask: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Predictions:
+        """UserError where the file is no such npz."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                known = [field.name for field in dataclasses.fields(cls)]
+                return cls(**{name: file[name] for name in known if name in file})
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: not a file of predictions ({error}). Write it again with --mode=predict."
+            ) from None
+
+    def write(self, path: pathlib.Path) -> None:
+        """Write the file; a kill leaves the old one or the new one."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.stem}.partial.npz")
+        np.savez(partial, **{name: x for name, x in fields.items() if x is not None})
+        partial.replace(path)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """int [tracks + 1]: the rows of track i are bounds[i] to bounds[i + 1]."""
+        counts = np.bincount(self.track, minlength=len(self.tracks))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+
+def splits(folder: str | os.PathLike) -> list[str]:
+    """Names of the splits that have predictions below predictions/, sorted."""
+    folder = pathlib.Path(folder)
+    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+
+def read_split(folder: pathlib.Path, tasks: Sequence[Task]) -> dict[Task, Predictions]:
+    """The predictions of each task that has a file in the folder."""
+    files = {task: folder / f"{task.name}.npz" for task in tasks}
+    return {task: Predictions.read(file) for task, file in files.items() if file.is_file()}
+
+
+def find_tasks(folder: str | os.PathLike) -> tuple[Task, ...]:
+    """The task table of a folder of predictions: tasks.json in it, or up to two folders above."""
+    folder = pathlib.Path(folder).resolve()
+    for place in (folder, *folder.parents[:2]):
+        file = place / "tasks.json"
+        if file.is_file():
+            return from_json(file.read_text(), str(file))
+    raise UserError(
+        f"{folder}: no tasks.json here or up to two folders above, so nobody knows what the "
+        "predictions mean. Copy it from the run that made them."
+    )
+
+
+def write_split(
+    folder: pathlib.Path,
+    tasks: Sequence[Task],
+    store: Store,
+    indices: Sequence[int],
+    tracks: Iterable[tuple[int, Mapping[str, np.ndarray]]],
+) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
+    """Pass the tracks on and write <folder>/<task>.npz when they have all gone through.
+
+    Raw outputs go to disk track by track, so memory does not grow with the split.
+
+    Args:
+        indices: of all tracks that will come, into `store.tracks`.
+        tracks: (index, {task: [frames, ...]}), each track once, in any order.
+    """
+    chosen = [store.tracks[i] for i in sorted(indices)]
+    ends = np.cumsum([track.frames for track in chosen])
+    end_of = dict(zip(sorted(map(int, indices)), ends))
+    folder.mkdir(parents=True, exist_ok=True)
+    spill = {task.name: folder / f".{task.name}.partial.npy" for task in tasks}
+    raws: dict[str, np.ndarray] = {}
+    try:
+        for index, raw in tracks:
+            end = end_of[index]
+            for name, file in spill.items():
+                if name not in raws:
+                    shape = (int(ends[-1]), *raw[name].shape[1:])
+                    raws[name] = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+                raws[name][end - len(raw[name]) : end] = raw[name]
+            yield index, raw
+        where = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in chosen])
+        common = {
+            "tracks": np.array([track.name for track in chosen]),
+            "groups": np.array([track.group for track in chosen]),
+            "track": np.repeat(np.arange(len(chosen), dtype=np.int32), [t.frames for t in chosen]),
+            "frame": np.asarray(store.frames[where]),
+        }
+        for task in tasks:
+            labels = {}
+            if task.name in store.labels:
+                values, mask = store.label(task.name)
+                if mask[where].any():
+                    labels = {"label": values[where], "label_mask": mask[where]}
+            predictions = Predictions(**common, raw=raws[task.name], **labels)
+            predictions.write(folder / f"{task.name}.npz")
+    finally:
+        raws.clear()
+        for file in spill.values():
+            file.unlink(missing_ok=True)

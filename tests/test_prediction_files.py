@@ -1,0 +1,70 @@
+"""Prediction files: what is written is read back, in the order of the store, by any reader."""
+
+import numpy as np
+import pytest
+
+from affect_jax.prediction_files import Predictions, find_tasks, read_split, write_split
+from affect_jax.tasks import Task, to_json
+from data_pipelines.errors import UserError
+from tests.stores import small_store
+
+TASKS = (Task("valence", "values", 1, loss="mse"), Task("au", "labels", 12, loss="bce"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return small_store(tmp_path / "store", frames=(11, 3), validation=(9, 14))
+
+
+def raw_of(store, index):
+    frames = np.arange(store.tracks[index].frames, dtype=np.float32)[:, None]
+    return {"valence": frames + 100 * index, "au": np.tile(frames - index, 12)}
+
+
+def test_tracks_that_come_in_any_order_are_written_in_the_stores(store, tmp_path):
+    folder = tmp_path / "out"
+    tracks = ((i, raw_of(store, i)) for i in (3, 1, 2))
+    passed_on = [i for i, _ in write_split(folder, TASKS, store, [1, 2, 3], tracks)]
+    assert passed_on == [3, 1, 2]
+    read = read_split(folder, TASKS)
+    valence, au = read[TASKS[0]], read[TASKS[1]]
+    assert valence.tracks.tolist() == ["train1", "validation0", "validation1"]
+    assert valence.groups.tolist() == valence.tracks.tolist()
+    assert valence.bounds.tolist() == [0, 3, 12, 26]
+    for place, index in enumerate((1, 2, 3)):
+        rows = slice(*valence.bounds[place : place + 2])
+        track = store.tracks[index]
+        of_store = slice(track.offset, track.offset + track.frames)
+        np.testing.assert_array_equal(valence.raw[rows], raw_of(store, index)["valence"])
+        np.testing.assert_array_equal(au.raw[rows], raw_of(store, index)["au"])
+        np.testing.assert_array_equal(valence.frame[rows], store.frames[of_store])
+        labels, mask = store.label("au")
+        np.testing.assert_array_equal(au.label[rows], labels[of_store])
+        np.testing.assert_array_equal(au.label_mask[rows], mask[of_store])
+    assert sorted(p.name for p in folder.iterdir()) == ["au.npz", "valence.npz"]
+
+
+def test_a_writer_that_is_stopped_leaves_no_file(store, tmp_path):
+    folder = tmp_path / "out"
+    writing = write_split(folder, TASKS, store, [0, 1], iter([(0, raw_of(store, 0))]))
+    next(writing)
+    writing.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_task_table_lies_in_the_folder_or_up_to_two_above(tmp_path):
+    folder = tmp_path / "run" / "predictions" / "test"
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no tasks\.json here or up to two folders above"):
+        find_tasks(folder)
+    (tmp_path / "run" / "tasks.json").write_text(to_json(TASKS[:1]))
+    assert [task.name for task in find_tasks(folder)] == ["valence"]
+    (folder / "tasks.json").write_text(to_json(TASKS[1:]))
+    assert [task.name for task in find_tasks(folder)] == ["au"]
+
+
+def test_what_is_no_prediction_file_is_named(tmp_path):
+    path = tmp_path / "valence.npz"
+    np.savez(path, raw=np.zeros(3))
+    with pytest.raises(UserError, match=r"valence\.npz: not a file of predictions"):
+        Predictions.read(path)
