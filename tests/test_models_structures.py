@@ -27,6 +27,10 @@ def batch():
     return {"inputs": inputs, "mask": np.arange(T) < np.array([[4], [2], [1]])}
 
 
+def shapes(structure, batch):
+    return jax.eval_shape(built(structure).init, jax.random.key(0), batch)["params"]
+
+
 def loss_gradient(structure, batch, task):
     model = built(structure)
     params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
@@ -93,6 +97,9 @@ def test_joint_head_gives_each_task_its_columns(batch):
         (dict(name="se", sources=("au",), targets=("au",)), "'au' is a source and a target"),
         (dict(name="se", sources=("au",), targets=("valence",), tap="encoder"), "structure sbe"),
         (dict(name="se", sources=("aus",), targets=("valence",)), "Did you mean 'au'"),
+        (SBE | dict(head_dim=0), "config.model.structure: head_dim = 0: expected 1 or more"),
+        (SBE | dict(positions="abaw"), "config.model.structure: positions = 'abaw': no such table"),
+        (SBE | dict(dropout=1.0), "config.model.structure: dropout = 1.0"),
     ],
 )
 def test_refused_with_a_line(structure, says):
@@ -101,8 +108,13 @@ def test_refused_with_a_line(structure, says):
 
 
 def test_heads_that_do_not_divide_are_refused(batch):
-    with pytest.raises(UserError, match="head_dim = 3 does not divide the 8"):
-        built(SBE | dict(head_dim=3)).init(jax.random.key(0), batch)
+    # 8 // 3 = 2 heads of 4, as in the original, where the width decides; 2 heads do not divide 20.
+    shapes(SBE | dict(head_dim=3), batch)
+    fed = dict(sources=("valence", "au"), targets=("expression",))
+    with pytest.raises(UserError, match="head_dim = 6: 3 heads for the 20 values"):
+        shapes(SBE | fed | dict(head_dim=6), batch)
+    with pytest.raises(UserError, match="head_dim = 9: 0 heads for the 8 values"):
+        shapes(SBE | dict(head_dim=9), batch)
 
 
 def test_feedback_of_a_task_left_out_is_refused():

@@ -135,8 +135,9 @@ class ShareBottom(ShareEncoder):
 
     Attributes:
         layers: of each task's transformer.
-        head_dim: width of an attention head; divides the width that a task's transformer reads,
-            that of the shared encoder and, for a target, of all that is fed back.
+        head_dim: width of an attention head. Where a task's transformer reads H values a frame
+            (a target's: those of the shared encoder and all that is fed back), it has H // head_dim
+            heads, a number that must divide H.
         ffn, dropout, positions: as in Transformer. Positions are added a second time here.
         dtype: of the computation.
 
@@ -152,17 +153,25 @@ class ShareBottom(ShareEncoder):
 
     tops = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head_dim < 1:
+            raise ValueError(f"head_dim = {self.head_dim}: expected 1 or more.")
+        # What a transformer refuses is refused before anything is built.
+        self._make_top()(hidden=self.head_dim, name=None)
+
     def _make_top(self) -> Callable[..., nn.Module]:
-        def top(hidden: int, name: str) -> Transformer:
-            if hidden % self.head_dim:
+        def top(hidden: int, name: str | None) -> Transformer:
+            heads = hidden // self.head_dim
+            if not heads or hidden % heads:
                 raise UserError(
-                    f"config.model.structure.head_dim = {self.head_dim} does not divide the "
-                    f"{hidden} values a frame that a task's transformer reads."
+                    f"config.model.structure.head_dim = {self.head_dim}: {heads} heads for the "
+                    f"{hidden} values a frame that a task's transformer reads; take a divisor."
                 )
             return Transformer(
                 hidden=hidden,
                 layers=self.layers,
-                heads=hidden // self.head_dim,
+                heads=heads,
                 ffn=self.ffn,
                 dropout=self.dropout,
                 positions=self.positions,
