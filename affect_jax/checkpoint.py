@@ -234,6 +234,7 @@ def main(argv: list[str]) -> int:
     if folder is None or not folder.is_dir():
         print("usage: python -m affect_jax.checkpoint RUN (the --workdir of a run)")
         return 2
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of files it never wrote
     broken = 0
     for step in steps_in(folder):
         try:
