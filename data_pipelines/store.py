@@ -16,6 +16,7 @@ A folder of this form is a store, whoever wrote it; `StoreWriter` is the easy wa
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -44,6 +45,7 @@ class Feature:
     rate_hz: float | None = None
     extractor: str = ""
     trained_on: tuple[str, ...] = ()  # splits or data sets whose labels the extractor has seen
+    columns: tuple[str, ...] = ()  # names of the columns: the task, where they are predictions
     gaps: bool = False
     sha256: str = ""
 
@@ -200,6 +202,14 @@ class Store:
             if part not in self.splits:
                 raise UserError(f"{self.path} has no split {part!r}. {nearest(part, self.splits)}")
         return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
+
+    def with_splits(self, split_of: Mapping[str, str]) -> Store:
+        """The same store with tracks in other splits, {track: split}; the rest stay."""
+        view = copy.copy(self)
+        view.tracks = [
+            dataclasses.replace(t, split=split_of.get(t.name, t.split)) for t in self.tracks
+        ]
+        return view
 
     def references(self, split: str) -> dict[str, dict[str, float]]:
         """{name: {score: value}} to print beside ours: an upper bound, a baseline."""
