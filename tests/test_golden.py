@@ -10,11 +10,13 @@ from tests.golden import __main__ as command
 from tests.golden import compare, fixture
 
 QUICK = (
+    "abaw3__smoothing",
     "abaw4__fc_heads",
     "abaw4__losses",
     "abaw4__lr_schedules",
     "abaw4__metrics",
     "abaw4__position_tables",
+    "abaw4__smoothing",
     "abaw4__transformer_encoder",
     "abaw4__transformer_encoder_noaffine",
 )

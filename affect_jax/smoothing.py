@@ -1,0 +1,129 @@
+"""Smoothing of values over the frames of a track, and the search for its window.
+
+Raw predictions are smoothed first and clipped to the labels' range afterwards, as the originals
+do. Frames are the rows of the store in their order: where images were sampled (s-Aff-Wild2), a
+window counts annotated frames, not time.
+
+At the ends of a track every kind uses the frames that are there: weights are renormalised over
+them, a median is that of fewer frames. A constant stays constant, and so does the length.
+
+Sources: specs of the ABAW3 and ABAW4 winners' code (centred mean with cut edges, windows of 50 for
+valence and 20 for arousal in the one, 0, 5, 10 or 15 by search in the other; both one-sided).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from scipy import ndimage, signal
+
+from affect_jax.metrics import Moments
+from affect_jax.metrics.regression import ccc_of
+from data_pipelines.errors import UserError, nearest
+
+Kernel = Callable[[np.ndarray], np.ndarray]
+
+
+def smooth(x_tk: np.ndarray, window: int, kind: str = "mean") -> np.ndarray:
+    """One track smoothed over its first axis, in float64; window 0 returns the input.
+
+    Args:
+        x_tk: [T, ...] values, any number of frames.
+        window: in frames. mean and median: frames t - window to t + window; gaussian: the
+            standard deviation, cut at four of them; exponential: the mean age of the frames, of
+            which it takes past ones only, so it lags by that much.
+        kind: name in KINDS.
+    """
+    if kind not in KINDS:
+        raise UserError(f"smoothing {kind!r}: {nearest(kind, KINDS)}")
+    if window < 0:
+        raise UserError(f"smoothing window {window}: 0 frames or more expected.")
+    x = np.asarray(x_tk, np.float64)
+    return KINDS[kind](x, window) if window and len(x) else x
+
+
+def _renormalised(linear: Callable[[np.ndarray, int], np.ndarray]) -> Callable:
+    """A linear filter that takes frames outside the track as zero, made to weigh only real ones."""
+
+    def smoothed(x: np.ndarray, window: int) -> np.ndarray:
+        mass = linear(np.ones(len(x)), window)
+        return linear(x, window) / mass.reshape(-1, *[1] * (x.ndim - 1))
+
+    return smoothed
+
+
+def _box(x: np.ndarray, window: int) -> np.ndarray:
+    return ndimage.uniform_filter1d(x, 2 * window + 1, axis=0, mode="constant")
+
+
+def _gaussian(x: np.ndarray, window: int) -> np.ndarray:
+    return ndimage.gaussian_filter1d(x, window, axis=0, mode="constant", truncate=4)
+
+
+def _exponential(x: np.ndarray, window: int) -> np.ndarray:
+    return signal.lfilter([1.0], [1.0, -window / (1 + window)], x, axis=0)
+
+
+def _median(x: np.ndarray, window: int) -> np.ndarray:
+    y = ndimage.median_filter(x, (2 * window + 1, *[1] * (x.ndim - 1)), mode="nearest")
+    for t in range(len(x)):
+        if t < window or t >= len(x) - window:
+            y[t] = np.median(x[max(t - window, 0) : t + window + 1], axis=0)
+    return y
+
+
+KINDS = {
+    "mean": _renormalised(_box),
+    "gaussian": _renormalised(_gaussian),
+    "median": _median,
+    "exponential": _renormalised(_exponential),
+}
+
+
+def smooth_tracks(
+    x_nk: np.ndarray, bounds: Sequence[int], window: int, kind: str = "mean"
+) -> np.ndarray:
+    """Every track by itself: rows bounds[i] to bounds[i + 1] of [N, ...]. As `smooth`."""
+    x = np.asarray(x_nk, np.float64)
+    if not window:
+        return x
+    y = np.empty_like(x)
+    for start, stop in zip(bounds[:-1], bounds[1:]):
+        y[start:stop] = smooth(x[start:stop], window, kind)
+    return y
+
+
+def search_window(
+    windows: Iterable[int], score: Callable[[int], float]
+) -> tuple[int, dict[int, float]]:
+    """The window with the strictly highest score above 0, and the score of each.
+
+    A window that scores no more than an earlier one is not taken, and no window at all (0) where
+    none scores above 0, which is the CCC of a constant.
+
+    Args:
+        score: window -> score on the data that the window is chosen on, never those reported.
+    """
+    best, scores = (0, 0.0), {}
+    for window in windows:
+        scores[window] = score(window)
+        if scores[window] > best[1]:
+            best = window, scores[window]
+    return best[0], scores
+
+
+def smoothed_ccc(
+    pred_nk: np.ndarray,
+    label_nk: np.ndarray,
+    mask_nk: np.ndarray,
+    bounds: Sequence[int],
+    kind: str = "mean",
+) -> Callable[[int], float]:
+    """window -> CCC over the labelled frames of all tracks joined: a score for `search_window`."""
+
+    def score(window: int) -> float:
+        smoothed = smooth_tracks(pred_nk, bounds, window, kind)
+        return ccc_of(Moments.of(smoothed, label_nk, mask_nk, pred_nk.shape[-1]))
+
+    return score

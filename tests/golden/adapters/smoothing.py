@@ -1,0 +1,70 @@
+"""ABAW3 and ABAW4: smoothing, clipping and the search for a window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from affect_jax import metrics
+from affect_jax.smoothing import search_window, smooth, smoothed_ccc
+from tests.golden.fixture import Answer, Fixture, adapter
+
+BINOMIAL = "binomial weights, which no published result uses and which lose mass at the ends"
+ABAW3_WINDOWS = range(0, 100, 5)
+
+
+@adapter("abaw3__smoothing")
+def abaw3(fixture: Fixture) -> Answer:
+    arrays, differs = {}, {}
+    for case in fixture.meta["cases"]:
+        i, x = case["case"], fixture.arrays[f"in_x_{case['case']}"]
+        if case["binomial"]:
+            differs |= {f"out_y_{i}": BINOMIAL, f"out_clipped_{i}": BINOMIAL}
+            continue
+        arrays[f"out_y_{i}"] = y = smooth(x, case["window"])
+        arrays[f"out_clipped_{i}"] = np.clip(y, -1, 1)
+    pieces = _pieces(fixture, "in_search_pred_")
+    pred, label = (
+        np.concatenate(_pieces(fixture, f"in_search_{what}_")) for what in ("pred", "label")
+    )
+    best, _ = search_window(ABAW3_WINDOWS, _score(pieces, label))
+    arrays["out_search_best_window"] = best
+    for i, x in enumerate(pieces):
+        arrays[f"out_search_pred_{i}"] = smooth(x, best)
+    of_all = (metrics.mse, metrics.rmse, metrics.pearson, metrics.ccc)
+    arrays["out_metrics_mse_rmse_pcc_ccc"] = np.array([metric(pred, label) for metric in of_all])
+    return Answer(arrays, differs)
+
+
+@adapter("abaw4__smoothing")
+def abaw4(fixture: Fixture) -> Answer:
+    """The original's search takes missing labels for labels of -5: an all-true mask here."""
+    config, arrays = fixture.meta["config"], {}
+    pieces = _pieces(fixture, "in_pred_")
+    for window in config["mean_windows"]:
+        for i, x in enumerate(pieces):
+            arrays[f"out_mean_w{window}_{i}"] = smooth(x, window)
+    for kind in ("label", "label_missing"):
+        label = np.concatenate(_pieces(fixture, f"in_{kind}_"))
+        windows = config["searched_windows"]
+        best, scores = search_window(windows, _score(pieces, label))
+        arrays[f"out_best_window_{kind}"] = best
+        arrays[f"out_ccc_by_window_{kind}"] = np.array(list(scores.values()))
+        _, scores = search_window(windows, _score(pieces, label, label != -5))
+        arrays[f"out_ccc_by_window_{kind}_valid_only"] = np.array(list(scores.values()))
+    return Answer(arrays, {"out_binom_*": BINOMIAL})
+
+
+def _pieces(fixture: Fixture, prefix: str) -> list[np.ndarray]:
+    """Arrays `<prefix>0`, `<prefix>1`, ... of the fixture."""
+    found = []
+    while f"{prefix}{len(found)}" in fixture.arrays:
+        found.append(fixture.arrays[f"{prefix}{len(found)}"])
+    return found
+
+
+def _score(pieces, label, mask=None):
+    """window -> CCC over the videos joined."""
+    bounds = np.concatenate([[0], np.cumsum([len(x) for x in pieces])])
+    pred, label = np.concatenate(pieces)[:, None], label[:, None]
+    mask = np.ones(label.shape, bool) if mask is None else mask[:, None]
+    return smoothed_ccc(pred, label, mask, bounds)

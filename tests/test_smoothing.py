@@ -1,0 +1,81 @@
+"""Smoothing against plain loops, its edges, and the search for a window."""
+
+import numpy as np
+import pytest
+
+from affect_jax.smoothing import KINDS, search_window, smooth, smooth_tracks, smoothed_ccc
+from data_pipelines.errors import UserError
+
+
+def plain(x, window, kind):
+    """Frame by frame, from the definition."""
+    y = np.empty(len(x))
+    for t in range(len(x)):
+        s = np.arange(len(x))
+        if kind in ("mean", "median"):
+            near = x[np.abs(s - t) <= window]
+            y[t] = near.mean() if kind == "mean" else np.median(near)
+            continue
+        if kind == "gaussian":
+            weight = np.exp(-((s - t) ** 2) / (2 * window**2)) * (np.abs(s - t) <= 4 * window)
+        else:
+            weight = np.where(s <= t, (window / (1 + window)) ** np.maximum(t - s, 0), 0)
+        y[t] = (weight * x).sum() / weight.sum()
+    return y
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("frames", "window"), [(1, 5), (2, 1), (7, 2), (40, 5), (9, 50), (5, 0)])
+def test_every_kind_is_its_definition_with_edges_cut(kind, frames, window):
+    x = np.random.default_rng(frames).normal(size=frames) + 3
+    expected = plain(x, window, kind) if window else x
+    np.testing.assert_allclose(smooth(x, window, kind), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constant_stays_constant_and_dimensions_stay_apart(kind):
+    x = np.stack([np.full(30, 0.3), np.arange(30.0)], 1)
+    y = smooth(x, 4, kind)
+    np.testing.assert_allclose(y[:, 0], 0.3, rtol=1e-12)
+    np.testing.assert_allclose(y[:, 1], smooth(x[:, 1], 4, kind), rtol=1e-12)
+
+
+def test_the_mean_of_a_long_track_keeps_its_digits():
+    x = 1e3 + np.random.default_rng(0).normal(size=200_000)
+    np.testing.assert_allclose(smooth(x, 50)[-60], x[-110:-9].mean(), rtol=1e-10)
+
+
+def test_tracks_are_smoothed_each_by_itself():
+    x = np.r_[np.zeros(5), np.ones(4)][:, None]
+    np.testing.assert_array_equal(smooth_tracks(x, [0, 5, 9], 3), x)
+
+
+def test_the_smallest_of_equally_good_windows_is_taken_and_none_that_scores_below_0():
+    assert search_window((0, 5, 10), {0: 0.1, 5: 0.3, 10: 0.3}.get) == (
+        5,
+        {0: 0.1, 5: 0.3, 10: 0.3},
+    )
+    assert search_window((5, 10), {5: -0.3, 10: -0.1}.get)[0] == 0
+
+
+def test_the_search_scores_labelled_frames_only():
+    rng = np.random.default_rng(0)
+    label = np.sin(np.arange(200) / 20)[:, None]
+    pred = label + rng.normal(size=label.shape)
+    mask = rng.random(label.shape) < 0.5
+    bounds = [0, 120, 200]
+    marked = np.where(mask, label, np.nan)
+    window, scores = search_window(range(0, 30, 5), smoothed_ccc(pred, marked, mask, bounds))
+    assert window > 0 and scores[window] > scores[0] + 0.2
+    y = smooth_tracks(pred, bounds, window)[mask]
+    t = label[mask]
+    cov = np.mean((y - y.mean()) * (t - t.mean()))
+    expected = 2 * cov / (y.var() + t.var() + (y.mean() - t.mean()) ** 2)
+    assert scores[window] == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_cannot_be_smoothed_with_is_refused():
+    with pytest.raises(UserError, match="Did you mean 'median'"):
+        smooth(np.zeros(3), 1, "medain")
+    with pytest.raises(UserError, match="0 frames or more"):
+        smooth(np.zeros(3), -1)
