@@ -124,7 +124,8 @@ class Loss:
 
     Attributes:
         function: (pred, target, mask) -> scalar.
-        kinds: the task kinds whose predictions and labels it takes.
+        kinds: the task kinds that can have it; it takes predictions and labels of the first. Those
+            of bins are both (tasks.loss).
     """
 
     function: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -136,9 +137,9 @@ class Loss:
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
-        "mse": Loss(mse, kinds=("values",)),
-        "ce": Loss(ce, kinds=("classes",)),
+        "mse": Loss(mse, kinds=("values", "bins")),
+        "ce": Loss(ce, kinds=("classes", "bins")),
         "bce": Loss(bce, kinds=("labels",)),
-        "ccc": Loss(ccc, kinds=("values",)),
+        "ccc": Loss(ccc, kinds=("values", "bins")),
     }
 )

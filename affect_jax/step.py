@@ -14,10 +14,9 @@ from jax.sharding import Mesh
 
 from affect_jax import sharding
 from affect_jax.feed import Batch, Fetch
-from affect_jax.losses import LOSSES
 from affect_jax.optim import Rate
 from affect_jax.state import State, zero_carry
-from affect_jax.tasks import Task
+from affect_jax.tasks import Task, loss
 from affect_jax.weighting import Weighting
 
 Logs = dict[str, jax.Array]
@@ -38,9 +37,7 @@ def task_losses(
     losses, counts = {}, {}
     for task in tasks:
         mask = batch["label_mask"][task.name]
-        losses[task.name] = LOSSES[task.loss](
-            predictions[task.name], batch["labels"][task.name], mask
-        )
+        losses[task.name] = loss(task, predictions[task.name], batch["labels"][task.name], mask)
         counts[task.name] = mask.sum(dtype=jnp.int32).astype(jnp.float32)
     return losses, counts
 

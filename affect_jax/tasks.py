@@ -12,6 +12,7 @@ Kinds, with the shapes of raw predictions and of labels (a clip task has no T):
     values   [B, T, K] float          [B, T, K] float
     classes  [B, T, C] logits         [B, T] int32, numbers into `names`
     labels   [B, T, K] logits         [B, T, K], 0 or 1: several binary ones
+    bins     [B, T, K, C] logits      [B, T, K] float, as of values: affect_jax.bins
 
 The task table goes into the run folder (tasks.json), so that the order of classes never depends
 on a data file.
@@ -20,25 +21,31 @@ on a data file.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from affect_jax.bins import Table, assign, expectation
 from affect_jax.losses import LOSSES
 from affect_jax.metrics import METRICS
 from data_pipelines.errors import UserError, nearest
 
-# name -> function of raw predictions, and the kinds it decodes. The first of a kind is its default.
+# name -> function of raw predictions and the task, and the kinds it decodes. The first of a kind is
+# its default.
 DECODERS = {
-    "identity": (lambda raw: raw, ("values",)),
-    "argmax": (lambda raw: raw.argmax(-1).astype(np.int32), ("classes",)),
+    "identity": (lambda raw, task: raw, ("values",)),
+    "argmax": (lambda raw, task: raw.argmax(-1).astype(np.int32), ("classes",)),
     # Logit >= 0 is probability >= 1/2.
-    "threshold": (lambda raw: (raw >= 0).astype(np.int8), ("labels",)),
+    "threshold": (lambda raw, task: (raw >= 0).astype(np.int8), ("labels",)),
+    "expectation": (lambda raw, task: expectation(raw, task.centres), ("bins",)),
 }
-KINDS = ("values", "classes", "labels")
+KINDS = ("values", "classes", "labels", "bins")
 # Names that a task may not have: keys of the parameters beside the heads.
 RESERVED = ("encoder", "feature_norm", "joint", "weighting")
 
@@ -49,13 +56,15 @@ class Task:
 
     Attributes:
         name: key of its predictions, labels, head and scores.
-        kind: "values", "classes" or "labels".
-        size: number of values, classes or labels.
+        kind: "values", "classes", "labels" or "bins".
+        size: number of values, classes or labels; for bins the number K of values.
         names: of the classes, labels or values, in order; () for none.
-        loss: name in `losses.LOSSES`.
+        loss: name in `losses.LOSSES`, or several joined by + for their sum ("ccc+ce").
         metrics: names in `metrics.METRICS`.
         decode: name in DECODERS.
         weight: multiplied into the loss before the weighting combines the tasks.
+        centres, edges: of bins, for each of the K values: what each of C bins stands for, and the
+            C - 1 borders between them, rising (bins.uniform_bins).
     """
 
     name: str
@@ -66,6 +75,18 @@ class Task:
     metrics: tuple[str, ...] = ()
     decode: str = ""
     weight: float = 1.0
+    centres: Table = ()
+    edges: Table = ()
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Of the raw predictions of one frame: (size,), or (size, C) for bins."""
+        return (self.size, len(self.centres[0])) if self.kind == "bins" else (self.size,)
+
+    @property
+    def label_kind(self) -> str:
+        """How a store calls labels of this kind: those of bins are values."""
+        return "values" if self.kind == "bins" else self.kind
 
 
 def tasks_from_config(config: Mapping[str, Any]) -> tuple[Task, ...]:
@@ -93,8 +114,13 @@ def tasks_from_config(config: Mapping[str, Any]) -> tuple[Task, ...]:
 
 
 def to_json(tasks: Sequence[Task]) -> str:
-    """The text of tasks.json; `from_json` gives equal tasks back."""
-    return json.dumps([dataclasses.asdict(task) for task in tasks], indent=1) + "\n"
+    """The text of tasks.json, a field a line; `from_json` gives equal tasks back."""
+    tables = []
+    for task in tasks:
+        fields = dataclasses.asdict(task).items()
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in fields)
+        tables.append(f" {{\n{lines}\n }}")
+    return "[\n" + ",\n".join(tables) + "\n]\n"
 
 
 def from_json(text: str, where: str = "tasks.json") -> tuple[Task, ...]:
@@ -110,16 +136,37 @@ def from_json(text: str, where: str = "tasks.json") -> tuple[Task, ...]:
 
 
 def decode(task: Task, raw: np.ndarray) -> np.ndarray:
-    """What is scored and submitted, from raw predictions [..., size].
+    """What is scored and submitted, from raw predictions [..., *task.raw_shape].
 
     Returns:
         values: as they are; classes: int32 [...], the first of equal logits; labels: int8
-        [..., K], 1 where the probability is at least 1/2.
+        [..., K], 1 where the probability is at least 1/2; bins: [..., K], the expectation.
     """
-    raw = np.asarray(raw)
-    if raw.shape[-1:] != (task.size,):
-        raise ValueError(f"task {task.name}: raw predictions [..., {task.size}], got {raw.shape}")
-    return DECODERS[task.decode or _default_decoder(task.kind)][0](raw)
+    raw, shape = np.asarray(raw), task.raw_shape
+    if raw.shape[-len(shape) :] != shape:
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"task {task.name}: raw predictions [..., {expected}], got {raw.shape}")
+    return DECODERS[task.decode or _default_decoder(task.kind)][0](raw, task)
+
+
+def loss(task: Task, raw: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """The loss of a task before its weight: a scalar over the whole global batch.
+
+    Of bins, losses of values (mse, ccc) see the expectation and the label, losses of classes (ce)
+    the logits and the label's bin.
+
+    Args:
+        raw: predictions [..., *task.raw_shape].
+        target, mask: labels [...] or [..., K] and where they exist.
+    """
+    given = {task.kind: (raw, target)}
+    if task.kind == "bins":
+        # Before the softmax: masked predictions may be NaN, and so would their gradient.
+        raw = jnp.where(mask[..., None], raw.astype(jnp.float32), 0)
+        given["values"] = expectation(raw, task.centres), target
+        given["classes"] = raw, assign(target, task.edges)
+    chosen = [LOSSES[name] for name in task.loss.split("+")]
+    return sum(one(*given[one.kinds[0]], mask) for one in chosen)
 
 
 def total(scores: Mapping[str, float], terms: Iterable[tuple[str, float]]) -> float:
@@ -186,9 +233,13 @@ def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
         metrics=_words(entry.get("metrics", ())),
         decode=entry.get("decode", "") or _default_decoder(kind),
         weight=entry.get("weight", 1.0),
+        centres=_rows(entry.get("centres", ())),
+        edges=_rows(entry.get("edges", ())),
     )
     _check_numbers(task, where)
-    _check_choice(f"{where}.loss", task.loss, {k: v.kinds for k, v in LOSSES.items()}, kind)
+    _check_bins(task, where)
+    for name in task.loss.split("+"):
+        _check_choice(f"{where}.loss", name, {k: v.kinds for k, v in LOSSES.items()}, kind)
     for metric in task.metrics:
         _check_choice(f"{where}.metrics", metric, {k: v.states for k, v in METRICS.items()}, kind)
     _check_choice(f"{where}.decode", task.decode, {k: v[1] for k, v in DECODERS.items()}, kind)
@@ -210,6 +261,24 @@ def _check_numbers(task: Task, where: str) -> None:
         raise UserError(f"{where}.weight = {weight!r}: a number >= 0 expected")
 
 
+def _check_bins(task: Task, where: str) -> None:
+    for key, table in (("centres", task.centres), ("edges", task.edges)):
+        if table and task.kind != "bins":
+            raise UserError(f"{where}.{key}: only a task of kind 'bins' has them, not {task.kind}")
+        if task.kind == "bins" and len(table) != task.size:
+            raise UserError(
+                f"{where}.{key}: a row for each of {task.size} values, got {len(table)}"
+            )
+        if len({len(row) for row in table}) > 1:
+            raise UserError(f"{where}.{key}: the rows differ in length")
+        if any(a >= b for row in table for a, b in itertools.pairwise(row)):
+            raise UserError(f"{where}.{key}: the numbers of a row must rise")
+    if task.kind == "bins":
+        bins, borders = len(task.centres[0]), len(task.edges[0])
+        if bins < 2 or borders != bins - 1:
+            raise UserError(f"{where}.edges: {bins} centres need {bins - 1} edges, got {borders}")
+
+
 def _check_choice(where: str, name: str, known: Mapping[str, Iterable[str]], kind: str) -> None:
     """`name` is known, and one for tasks of this kind."""
     fitting = [choice for choice, kinds in known.items() if kind in kinds]
@@ -220,6 +289,10 @@ def _check_choice(where: str, name: str, known: Mapping[str, Iterable[str]], kin
 
 def _words(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _rows(value: Iterable[Iterable[float]]) -> Table:
+    return tuple(tuple(float(x) for x in row) for row in value)
 
 
 def _default_decoder(kind: str) -> str:

@@ -52,8 +52,8 @@ class Metric:
 
         Args:
             state: from `init`, `update` or `merge`.
-            pred: decoded predictions of the track: values [T, K], classes [T], labels [T, K] (0/1).
-                A clip has no T.
+            pred: decoded predictions of the track: values or bins [T, K], classes [T], labels
+                [T, K] (0/1). A clip has no T.
             target: labels, same shape; anything where masked.
             mask: bool, same shape, True where the label exists.
         """
@@ -75,10 +75,10 @@ def _metric(formula: Callable[[Any], Any], sign: int = 1, **states: type[State])
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "ccc": _metric(regression.ccc_of, values=Moments),
-        "pearson": _metric(regression.pearson_of, values=Moments),
-        "rmse": _metric(regression.rmse_of, sign=-1, values=Errors),
-        "mse": _metric(regression.mse_of, sign=-1, values=Errors),
+        "ccc": _metric(regression.ccc_of, values=Moments, bins=Moments),
+        "pearson": _metric(regression.pearson_of, values=Moments, bins=Moments),
+        "rmse": _metric(regression.rmse_of, sign=-1, values=Errors, bins=Errors),
+        "mse": _metric(regression.mse_of, sign=-1, values=Errors, bins=Errors),
         "f1": _metric(counts.f1_of, classes=Confusion),
         "f1_fixed": _metric(counts.f1_fixed_of, classes=Confusion),
         "f1_per_class": _metric(counts.f1_per_class_of, sign=0, classes=Confusion),

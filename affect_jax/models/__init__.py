@@ -27,7 +27,8 @@ class Output:
     """What a model returns.
 
     Attributes:
-        predictions: {task: raw}: values [B, T, K], logits [B, T, C] or [B, T, K]; float32.
+        predictions: {task: raw}: values [B, T, K], logits [B, T, C], [B, T, K] or [B, T, K, C];
+            float32.
         carry: what the next segment of the same tracks starts from, leaves [B, ...]; None without.
         aux: optional "losses" {name: scalar}, added with their weights by the loop, and "log".
     """
@@ -43,7 +44,7 @@ def build(config: Any, tasks: Sequence[Any]) -> nn.Module:
     Args:
         config: `name` is a file of this folder that has a `build`; the other keys are that
             file's own.
-        tasks: with `name` and `size`, the number of raw outputs (affect_jax.tasks.Task).
+        tasks: with `name` and `raw_shape`, that of a frame's predictions (affect_jax.tasks.Task).
 
     Raises:
         UserError: config.model.name is no model family, or one of its keys is wrong.

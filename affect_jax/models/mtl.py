@@ -5,6 +5,7 @@ Source: arXiv 2207.09373, section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class MultiTask(nn.Module):
         encoder: makes the encoder, called with name=.
         structure: one of structures.STRUCTURES, with its options.
         head: makes a head, called with size= and name=.
-        sizes: {task: number of raw outputs}.
+        shapes: {task: shape of its raw predictions of a frame}.
     """
 
     features: tuple[str, ...]
@@ -45,7 +46,7 @@ class MultiTask(nn.Module):
     encoder: Callable[..., nn.Module]
     structure: Callable[..., dict[str, jax.Array]]
     head: Callable[..., nn.Module]
-    sizes: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
 
     @nn.compact
     def __call__(
@@ -55,7 +56,7 @@ class MultiTask(nn.Module):
         train: bool = False,
         progress: float | jax.Array = 0.0,
     ) -> Output:
-        """Predictions (batch, time, size) of a batch with `inputs`, `mask` and `inputs_mask`.
+        """Predictions (batch, time, *shape) of a batch with `inputs`, `mask` and `inputs_mask`.
 
         Rows and frames without any input are allowed; the outputs there are finite and mean
         nothing.
@@ -65,7 +66,10 @@ class MultiTask(nn.Module):
         if self.feature_norm:
             x = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name="feature_norm")(x)
         x, carry = self.encoder(name="encoder")(x, batch["mask"], carry, train)
-        return Output(self.structure(x, batch["mask"], train, self.head, self.sizes), carry)
+        sizes = {task: math.prod(shape) for task, shape in self.shapes.items()}
+        raw = self.structure(x, batch["mask"], train, self.head, sizes)
+        shaped = {task: y.reshape(*y.shape[:2], *self.shapes[task]) for task, y in raw.items()}
+        return Output(shaped, carry)
 
 
 def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
@@ -107,13 +111,13 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     kind = choose.entry("config.model.structure.name", structure.pop("name", ""), STRUCTURES)
     given = {"dtype": dtype} if hasattr(kind, "dtype") else {}
     chosen = choose.part("config.model.structure", kind, structure, **given)()
-    sizes = {task.name: task.size for task in tasks}
-    chosen.require_tasks(sizes)
+    shapes = {task.name: task.raw_shape for task in tasks}
+    chosen.require_tasks(shapes)
     return MultiTask(
         features=tuple(config.features),
         feature_norm=config.feature_norm,
         encoder=choose.part("config.model.encoder", module, encoder, dtype=dtype),
         structure=chosen,
         head=choose.part("config.model.head", FCHead, head, size=1, dtype=dtype),
-        sizes=sizes,
+        shapes=shapes,
     )
