@@ -93,12 +93,31 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 
 def _tuple(text: str, default: Sequence[Any]) -> tuple[Any, ...]:
-    """ "a,b", "1,2" or a Python literal; items take the type of the default's first item."""
+    """ "a,b", "1,2" or a Python literal; items take the type of the default's first item.
+
+    Where the default is empty, whole numbers are numbers and everything else is text.
+    """
     if text.strip()[:1] in ("(", "["):
         return tuple(ast.literal_eval(text))
     items = [item.strip() for item in text.split(",") if item.strip()]
-    kind = type(default[0]) if default else str
+    whole = all(item.isdecimal() for item in items)
+    kind = type(default[0]) if default else int if whole else str
     return tuple(kind(item) for item in items) if kind in (int, float, str) else tuple(items)
+
+
+def epochs_in(parts: Sequence[str]) -> frozenset[int]:
+    """The epochs, counted from 1, of texts such as "17" and "10-19" (inclusive).
+
+    Raises:
+        UserError: a part is neither.
+    """
+    epochs: set[int] = set()
+    for part in parts:
+        first, dash, last = str(part).partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise UserError(f"{part!r} names no epochs: expected one (17) or a range (10-19).")
+        epochs.update(range(int(first), int(last or first) + 1))
+    return frozenset(epochs)
 
 
 def flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,10 @@ from data_pipelines.errors import UserError
 @pytest.fixture
 def config():
     return ml_collections.ConfigDict(
-        dict(a=dict(i=1, f=2.0, s="x", b=True, t=("p", "q"), n=(1, 2), pairs=(("m", 0.5),)), top=3)
+        dict(
+            a=dict(i=1, f=2.0, s="x", b=True, t=("p", "q"), n=(1, 2), pairs=(("m", 0.5),), e=()),
+            top=3,
+        )
     )
 
 
@@ -25,6 +28,8 @@ def config():
         ("a.t", "('r','s')", ("r", "s")),
         ("a.t", "", ()),
         ("a.n", "4,5,6", (4, 5, 6)),
+        ("a.e", "32,16", (32, 16)),
+        ("a.e", "u,v", ("u", "v")),
         ("a.pairs", "(('z', 1.0),)", (("z", 1.0),)),
     ],
 )
