@@ -1,8 +1,9 @@
-"""The command: train, evaluate or predict one run.
+"""The command: train, evaluate or predict one run, or cross-validate a config.
 
     python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
     python -m affect_jax.main --mode=evaluate --workdir=runs/mtl
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --config.data.split=test
+    python -m affect_jax.main --mode=folds --config=configs/mtl.py --workdir=runs/mtl6
 
 Any value of the config is changed by --config.KEY=VALUE. Without --config an existing run's own
 config is taken. The same training command again goes on where it stopped.
@@ -20,13 +21,13 @@ from typing import Any
 
 from data_pipelines.errors import UserError, nearest
 
-MODES = ("train", "evaluate", "predict")
+MODES = ("train", "evaluate", "predict", "folds")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m affect_jax.main",
-        description="Train, evaluate or apply one run.",
+        description="Train, evaluate or apply one run, or train one for each fold.",
         epilog="Change any value of the config with --config.KEY=VALUE (for example "
         "--config.model.encoder.hidden=64). Keys are documented in the config file.",
         allow_abbrev=False,
@@ -109,35 +110,19 @@ def compilation_cache() -> None:
 
 
 def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
-    from affect_jax import config as configs
-    from affect_jax.finish import finish
-    from affect_jax.system import Supervised
-    from affect_jax.train import Stopped, check, train
+    """Train one run, or the runs of all folds, to the end."""
+    if flags.mode == "folds":
+        from affect_jax.folds import cross_validate as work
+    else:
+        from affect_jax.train_run import train_run as work
+    from affect_jax.train import Stopped
 
-    run.create()
-    with run.lock():
-        if run.finished_file.is_file() and run.exists:
-            if not configs.differences(configs.read(run.config_file), config):
-                print(f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}")
-                return
-            run.finished_file.unlink()
-        if run.exists:
-            for key, old, new in configs.differences(configs.read(run.config_file), config):
-                print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
-        old = run.exists
-        system = Supervised(config, statistics=run.read_statistics() if old else None)
-        check(system)
-        run.write_tasks(system.tasks)
-        if not old:
-            run.write_statistics(system.statistics)
-        configs.save(config, run.config_file)  # last: from here on the folder is a run
-        try:
-            train(system, run)
-        except Stopped as stopped:
-            again = "python -m affect_jax.main --workdir=" + str(flags.workdir)
-            print(f"stopped at step {stopped}; saved. Go on with: {again}")
-            return
-        print(finish(system, run))
+    try:
+        print(work(config, run))
+    except Stopped as stopped:
+        mode = "" if flags.mode == "train" else f" --mode={flags.mode}"
+        again = f"python -m affect_jax.main{mode} --workdir={flags.workdir}"
+        print(f"stopped at step {stopped}; saved. Go on with: {again}")
 
 
 def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
@@ -168,12 +153,15 @@ def main(argv: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    from affect_jax.run import Run
+    if flags.mode == "folds":
+        from affect_jax.folds import Folds as Folder
+    else:
+        from affect_jax.run import Run as Folder
 
-    run = Run(flags.workdir)
+    run = Folder(flags.workdir)
     config = resolve(flags, changes, run)
     compilation_cache()
-    action: Callable[..., None] = _train if flags.mode == "train" else _apply
+    action: Callable[..., None] = _train if flags.mode in ("train", "folds") else _apply
     action(config, run, flags)
 
 

@@ -31,6 +31,7 @@ class Progress:
 
     def say(self, text: str, *, quiet: bool = False) -> None:
         """A line; a quiet one is shown with --verbose only."""
+        text = f"{self._run.label}  {text}" if self._run.label else text
         if quiet:
             _log.debug(text)
             return

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from affect_jax.checkpoint import last_whole, read_raw
+from affect_jax.checkpoint import last_whole, read_raw, steps_in
 from affect_jax.config import read
 from affect_jax.optim import paths
 from affect_jax.run import Run
@@ -23,8 +23,11 @@ def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
     """(step, raw state) of a checkpoint of the run.
 
     Args:
-        which: "best" (of the first monitored score), "last", or the name of a monitored score.
+        which: "best" (of the first monitored score), "last", the name of a monitored score, or
+            "epoch:17" (counted from 1) where `config.keep_epochs` has kept it.
     """
+    if which.startswith("epoch:"):
+        return _of_epoch(run, which)
     found = last_whole(run.checkpoints)
     if found is None:
         raise UserError(f"{run.folder}: no usable checkpoint. Train the run first.")
@@ -46,6 +49,26 @@ def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
     except Exception as error:  # Orbax raises many kinds for broken files
         _log.warning("checkpoint %d is broken (%s): taking %d", best, error, last)
         return last, raw
+
+
+def _of_epoch(run: Run, which: str) -> tuple[int, dict[str, Any]]:
+    """(step, raw state) at the end of an epoch. No other epoch stands in for it."""
+    on_disk = steps_in(run.checkpoints)
+    step_of = {str(r["epoch"]): r["step"] for r in run.records() if r["step"] in on_disk}
+    epoch = which.removeprefix("epoch:")
+    if epoch not in step_of:
+        raise UserError(
+            f"{run.folder}: no checkpoint of epoch {epoch}; it has those of "
+            f"{', '.join(step_of) or 'none'}. Train with config.keep_epochs to keep others."
+        )
+    try:
+        return step_of[epoch], read_raw(run.checkpoints, step_of[epoch])
+    except Exception as error:  # Orbax raises many kinds for broken files
+        text = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{run.checkpoints / str(step_of[epoch])}: epoch {epoch} is broken ({text}). Train "
+            "again in another --workdir, or leave it out."
+        ) from None
 
 
 def variables_of(raw: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from affect_jax import tasks as task_table
+from affect_jax.members import fold_runs
 from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError
 
@@ -26,8 +27,10 @@ from data_pipelines.errors import UserError
 class Run:
     """Paths and small files of a run folder."""
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, *, label: str = ""):
+        """`label`: what its progress lines begin with, where several runs train in turn."""
         self.folder = pathlib.Path(folder).expanduser().resolve()
+        self.label = label
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.checkpoints = self.folder / "checkpoints"
@@ -42,6 +45,9 @@ class Run:
     def require(self) -> None:
         """UserError where there is no run to evaluate."""
         if not self.exists:
+            runs = fold_runs(self.folder)
+            if runs:
+                raise UserError(f"{self.folder}: holds folds. Give one of them: {runs[0]}.")
             raise UserError(
                 f"{self.folder}: no run here (no config.json). Train one with --mode=train, "
                 "or give the --workdir of a run."

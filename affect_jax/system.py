@@ -18,10 +18,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import models, optim, sharding
+from affect_jax.config import epochs_in
 from affect_jax.state import State
 from affect_jax.step import Step, supervised
 from affect_jax.tasks import Task, tasks_from_config
 from affect_jax.weighting import weighting
+from data_pipelines import folds
 from data_pipelines.batch import NORMALISATIONS, Source, Statistics, assemble
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.join import open_store
@@ -62,7 +64,8 @@ class Supervised:
         self.config, data = config, config.data
         self.mesh = sharding.mesh()
         self.tasks = tasks or tasks_from_config(config)
-        self.store = open_store(data.root)
+        cut = config.folds
+        self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
         self.features = tuple(config.model.features)
         self.store.require_features(self.features)
         if data.normalise not in NORMALISATIONS:
@@ -81,10 +84,10 @@ class Supervised:
             label = self.store.labels.get(task.name)
             if label is None:
                 continue  # prediction on an unlabelled store
-            if (label.kind, label.size) != (task.kind, task.size):
+            if (label.kind, label.size) != (task.label_kind, task.size):
                 raise UserError(
                     f"{self.store.path}: label {task.name!r} is {label.kind} of size {label.size}, "
-                    f"config.task.{task.name} says {task.kind} of size {task.size}."
+                    f"config.task.{task.name} says {task.label_kind} of size {task.size}."
                 )
             if label.names and task.names and label.names != tuple(task.names):
                 raise UserError(
@@ -142,8 +145,13 @@ class Supervised:
         config = self.config
         if position >= config.epochs:
             return None
-        last = position + 1 == config.epochs
-        return Phase("train", position, last or (position + 1) % config.eval_every_epochs == 0)
+        epoch = position + 1
+        evaluate = (
+            epoch == config.epochs
+            or epoch % config.eval_every_epochs == 0
+            or epoch in epochs_in(config.keep_epochs)
+        )
+        return Phase("train", position, evaluate)
 
     def steps(self, params: Any) -> dict[str, Step]:
         """The update of each kind of phase."""

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import sharding
 from affect_jax.checkpoint import Checkpoints, place
+from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.feed import feeder
 from affect_jax.optim import learning_rate, matching, plateau
@@ -212,10 +213,12 @@ class _Loop:
         self.checkpoints.save(step, self.state, {"environment": environment()})
 
     def _keep(self) -> None:
-        """The two newest steps (one may prove broken) and those of the best scores."""
+        """The two newest steps (one may prove broken), those of the best scores and epochs kept."""
         steps = self.checkpoints.steps()
         best = {int(s) for s in self.state.best_step.values()}
-        self.checkpoints.keep([*steps[-2:], *best])
+        epochs = epochs_in(self.config.keep_epochs)
+        kept = (r["step"] for r in self.run.records() if r["epoch"] in epochs) if epochs else ()
+        self.checkpoints.keep([*steps[-2:], *best, *kept])
 
     def _check(self, logs: dict[str, jax.Array], table: np.ndarray) -> None:
         host = jax.device_get(logs)
@@ -247,7 +250,12 @@ def chunk_bounds(total: int, done: int, size: int) -> list[int]:
 
 def check(system: Supervised) -> None:
     """UserError for what is wrong in a training's config, before anything is written."""
-    data = system.config.data
+    config, data = system.config, system.config.data
+    late = [epoch for epoch in epochs_in(config.keep_epochs) if not 1 <= epoch <= config.epochs]
+    if late:
+        raise UserError(
+            f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."
+        )
     system.rows(data.train_split)
     if data.split:
         system.rows(data.split)

@@ -52,6 +52,15 @@ def base_config() -> ConfigDict:
     c.data.resident_gib = 4.0  # what "auto" lets resident data take on a device
     c.data.workers = 0  # processes that read streamed data; 0: threads
 
+    # Cross-validation (--mode=folds): groups of `train_split` are dealt into fold1, fold2, ..., and
+    # for each fold a run is trained on all the others.
+    c.folds = ConfigDict()
+    c.folds.count = 5
+    c.folds.seed = 0  # of the deal
+    c.folds.official = True  # `data.split` is one more fold; false: it is never read
+    c.folds.checkpoint = "last"  # what is scored; best would be chosen on the scored fold itself
+    c.folds.cut = ""  # set in the runs of folds: the split that is dealt out
+
     # Which tasks, in order; the definitions stand in `task`.
     c.tasks = ()
     c.task = ConfigDict()
@@ -89,5 +98,7 @@ def base_config() -> ConfigDict:
     c.init = ConfigDict(dict(run="", match=(".*",)))
     c.chunk_steps = 32  # steps in one compiled scan; checkpoints and signals act between them
     c.checkpoint_every_steps = 0  # besides one at every evaluation; 0: none
-    c.checkpoint = "best"  # what evaluate and predict use: best, last, or a monitored score
+    c.keep_epochs = ()  # "17" or "10-19", from 1: their checkpoints stay beside the newest and best
+    # What evaluate and predict use: best, last, a monitored score, or epoch:17.
+    c.checkpoint = "best"
     return c

@@ -1,0 +1,225 @@
+"""Cross-validation: a run for each fold, trained on all others, and what they score together.
+
+    RUNS/folds.json, tasks.json    the config, the task table
+    RUNS/fold1, fold2, ...         ordinary runs: --mode=evaluate and --mode=predict work on each
+    RUNS/predictions/<split>/      of every track by the run that has not seen it, and scores.json
+    RUNS/scores.json               each fold's, mean and deviation over folds, pooled over frames
+    RUNS/README.md, RUNS/plots/    the same for people
+
+The groups (videos) of the training split are dealt into `folds.count` folds (data_pipelines/
+folds.py); the evaluation split is one more with `folds.official`, as in the 6-fold protocol of
+ABAW4 (arXiv 2207.09373, section 4). Finished folds are skipped and the one that was running goes
+on, so the same command ends what was killed at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from affect_jax import config as configs
+from affect_jax.members import FOLDS_FILE
+from affect_jax.predict import Predictor, score, with_total
+from affect_jax.prediction_files import write_split
+from affect_jax.restore import choose_step, variables_of
+from affect_jax.run import Run, replace
+from affect_jax.system import Supervised
+from affect_jax.train import check
+from affect_jax.train_run import train_run
+from data_pipelines import folds
+from data_pipelines.errors import UserError
+from data_pipelines.join import open_store
+
+# Another value of these makes other folds.
+FIXED = (
+    "data.root",
+    "data.train_split",
+    "data.split",
+    "folds.count",
+    "folds.seed",
+    "folds.official",
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Folds(Run):
+    """The folder of a cross-validation. What a run keeps of itself, this keeps of all folds."""
+
+    def __init__(self, folder: str | os.PathLike):
+        super().__init__(folder)
+        self.config_file = self.folder / FOLDS_FILE
+        self.scores_file = self.folder / "scores.json"  # written last: all is done
+
+    def run(self, name: str) -> Run:
+        """The run of one fold."""
+        return Run(self.folder / name, label=name)
+
+
+def cross_validate(config: ConfigDict, folder: Folds) -> str:
+    """Train and score every fold; returns what to print, the pooled scores as JSON last.
+
+    Raises:
+        Stopped: a signal asked for the end; the same call goes on from there.
+    """
+    from affect_jax.report import folds_card
+
+    plan = fold_configs(config)
+    folder.create()
+    with folder.lock():
+        if folder.exists:
+            changes = configs.differences(configs.read(folder.config_file), config)
+            _refuse_other_folds(folder, changes)
+        else:
+            check(Supervised(next(iter(plan.values()))))
+            changes = [("", None, None)]
+        files = [folder.scores_file, *(folder.run(name).finished_file for name in plan)]
+        if changes or not all(file.is_file() for file in files):
+            folder.scores_file.unlink(missing_ok=True)
+            configs.save(config, folder.config_file)
+            marks = _marks(config)
+            for i, (name, own) in enumerate(plan.items()):
+                _say(f"{name}, {i + 1} of {len(plan)}: trained on {own.data.train_split}")
+                train_run(own, folder.run(name))
+            scores = score_folds(config, folder, plan) | {"marks": marks}
+            folds_card.write(folder, config, open_store(config.data.root), scores)
+            replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
+        return folds_card.summary(folder, json.loads(folder.scores_file.read_text()))
+
+
+def fold_configs(config: ConfigDict) -> dict[str, ConfigDict]:
+    """{fold: the config of its run}: `data.split` is the fold, `data.train_split` all others.
+
+    Raises:
+        UserError: too few groups, or an official split that is none.
+    """
+    c, data = config.folds, config.data
+    if c.cut:
+        raise UserError(
+            f"config.folds.cut = {c.cut!r}: this is the config of one fold. Give --mode=folds the "
+            "config that the folds are made from."
+        )
+    if c.count < 2:
+        raise UserError(f"config.folds.count = {c.count}: expected at least 2.")
+    store = open_store(data.root)
+    groups = {store.tracks[i].group for i in store.split(data.train_split)}
+    if len(groups) < c.count:
+        raise UserError(
+            f"{store.path}: split {data.train_split!r} has {len(groups)} groups (videos), too few "
+            f"for config.folds.count = {c.count}."
+        )
+    held_out = {name: name for name in folds.names(c.count)}
+    if c.official:
+        if not data.split:
+            raise UserError(
+                "config.folds.official: config.data.split is empty. Name the split that is the "
+                "last fold, or give --config.folds.official=false."
+            )
+        both = sorted(groups & {store.tracks[i].group for i in store.split(data.split)})
+        if both:
+            raise UserError(
+                f"{store.path}: group {both[0]!r} is in {data.train_split!r} and in "
+                f"{data.split!r}, so folds of both would share it. Give "
+                "--config.folds.official=false."
+            )
+        held_out[f"fold{c.count + 1}"] = data.split
+    plan = {}
+    for name, split in held_out.items():
+        own = config.copy_and_resolve_references()
+        own.data.train_split = "+".join(other for other in held_out.values() if other != split)
+        own.data.split, own.folds.cut = split, data.train_split
+        plan[name] = own
+    return plan
+
+
+def score_folds(
+    config: ConfigDict, folder: Folds, plan: Mapping[str, ConfigDict]
+) -> dict[str, Any]:
+    """Predict every fold by its own run with `folds.checkpoint`, write and score the predictions.
+
+    Returns:
+        checkpoint; folds {name: {split, step, scores, chosen}}, where `chosen` holds the scores at
+        `config.checkpoint`; mean and std {score: over folds}; pooled {score: over all frames of
+        the split that was cut}, a concordance of all frames joined being no mean over folds.
+    """
+    found: dict[str, Any] = {}
+    store = open_store(config.data.root)
+    tasks = folder.run(next(iter(plan))).read_tasks()
+    folder.write_tasks(tasks)
+
+    def held_out(split: str) -> Iterator[tuple[int, Any]]:
+        for name, own in plan.items():
+            if _whole(config, own) != split:
+                continue
+            _say(f"{name}: predicting {own.data.split}")
+            run = folder.run(name)
+            system = Supervised(own, tasks=tasks, statistics=run.read_statistics())
+            step, raw = choose_step(run, config.folds.checkpoint)
+            tracks = list(Predictor(system, own.data.split).tracks(variables_of(raw)))
+            found[name] = {
+                "split": own.data.split,
+                "step": step,
+                "scores": with_total(score(tasks, store, tracks), config),
+                "chosen": json.loads(run.finished_file.read_text()),
+            }
+            yield from tracks
+
+    pooled = {}
+    for split in dict.fromkeys(_whole(config, own) for own in plan.values()):
+        place = folder.predictions / split
+        tracks = write_split(place, tasks, store, store.split(split), held_out(split))
+        pooled[split] = with_total(score(tasks, store, tracks), config)
+        replace(place / "scores.json", json.dumps(pooled[split], indent=1, sort_keys=True) + "\n")
+    by_fold = [f["scores"] for f in found.values()]
+    table = {
+        name: [scores[name] for scores in by_fold]
+        for name, value in by_fold[0].items()
+        if isinstance(value, float) and all(name in scores for scores in by_fold)
+    }
+    return {
+        "checkpoint": config.folds.checkpoint,
+        "folds": found,
+        "mean": {n: float(np.mean(values)) for n, values in table.items()},
+        "std": {n: float(np.std(values, ddof=1)) for n, values in table.items()},
+        "pooled": pooled[config.data.train_split],
+    }
+
+
+def _whole(config: ConfigDict, own: ConfigDict) -> str:
+    """The split that a fold is of: the one that was cut, or the official one."""
+    return own.data.split if own.data.split == config.data.split else config.data.train_split
+
+
+def _refuse_other_folds(folder: Folds, changes: list[tuple[str, Any, Any]]) -> None:
+    for key, old, new in changes:
+        if key in FIXED:
+            raise UserError(
+                f"{folder.folder}: was started with {key} = {old!r}, now it is {new!r}: other "
+                "folds. Give another --workdir."
+            )
+
+
+def _marks(config: ConfigDict) -> list[str]:
+    """A line for every feature that has seen labels of a fold that it is scored on."""
+    store, features = open_store(config.data.root), config.model.features
+    lines = []
+    for split in (config.data.train_split, config.data.split)[: 1 + config.folds.official]:
+        for name, trained_on in folds.seen(store, features, split).items():
+            lines.append(
+                f"the extractor of feature {name!r} was trained on {', '.join(trained_on)}: scores "
+                f"on {split} are too good. Leave it out with --config.model.features."
+            )
+    for line in lines:
+        _log.warning(line)
+    return lines
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

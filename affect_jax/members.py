@@ -1,0 +1,40 @@
+"""What a command line names as trained models: runs, folders of folds, and epochs of a run.
+
+runs/mtl           a run; its checkpoint is the one that its config chooses
+runs/mtl6          the folder of a cross-validation: all its folds
+runs/mix@17        a run at the end of epoch 17, runs/mix@10-19 at the end of each of ten
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from affect_jax.config import epochs_in
+
+FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
+
+
+def expand(name: str | os.PathLike) -> Iterator[tuple[pathlib.Path, str]]:
+    """(run folder, checkpoint as `config.checkpoint` names it, or "") of all that is named.
+
+    A folder that is neither comes back as it is: whoever opens it says what is missing.
+    """
+    path, at, epochs = str(name).rpartition("@")
+    if not at or not re.fullmatch(r"\d+(-\d+)?", epochs):
+        path, epochs = str(name), ""
+    folder = pathlib.Path(path).expanduser()
+    checkpoints = [f"epoch:{e}" for e in sorted(epochs_in([epochs]))] if epochs else [""]
+    for run in fold_runs(folder) or [folder]:
+        for checkpoint in checkpoints:
+            yield run, checkpoint
+
+
+def fold_runs(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The run folders of a cross-validation, in order; none for any other folder."""
+    if not (folder / FOLDS_FILE).is_file():
+        return []
+    runs = (p for p in folder.glob("fold*") if re.fullmatch(r"fold\d+", p.name))
+    return sorted(runs, key=lambda p: int(p.name.removeprefix("fold")))

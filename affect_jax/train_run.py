@@ -1,0 +1,39 @@
+"""One run from its config to its report: begun, gone on with, or left alone where finished."""
+
+from __future__ import annotations
+
+import sys
+
+from ml_collections import ConfigDict
+
+from affect_jax import config as configs
+from affect_jax.finish import finish
+from affect_jax.run import Run
+from affect_jax.system import Supervised
+from affect_jax.train import check, train
+
+
+def train_run(config: ConfigDict, run: Run) -> str:
+    """Train the run to its end and write its report; returns what to print.
+
+    Raises:
+        Stopped: a signal asked for the end; the same call goes on from there.
+    """
+    run.create()
+    with run.lock():
+        if run.finished_file.is_file() and run.exists:
+            if not configs.differences(configs.read(run.config_file), config):
+                return f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}"
+            run.finished_file.unlink()
+        if run.exists:
+            for key, old, new in configs.differences(configs.read(run.config_file), config):
+                print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
+        old = run.exists
+        system = Supervised(config, statistics=run.read_statistics() if old else None)
+        check(system)
+        run.write_tasks(system.tasks)
+        if not old:
+            run.write_statistics(system.statistics)
+        configs.save(config, run.config_file)  # last: from here on the folder is a run
+        train(system, run)
+        return finish(system, run)
