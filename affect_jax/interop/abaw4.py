@@ -1,14 +1,16 @@
-"""Names of the ABAW4 multi-task original (models transformer and mtl_transformer).
+"""Names of the ABAW4 multi-task original.
 
 The original saves one file a net, `<epoch>_net<net>.pth`. Here a tensor is called
-"net<net>.<name in that file>": "net_seq.affine.weight", "net_v_reg.0.fc_out.bias".
+"net<net>.<name in that file>": "net_seq.affine.weight", "net_v_reg.0.fc_out.bias". The net of a
+task is the head in most models, the list [head] in `mtl_transformer`, and [transformer, head] there
+with SBE ("net_v_reg.0.encoder.layers.0...", "net_v_reg.1.fc_out.bias").
 """
 
 from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ NETS = {"valence": "_v_reg", "arousal": "_a_reg", "expression": "_expr_cls", "au
 TABLE_ROWS = 512
 
 
-def encoder(original: str, path: str) -> Table:
+def transformer(original: str, path: str) -> Table:
     """Rules of one transformer encoder; both prefixes end in their separator, or are empty."""
     there, here = f"{original}encoder.layers.{{i}}.", f"{path}layer_{{i}}/"
     attention, projection = f"{there}self_attn.", f"{here}attention/in_projection/"
@@ -54,6 +56,58 @@ def _positions(shape: tuple[int, ...]) -> np.ndarray:
     return position_table(rows, width, "abaw4")
 
 
+def relative(original: str, path: str) -> Table:
+    """Rules of one encoder of relative attention and convolution, there called "fft"."""
+    there, here = f"{original}model.", f"{path}layer_{{i}}/"
+    attention = f"{there}attn_layers.{{i}}."
+    convolution = f"{there}ffn_layers.{{i}}.conv"
+
+    def table_of_offsets(letter: str, name: str) -> Rule:
+        there = f"{attention}emb_rel_{letter}"
+        return Rule(there, f"{here}attention/{name}", lambda x: x[0], lambda x: x[None])
+
+    def norm(number: int) -> tuple[Rule, Rule]:
+        original, path = f"{there}norm_layers_{number}.{{i}}.", f"{here}norm_{number}/"
+        return Rule(f"{original}gamma", f"{path}scale"), Rule(f"{original}beta", f"{path}bias")
+
+    return Table(
+        (
+            *rules.linear(f"{original}affine", f"{path}projection"),
+            *_pointwise(f"{attention}conv_q", f"{here}attention/query"),
+            *_pointwise(f"{attention}conv_k", f"{here}attention/key"),
+            *_pointwise(f"{attention}conv_v", f"{here}attention/value"),
+            *_pointwise(f"{attention}conv_o", f"{here}attention/out_projection"),
+            table_of_offsets("k", "relative_key"),
+            table_of_offsets("v", "relative_value"),
+            *norm(1),
+            *norm(2),
+            # [out, in, frames] there, [frames, in, out] here.
+            Rule(
+                f"{convolution}.weight",
+                f"{here}convolution/kernel",
+                rules.transposed,
+                rules.transposed,
+            ),
+            Rule(f"{convolution}.bias", f"{here}convolution/bias"),
+        )
+    )
+
+
+def _pointwise(original: str, path: str) -> tuple[Rule, Rule]:
+    """A convolution over single frames, [out, in, 1] <-> nn.Dense."""
+    return (
+        Rule(f"{original}.weight", f"{path}/kernel", lambda x: x.T[0], lambda x: x[None].T),
+        Rule(f"{original}.bias", f"{path}/bias"),
+    )
+
+
+# By their names in models.mtl: the rules, and how the layers of such a net are called there.
+ENCODERS: dict[str, tuple[Callable[[str, str], Table], str]] = {
+    "transformer": (transformer, "encoder.layers."),
+    "relative": (relative, "model.attn_layers."),
+}
+
+
 def head(original: str, path: str, indices: Sequence[int]) -> Table:
     """Rules of one FC head whose hidden layers are `module.<index>` there."""
     hidden = [
@@ -73,7 +127,7 @@ def head_indices(layers: int, *, dropout: bool, input_dropout: bool = True) -> t
 
 
 def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """How the heads are called in this file: the arguments `prefix` and `indices` of `table`.
+    """How encoder and heads are called in this file: the arguments of `table` beside the tasks.
 
     Raises:
         UserError: there is no head, or two heads differ.
@@ -90,16 +144,24 @@ def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     if len(set(found.values())) > 1:
         raise UserError(f"the heads differ in their layers: {found}.")
     prefix, indices = next(iter(found.values()))
-    return {"prefix": prefix, "indices": indices}
+    encoder = "transformer"
+    for name, (_, layers) in ENCODERS.items():
+        if any(tensor.startswith(f"net_seq.{layers}") for tensor in state_dict):
+            encoder = name
+    return {"prefix": prefix, "indices": indices, "encoder": encoder}
 
 
-def table(tasks: Sequence[str], *, prefix: str, indices: Sequence[int]) -> Table:
-    """Rules of the SE model.
+def table(
+    tasks: Sequence[str], *, prefix: str, indices: Sequence[int], encoder: str = "transformer"
+) -> Table:
+    """Rules of the whole model.
 
     Args:
-        tasks: names that our model has; heads of the others are listed as unused.
-        prefix: of the head inside its net: "" in `transformer`, "0." in `mtl_transformer`.
+        tasks: names that our model has; nets of the others are listed as unused.
+        prefix: of the head inside its net: "" alone, "0." in `mtl_transformer`, "1." there behind
+            the task's own transformer (SBE).
         indices: of the hidden layers, from `spelling` or `head_indices`.
+        encoder: of the net `_seq`, a key of ENCODERS.
 
     Raises:
         UserError: the original has no such task.
@@ -107,10 +169,13 @@ def table(tasks: Sequence[str], *, prefix: str, indices: Sequence[int]) -> Table
     for task in tasks:
         if task not in NETS:
             raise UserError(f"the ABAW4 original has no task {task!r}. {nearest(task, NETS)}")
-    whole = encoder("net_seq.", "encoder/") | Table(rules.norm("net_layer_norm", "feature_norm"))
+    whole = ENCODERS[encoder][0]("net_seq.", "encoder/")
+    whole |= Table(rules.norm("net_layer_norm", "feature_norm"))
     for task, net in NETS.items():
         if task in tasks:
             whole |= head(f"net{net}.{prefix}", f"{task}/head/", indices)
+            if prefix == "1.":
+                whole |= transformer(f"net{net}.0.", f"{task}/top/")
         else:
             whole |= Table((), unused={f"net{net}.*": f"the model has no task {task}"})
     return whole
@@ -119,25 +184,37 @@ def table(tasks: Sequence[str], *, prefix: str, indices: Sequence[int]) -> Table
 def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> files.StateDict:
     """The state dict that the original loads, strictly, for a model with these tasks.
 
-    Its position table and pooled branch, which ours has not, are written too (the branch as
-    zeros: nothing reads it).
+    The position tables and pooled branches of its transformers, which ours have not, are written
+    too (the branches as zeros: nothing reads them).
 
     Args:
-        params: of models.mtl with structure "se".
-        model: "transformer" or "mtl_transformer".
+        params: of models.mtl with structure "se" or "sbe".
+        model: "transformer" or "mtl_transformer"; SBE is the latter.
         dropout: whether the original is built with a dropout rate above 0.
     """
     if model not in ("transformer", "mtl_transformer"):
         raise ValueError(f"model {model!r}: expected 'transformer' or 'mtl_transformer'")
     tasks = [task for task in NETS if task in params]
-    layers = sum(name.startswith("hidden_") for name in params[tasks[0]]["head"])
-    prefix = "0." if model == "mtl_transformer" else ""
-    names = table(tasks, prefix=prefix, indices=head_indices(layers, dropout=dropout))
+    first = params[tasks[0]]
+    tops = "top" in first
+    if tops and model != "mtl_transformer":
+        raise ValueError(f"model {model!r} has no transformers of the tasks; 'mtl_transformer' has")
+    prefix = {"transformer": "", "mtl_transformer": "1." if tops else "0."}[model]
+    layers = sum(name.startswith("hidden_") for name in first["head"])
+    indices = head_indices(layers, dropout=dropout)
+    encoder = "relative" if "convolution" in params["encoder"].get("layer_0", {}) else "transformer"
+    names = table(tasks, prefix=prefix, indices=indices, encoder=encoder)
     state_dict = rules.to_original(names, params)
-    width = np.shape(params["encoder"]["projection"]["bias"])[0]
-    state_dict["net_seq.position_embeddings.weight"] = position_table(TABLE_ROWS, width, "abaw4")
-    state_dict["net_seq.linear.weight"] = np.zeros((width, width), np.float32)
-    state_dict["net_seq.linear.bias"] = np.zeros(width, np.float32)
+    transformers = {
+        f"net{NETS[t]}.0.": params[t]["top"]["layer_0"]["norm_1"] for t in tasks if tops
+    }
+    if encoder == "transformer":
+        transformers["net_seq."] = params["encoder"]["projection"]
+    for net, part in transformers.items():
+        width = part["bias"].shape[0]
+        state_dict[f"{net}position_embeddings.weight"] = position_table(TABLE_ROWS, width, "abaw4")
+        state_dict[f"{net}linear.weight"] = np.zeros((width, width), np.float32)
+        state_dict[f"{net}linear.bias"] = np.zeros(width, np.float32)
     return state_dict
 
 

@@ -41,7 +41,7 @@ def transformer_encoder(fixture: Fixture) -> Answer:
         valid = np.ones(x.shape[:2], bool)
         if "mask" in options:
             valid = ~fixture.arrays[options["mask"]].astype(bool)
-        params = params_of(fixture, interop.abaw4.encoder("", ""), model, x, valid)
+        params = params_of(fixture, interop.abaw4.transformer("", ""), model, x, valid)
         _, state = model.apply({"params": params}, x, valid, capture_intermediates=True)
         for i in range(config["num_layers"]):
             layer = state["intermediates"][f"layer_{i}"]["__call__"][0]

@@ -1,51 +1,67 @@
-"""ABAW4 SE models: evaluation, then an update a segment, then evaluation again.
+"""ABAW4 models: evaluation, then an update a segment, then evaluation again.
 
-The original's own ways are reproduced here, from outside: attention over padding (a mask of ones),
-squared errors divided by all positions, and an optimiser that knows a net from its first gradient
-on.
+The original's own ways are reproduced here, from outside: squared errors divided by all positions,
+losses divided by themselves, loss weights that are not clipped, and an optimiser that knows a net
+from its first gradient on.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
-from affect_jax import interop, losses, models, optim
-from affect_jax.tasks import Task
+from affect_jax import interop, losses, optim
+from affect_jax.interop import Rule, Table
+from affect_jax.weighting import weighting
+from tests.golden.adapters import abaw4_models as models
+from tests.golden.adapters.abaw4_models import SUBNETWORKS, TASKS, Segment
 from tests.golden.adapters.weights import params_of
 from tests.golden.fixture import Answer, Fixture, adapter
 
-# The original's short names of the tasks, and of its nets, as ours.
-TASKS = {"v": "valence", "a": "arousal", "expr": "expression", "au": "au"}
-SUBNETWORKS = {"_seq": "encoder", "_layer_norm": "feature_norm"} | {
-    net: task for task, net in interop.abaw4.NETS.items()
-}
 MISSING = {"v": -5, "a": -5, "expr": -1, "au": -1}
 INPUTS = {"v": "valence", "a": "arousal", "expr": "expression", "au": "au"}
-Segment = dict[str, np.ndarray]
+# The scales of the losses that the original learns, in its order; no part of its model.
+SCALES = "net_weight"
+ORDER = ("v", "a", "au", "expr")
 
 
-@adapter("abaw4__model_transformer", "abaw4__model_transformer_nope", "abaw4__mtl_se")
+@adapter(
+    "abaw4__model_transformer",
+    "abaw4__model_transformer_fft",
+    "abaw4__model_transformer_nope",
+    "abaw4__mtl_fft_sbe",
+    "abaw4__mtl_only_classifier",
+    "abaw4__mtl_sbe",
+    "abaw4__mtl_sbe_hsf",
+    "abaw4__mtl_sbe_hsf_head64",
+    "abaw4__mtl_sbe_no_bottom",
+    "abaw4__mtl_se",
+    "abaw4__mtl_se_hsf",
+    "abaw4__mtl_weight_normalized_fixed",
+    "abaw4__mtl_weight_param_adjust",
+)
 def trace(fixture: Fixture) -> Answer:
     meta, arrays = fixture.meta, {}
     config, wanted = meta["config"], fixture.outputs
     batches = [_segments(fixture, i) for i in range(_count(fixture, "in_feature_"))]
-    model = models.build(_model_config(config), _tasks(fixture))
-    table = interop.abaw4.table(tuple(TASKS.values()), **interop.abaw4.spelling(fixture.weights))
-    params = params_of(fixture, table, model, _inputs(batches[0][0]))
+    see = functools.partial(models.inputs, config)
+    model, weights = models.build(fixture), dict(fixture.weights)
+    scales = {SCALES: weights.pop(SCALES)} if SCALES in weights else {}
+    table = interop.abaw4.table(tuple(TASKS.values()), **interop.abaw4.spelling(weights))
+    params = params_of(fixture, table, model, see(batches[0][0]), weights=weights) | scales
+    table |= Table((Rule(SCALES, SCALES),))
     predict = jax.jit(lambda params, x: model.apply({"params": params}, x).predictions)
 
     def evaluate(params: Any, when: str) -> None:
         for i, segments in enumerate(batches):
             if f"out_{when}_v_{i}" in wanted:
-                outputs = [predict(params, _inputs(segment)) for segment in segments]
+                outputs = [predict(params, see(segment)) for segment in segments]
                 arrays.update(_joined(outputs, when, i))
 
     evaluate(params, "eval")
@@ -80,20 +96,23 @@ class _Training:
         b1, b2 = config["adam_betas"]
         adam = optax.adam(config["lr"], b1, b2, config["adam_eps"])
         clip = optim.clip_by_subnetwork(config["clip_norm_per_net"])
+        combine = COMBINE[config.get("weight_type", "fixed")]
         self._states = {net: adam.init(tree) for net, tree in params.items()}
         self._started: set[str] = set()
 
         def total(params: Any, segment: Segment) -> Any:
-            predictions = model.apply({"params": params}, _inputs(segment), train=True).predictions
+            batch = models.inputs(config, segment)
+            predictions = model.apply({"params": params}, batch, train=True).predictions
             values = {name: _loss(name, predictions, segment) for name in self._trained}
-            values["total"] = sum(weights[name] * value for name, value in values.items())
+            values["total"] = combine(params, weights, values)
             return values["total"], (values, predictions)
 
         @jax.jit
         def gradient(params: Any, segment: Segment) -> Any:
             grads, seen = jax.grad(total, has_aux=True)(params, segment)
             norms = {net: optax.tree.norm(tree) for net, tree in grads.items()}
-            return norms, clip.update(grads, clip.init(params))[0], seen
+            free = {net: tree for net, tree in grads.items() if net == SCALES}
+            return norms, clip.update(grads, clip.init(params))[0] | free, seen
 
         @functools.partial(jax.jit, static_argnames="nets")
         def step(params: Any, states: Any, grads: Any, nets: tuple[str, ...]) -> Any:
@@ -112,47 +131,37 @@ class _Training:
         reached = [n for n in self._trained if n != "au" or (segment["au"] != MISSING["au"]).any()]
         if reached:
             self._started |= {"encoder", "feature_norm", *(TASKS[name] for name in reached)}
+        self._started.add(SCALES)
         nets = tuple(sorted(self._started & set(self.params)))
         self.params, self._states = self._step(self.params, self._states, grads, nets)
         return norms, grads, seen
 
 
-def _model_config(config: dict[str, Any]) -> ConfigDict:
-    width = config["hidden_size"]
-    return ConfigDict(
-        dict(
-            name="mtl",
-            features=("all",),
-            feature_norm=bool(config.get("feature_layer_norm", False)),
-            structure=dict(name="se"),
-            dtype="float32",
-            encoder=dict(
-                name="transformer",
-                hidden=width if width > 0 else min(config["input_dim"] // 2, 512),
-                layers=config["num_layers"],
-                heads=config["nhead"],
-                ffn=config["ffn_dim"],
-                dropout=0.0,
-                positions="abaw4" if config["use_pe"] else "none",
-            ),
-            head=dict(
-                layers=tuple(int(w) for w in str(config["regress_layers"]).split(",")),
-                dropout=0.0,
-            ),
-        )
-    )
+def _sum(params: Any, weights: dict[str, float], values: dict[str, jax.Array]) -> jax.Array:
+    return sum(weights[name] * value for name, value in values.items())
 
 
-def _tasks(fixture: Fixture) -> list[Task]:
-    """All four: the original builds and runs every head, trained or not."""
-    kinds = {"v": "values", "a": "values", "expr": "classes", "au": "labels"}
-    sizes = {n: fixture.weights[_output(fixture, n)].shape[0] for n in TASKS}
-    return [Task(TASKS[name], kinds[name], sizes[name]) for name in TASKS]
+def _of_shares(params: Any, weights: dict[str, float], values: dict[str, jax.Array]) -> jax.Array:
+    """Each loss divided by its own value: the total is a constant, the gradient that of logs."""
+    fixed = {name: jax.lax.stop_gradient(value) for name, value in values.items()}
+    shares = {n: values[n] / jnp.where(fixed[n] > 0, fixed[n], 1) for n in values}
+    return _sum(params, weights, shares)
 
 
-def _output(fixture: Fixture, name: str) -> str:
-    net = interop.abaw4.NETS[TASKS[name]]
-    return next(n for n in fixture.weights if re.fullmatch(rf"net{net}\..*fc_out\.weight", n))
+def _of_scales(params: Any, weights: dict[str, float], values: dict[str, jax.Array]) -> jax.Array:
+    """Our learned weighting, whose parameters are the logarithms of the original's."""
+    logs = dict(zip(ORDER, jnp.log(params[SCALES])))
+    weighted = {name: weights[name] * value for name, value in values.items()}
+    return weighting("uncertainty").combine({"log_sigma": logs}, {}, weighted)[0]
+
+
+COMBINE = {
+    "original": _sum,
+    "weighted": _sum,
+    "fixed": _sum,
+    "normalized_fixed": _of_shares,
+    "param_adjust": _of_scales,
+}
 
 
 def _trained(config: dict[str, Any]) -> list[str]:
@@ -161,12 +170,11 @@ def _trained(config: dict[str, Any]) -> list[str]:
 
 
 def _weights(config: dict[str, Any]) -> dict[str, float]:
-    """The original lists them in the order v, a, au, expr."""
     if config["model"] == "mtl_transformer":
         listed = [float(w) for w in str(config["loss_weights"]).split(",")]
     else:
         listed = {"original": [1, 1, 1, 1], "weighted": [12, 12, 1, 0.35]}[config["weight_type"]]
-    return dict(zip(("v", "a", "au", "expr"), listed))
+    return dict(zip(ORDER, listed))
 
 
 def _count(fixture: Fixture, prefix: str) -> int:
@@ -180,11 +188,6 @@ def _segments(fixture: Fixture, i: int) -> list[Segment]:
     length = fixture.meta["config"]["max_seq_len"]
     starts: Iterator[int] = range(0, whole["mask"].shape[1], length)
     return [{kind: x[:, s : s + length] for kind, x in whole.items()} for s in starts]
-
-
-def _inputs(segment: Segment) -> dict[str, Any]:
-    """The original attends to padding: every frame exists."""
-    return {"inputs": {"all": segment["feature"]}, "mask": np.ones(segment["mask"].shape, bool)}
 
 
 def _loss(name: str, predictions: dict[str, jax.Array], segment: Segment) -> jax.Array:
