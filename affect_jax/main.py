@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from affect_jax.compilation import compilation_cache
 from data_pipelines.errors import UserError, nearest
 
 MODES = ("train", "evaluate", "predict", "folds")
@@ -70,9 +69,15 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
 def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: Any) -> Any:
     """The config to run with: from the file, or the run's own, with the overrides."""
     from affect_jax import config as configs
+    from affect_jax.members import fold_runs
 
     if flags.config is None:
         if not run.exists:
+            if runs := fold_runs(run.folder):
+                raise UserError(
+                    f"{run.folder}: holds folds. Take one of them, --workdir={runs[0]}, or "
+                    "--mode=folds for all."
+                )
             raise UserError(
                 f"{run.folder}: no run here yet. Name its config: --config=configs/mtl.py."
             )
@@ -92,21 +97,6 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
                 "another --workdir, or leave --config out to go on with the run's own config."
             )
     return config
-
-
-def compilation_cache() -> None:
-    """Keep compiled programs between runs, in the user's cache folder."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = pathlib.Path(home).expanduser() / "affect_jax" / "jax"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # a read-only home: compile every time
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:

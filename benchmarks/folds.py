@@ -18,7 +18,7 @@ import tempfile
 import numpy as np
 
 from affect_jax.config import load, override
-from affect_jax.main import compilation_cache
+from affect_jax.compilation import compilation_cache
 from affect_jax.metrics import METRICS
 from affect_jax.predict import Predictor
 from affect_jax.run import Run

@@ -22,7 +22,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported: the fixtures were
 
 import jax
 
-from affect_jax.main import compilation_cache
+from affect_jax.compilation import compilation_cache
 from tests.golden import compare, fixture
 
 DEFAULT = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "golden"

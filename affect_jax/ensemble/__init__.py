@@ -1,0 +1,13 @@
+"""Ensembles: several predictions of the same frames made one, fitted on some data, used on others.
+
+recipe.py        how members become one: pure functions of arrays
+ccc_weights.py   weights of the best CCC, from joint moments
+choose.py        fits a recipe, with every choice made by folds over groups
+members.py       runs, ensembles, folders of predictions and features as members
+fitted.py        the ensemble as a folder, and its use on data
+__main__.py      python -m affect_jax.ensemble
+"""
+
+from affect_jax.ensemble.fitted import Fitted
+
+__all__ = ["Fitted"]

@@ -1,0 +1,276 @@
+r"""Combine several predictions of the same frames into one.
+
+    python -m affect_jax.ensemble MEMBER ... --out=FITTED \
+        [--config.data.root=STORE] [--config.data.split=NAME]
+    python -m affect_jax.ensemble --apply=FITTED \
+        --config.data.root=STORE --config.data.split=NAME
+
+The first fits on a split with labels and keeps what it fitted; every choice is made by folds over
+groups (videos, speakers) inside that split. The second uses it on other data, prints the scores
+and, as the last line, the scores as JSON. Members: runs, RUN@10-19 (epochs), folders of folds,
+ensembles, folders of predictions, feature:NAME or feature:* of the store.
+
+Without --config.data.root, stored predictions of the members are taken. Without labels nothing is
+fitted: members are averaged (values and probabilities), or vote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from data_pipelines.command import Parser
+from data_pipelines.errors import UserError, nearest
+
+KINDS = ("values", "classes", "labels")
+CHOOSE = "choose"
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m affect_jax.ensemble",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("members", nargs="*", metavar="MEMBER", help="what to combine, see above")
+    add("--out", metavar="FITTED", help="folder of the ensemble, made if it is not there")
+    add("--apply", metavar="FITTED", help="use an ensemble on the data named")
+    add("--config.data.root", dest="root", metavar="STORE", help="the data; runs predict them")
+    add("--config.data.split", dest="split", metavar="NAME", help="its split")
+    add(
+        "--config.data.train_split",
+        dest="train_split",
+        default="train",
+        metavar="NAME",
+        help="whose labels say which class is rarest, for ties of votes (default: train)",
+    )
+    add("--tasks", metavar="A,B", help="combine only these (default: all, which must agree)")
+    add(
+        "--values",
+        metavar="HOW",
+        help="mean, balanced (by deviation), convex, greedy or choose (default)",
+    )
+    add("--classes", metavar="HOW", help="mean, vote, greedy or choose (default)")
+    add("--labels", metavar="HOW", help="mean, vote, threshold, greedy or choose (default)")
+    add("--smooth", metavar="W", help="window of values in frames, none, or search (default)")
+    add("--windows", default="0,5,10,20,50", metavar="W,W", help="that --smooth=search tries")
+    add("--smoothing", default="mean", metavar="KIND", help="mean, gaussian, median, exponential")
+    add("--match", metavar="HOW", help="yes, no or choose (default): give values the labels' mean "
+        "and deviation")  # fmt: skip
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one command; raises UserError for the user's mistakes."""
+    flags = _parser().parse_all(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if bool(flags.apply) == bool(flags.out):
+        raise UserError("give either --out=FITTED with members, or --apply=FITTED.")
+    if flags.apply and flags.members:
+        raise UserError(f"--apply={flags.apply} has its own members; leave {flags.members[0]} out.")
+    if flags.out and not flags.members:
+        raise UserError("no member is named: runs, ensembles, folders of predictions, feature:*.")
+    from affect_jax.compilation import compilation_cache
+
+    compilation_cache()
+    (_apply if flags.apply else _fit)(flags)
+
+
+def _apply(flags: argparse.Namespace) -> None:
+    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.ensemble.report import predict_and_report
+
+    fitted = Fitted.read(pathlib.Path(flags.apply).expanduser())
+    split = flags.split or (fitted.fitted_on or {}).get("split")
+    if not split:
+        raise UserError("--config.data.split is missing: the split to apply the ensemble to.")
+    with tempfile.TemporaryDirectory(dir=fitted.folder, prefix=".members-") as scratch:
+        members = fitted.open(flags.root, split, pathlib.Path(scratch))
+        predict_and_report(fitted, members, as_json=True)
+
+
+def _fit(flags: argparse.Namespace) -> None:
+    from affect_jax.ensemble import members as sources
+    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.ensemble.report import predict_and_report
+    from data_pipelines.join import open_store
+
+    folder = pathlib.Path(flags.out).expanduser()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / sources.FITTED_FILE).is_file():
+        raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
+    store = open_store(flags.root) if flags.root else None
+    members = sources.parse(flags.members, store)
+    tasks = _common_tasks(members, flags.tasks, store)
+    split = flags.split or sources.default_split(members[0])
+    if store is not None and not split:
+        known = ", ".join(store.splits)
+        raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
+    draft = Fitted(folder, tuple(members), tasks, {}, total=_total(members))
+    if not split:
+        fitted = _fit_tasks(draft, None, flags)
+        fitted.write()
+        print(f"{folder}: {len(members)} members, nothing fitted. Use it with --apply={folder}.")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".members-") as scratch:
+        opened = draft.open(flags.root, split, pathlib.Path(scratch))
+        fitted = _fit_tasks(draft, opened, flags)
+        fitted.write()
+        print(f"ensemble: {folder} ({len(members)} members)")
+        predict_and_report(fitted, opened, as_json=True)
+
+
+def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
+    """The ensemble with the recipe of every task; `opened` None: nothing to fit on."""
+    import dataclasses
+
+    from affect_jax.ensemble.choose import fit, unfitted
+    from affect_jax.ensemble.report import in_words, tried_table
+
+    recipes, equal, tried, counted, tracks = {}, {}, {}, {}, []
+    for task in draft.tasks:
+        reference, raws = opened.gather(task) if opened is not None else (None, [])
+        labelled = reference is not None and reference.label is not None
+        options, counts = _options(flags, labelled), ()
+        if task.kind == "classes" and reference is not None:
+            counts, counted[task.name] = _class_counts(task, opened, reference, flags.train_split)
+        if not options.needs_labels(task.kind):
+            found = unfitted(task, len(draft.members), options, counts)
+        elif reference is None:
+            raise UserError(
+                f"task {task.name}: this needs data to fit on: --config.data.root=STORE and "
+                "--config.data.split=NAME."
+            )
+        else:
+            found = fit(task, raws, reference, options, counts)
+        recipes[task.name], equal[task.name] = found.recipes, found.equal
+        if found.tried:
+            tried[task.name] = [one._asdict() for one in found.tried]
+            tracks = [str(track) for track in reference.tracks]
+            print(tried_table(task, found.tried))
+        names = [member.name for member in draft.members]
+        print(in_words(task, found.recipes, names) + "\n")
+    fitted_on = None
+    if tracks:
+        store = opened.store.name if opened.store is not None else ""
+        fitted_on = {"store": store, "split": opened.split, "tracks": tracks}
+    notes = {"tried": tried, "classes_counted_in": counted}
+    return dataclasses.replace(
+        draft, recipes=recipes, equal=equal, fitted_on=fitted_on, notes=notes
+    )
+
+
+def _options(flags: argparse.Namespace, labelled: bool) -> Any:
+    """What the folds may choose between; without labels the defaults need none."""
+    from affect_jax.ensemble.choose import METHODS, Options
+    from affect_jax.smoothing import KINDS as SMOOTHINGS
+
+    methods = {}
+    for kind in KINDS:
+        how = getattr(flags, kind) or (CHOOSE if labelled else "mean")
+        if how not in (*METHODS[kind], CHOOSE):
+            raise UserError(f"--{kind}={how}: {nearest(how, (*METHODS[kind], CHOOSE))}")
+        methods[kind] = METHODS[kind] if how == CHOOSE else (how,)
+    if flags.smoothing not in SMOOTHINGS:
+        raise UserError(f"--smoothing={flags.smoothing}: {nearest(flags.smoothing, SMOOTHINGS)}")
+    smooth = flags.smooth or ("search" if labelled else "none")
+    if smooth == "search":
+        windows = flags.windows.split(",")
+    else:
+        windows = ["0"] if smooth == "none" else [smooth]
+    if not windows or not all(window.isdecimal() for window in windows):
+        flag = f"--windows={flags.windows}" if smooth == "search" else f"--smooth={smooth}"
+        raise UserError(f"{flag}: expected numbers of frames, or --smooth=none, --smooth=search.")
+    matches = {"yes": (True,), "no": (False,), CHOOSE: (False, True)}
+    match = flags.match or (CHOOSE if labelled else "no")
+    if match not in matches:
+        raise UserError(f"--match={match}: {nearest(match, matches)}")
+    return Options(methods, flags.smoothing, tuple(map(int, windows)), matches[match])
+
+
+def _common_tasks(members: Sequence[Any], wanted: str | None, store: Any) -> tuple[Any, ...]:
+    """The tasks of the first member, which all others must have too."""
+    from affect_jax.ensemble.members import tasks_of
+
+    tables = [{task.name: task for task in tasks_of(member, store)} for member in members]
+    names = list(tables[0]) if wanted is None else [n.strip() for n in wanted.split(",")]
+    for name in names:
+        if name not in tables[0]:
+            raise UserError(
+                f"--tasks: member {members[0].name} has no task {name!r}. "
+                + nearest(name, tables[0])
+            )
+    for member, table in zip(members[1:], tables[1:]):
+        if wanted is None and set(table) != set(names):
+            odd = sorted(set(table) ^ set(names))[0]
+            who, other = (member, members[0]) if odd in table else (members[0], member)
+            raise UserError(
+                f"member {who.name} has task {odd!r}, member {other.name} has not. Name those to "
+                "combine: --tasks=A,B."
+            )
+        for name in names:
+            if name not in table:
+                raise UserError(f"member {member.name} has no task {name!r}.")
+            a, b = ((t.kind, t.size, tuple(t.names)) for t in (tables[0][name], table[name]))
+            if a != b:
+                raise UserError(
+                    f"task {name!r} of member {member.name} is {b[0]} of size {b[1]} {b[2]}, of "
+                    f"member {members[0].name} {a[0]} of size {a[1]} {a[2]}."
+                )
+    return tuple(tables[0][name] for name in names)
+
+
+def _total(members: Sequence[Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """The score over all tasks of the first member that has one."""
+    from affect_jax import config as configs
+    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.run import Run
+
+    for member in members:
+        if member.kind == "run":
+            rule = configs.read(Run(member.where).config_file).total
+            return rule.name, tuple((n, float(w)) for n, w in rule.terms)
+        if member.kind == "ensemble":
+            return Fitted.read(pathlib.Path(member.where)).total
+    return "", ()
+
+
+def _class_counts(
+    task: Any, opened: Any, reference: Any, train_split: str
+) -> tuple[tuple[int, ...], str]:
+    """(labels of each class, where they were counted): training split, else the fitted one."""
+    import numpy as np
+
+    store = opened.store
+    if store is not None and task.name in store.labels and train_split in store.splits:
+        values, mask = store.label(task.name)
+        tracks = [store.tracks[i] for i in store.split(train_split)]
+        rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
+        label, mask, where = values[rows], mask[rows], train_split
+    elif reference.label is not None:
+        label, mask, where = reference.label, reference.label_mask, opened.split
+    else:
+        return (), ""
+    counts = np.bincount(label[mask], minlength=task.size)
+    return tuple(int(n) for n in counts), where
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    """Exit code of a command: 0, or 2 with one line for a user's mistake."""
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

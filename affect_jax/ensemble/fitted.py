@@ -1,0 +1,208 @@
+"""An ensemble as it is kept: members, recipes, and what they were fitted on.
+
+FITTED/ensemble.json     members, recipe of each task, split and tracks of the fit, what was tried
+FITTED/tasks.json        the task table of its predictions
+FITTED/predictions/      <split>/<task>.npz and scores.json, as in a run
+FITTED/plots/            members_<split>.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affect_jax.ensemble import members as sources
+from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
+from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions
+from affect_jax.run import replace
+from affect_jax.tasks import Task, decode, from_json, to_json, total
+from data_pipelines.errors import UserError
+from data_pipelines.join import open_store
+from data_pipelines.store import Store
+
+FORMAT = 1
+MARK = "fitted_on_this_split"
+
+Recipes = tuple[Recipe, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """An ensemble that can be applied.
+
+    Attributes:
+        folder: where it is kept.
+        members: in the order of the recipes' weights.
+        tasks: what all of them predict.
+        recipes: {task: one, or one a dimension of values}.
+        equal: {task: the same with equal weights}; () where nothing was fitted.
+        total: (name, terms) of the score over all tasks, ("", ()) for none.
+        fitted_on: split, store and tracks, or None where nothing was fitted.
+        notes: what else is worth keeping: candidates tried, where classes were counted.
+    """
+
+    folder: pathlib.Path
+    members: tuple[Member, ...]
+    tasks: tuple[Task, ...]
+    recipes: Mapping[str, Recipes]
+    equal: Mapping[str, Recipes] = dataclasses.field(default_factory=dict)
+    total: tuple[str, tuple[tuple[str, float], ...]] = ("", ())
+    fitted_on: Mapping[str, Any] | None = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def write(self) -> None:
+        """Write ensemble.json and tasks.json."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recipes = {
+            kind: {name: [dataclasses.asdict(r) for r in rs] for name, rs in table.items()}
+            for kind, table in (("recipes", self.recipes), ("equal", self.equal))
+        }
+        text = {
+            "format": FORMAT,
+            "members": [sources.to_json(member, self.folder) for member in self.members],
+            **recipes,
+            "total": {"name": self.total[0], "terms": self.total[1]},
+            "fitted_on": self.fitted_on,
+            "notes": self.notes,
+        }
+        replace(self.folder / "tasks.json", to_json(self.tasks))
+        replace(self.folder / FITTED_FILE, json.dumps(text, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> Fitted:
+        """UserError where the folder holds no ensemble, or one of another format."""
+        file = folder / FITTED_FILE
+        if not file.is_file():
+            raise UserError(
+                f"{folder}: no ensemble here (no {FITTED_FILE}). Fit one: python -m "
+                f"affect_jax.ensemble MEMBER ... --out={folder}"
+            )
+        try:
+            entry = json.loads(file.read_text())
+            if entry["format"] != FORMAT:
+                raise ValueError(f"format {entry['format']!r}, expected {FORMAT}")
+            tables = {
+                kind: {
+                    name: tuple(Recipe.from_json(r) for r in recipes)
+                    for name, recipes in entry[kind].items()
+                }
+                for kind in ("recipes", "equal")
+            }
+            terms = tuple((name, weight) for name, weight in entry["total"]["terms"])
+            return cls(
+                folder,
+                tuple(sources.from_json(member, folder) for member in entry["members"]),
+                from_json((folder / "tasks.json").read_text(), str(folder / "tasks.json")),
+                **tables,
+                total=(entry["total"]["name"], terms),
+                fitted_on=entry["fitted_on"],
+                notes=entry["notes"],
+            )
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{file}: not an ensemble that this version wrote ({error!r})."
+            ) from None
+
+    @property
+    def fitted_tracks(self) -> set[str]:
+        """Names of all tracks that this ensemble, or an ensemble in it, was fitted on."""
+        own = set((self.fitted_on or {}).get("tracks", ()))
+        inner = (Fitted.read(pathlib.Path(m.where)) for m in self.members if m.kind == "ensemble")
+        return own.union(*(one.fitted_tracks for one in inner))
+
+    def open(self, root: str | None, split: str, scratch: pathlib.Path) -> OpenMembers:
+        """The members on a split; runs predict it here, into `scratch`."""
+        store = open_store(root) if root else None
+        if store is not None:
+            store.split(split)
+        opened = [
+            sources.open_member(member, root, split, store, scratch / str(i))
+            for i, member in enumerate(self.members)
+        ]
+        return OpenMembers(opened, split, store)
+
+    def apply(self, root: str | None, split: str, folder: pathlib.Path) -> None:
+        """Predict a split of a store (None: from stored predictions) into a folder."""
+        members = self.open(root, split, folder / "members")
+        for _ in self.combined(members, folder):
+            pass
+
+    def combined(
+        self, members: OpenMembers, folder: pathlib.Path
+    ) -> Iterator[tuple[Task, Predictions, list[np.ndarray]]]:
+        """(task, the ensemble's predictions, raw ones of each member), a task at a time.
+
+        The predictions are written into the folder.
+        """
+        for task in self.tasks:
+            reference, raws = members.gather(task)
+            raw = combine(task, self.recipes[task.name], raws, reference.bounds)
+            made = dataclasses.replace(reference, raw=raw)
+            made.write(folder / f"{task.name}.npz")
+            yield task, made, raws
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenMembers:
+    """Members on one split of one store, or of stored predictions where `store` is None."""
+
+    opened: Sequence[Opened]
+    split: str
+    store: Store | None
+
+    def gather(self, task: Task) -> tuple[Predictions, list[np.ndarray]]:
+        """(tracks, frames and labels of the split, raw predictions of every member [N, size]).
+
+        Raises:
+            UserError: a member has other tracks or frames.
+        """
+        reference, raws, whose = None, [], "the store"
+        if self.store is not None:
+            reference = sources.reference_of(task, self.split, self.store)
+        for one in self.opened:
+            own = one.read(task)
+            if reference is None:
+                reference, whose = own, f"member {one.name}"
+            sources.require_same_frames(one.name, own, reference, whose)
+            if own.raw.shape[1:] != (task.size,):
+                raise UserError(
+                    f"member {one.name}, task {task.name}: predictions {own.raw.shape}, expected "
+                    f"[frames, {task.size}]."
+                )
+            finite = np.isfinite(own.raw).all(1)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                raise UserError(
+                    f"member {one.name}, task {task.name}: no number for track "
+                    f"{own.tracks[own.track[row]]!r}, image {own.frame[row]}."
+                )
+            raws.append(own.raw)
+        return reference, raws
+
+
+def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:
+    """{"task/metric": score} over all labelled frames; {} where there is none."""
+    if predictions.label is None:
+        return {}
+    decoded, found = decode(task, predictions.raw), {}
+    for name in task.metrics:
+        metric = METRICS[name]
+        state = metric.update(metric.init(task), decoded, predictions.label, predictions.label_mask)
+        score = metric.compute(state)
+        found[f"{task.name}/{name}"] = score if metric.sign else score.tolist()
+    return found
+
+
+def with_total(scores: Mapping[str, Any], rule: tuple[str, Sequence]) -> dict[str, Any]:
+    """The scores and, where all its terms are there, the weighted sum of them."""
+    name, terms = rule
+    if terms and all(term in scores for term, _ in terms):
+        return {**scores, name: total(scores, terms)}
+    return dict(scores)

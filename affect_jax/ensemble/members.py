@@ -1,0 +1,290 @@
+"""Members of an ensemble: whatever predicts the same tasks for the same frames.
+
+RUN                  a run; predicts the data that are named, or its stored predictions
+RUN@17, RUN@10-19    a run at the end of these epochs
+FOLDS                the folder of a cross-validation: all its runs
+FITTED               an ensemble, applied to the data
+FOLDER               a folder of predictions, <task>.npz; for another split its neighbour
+feature:NAME         a feature of the store that is itself a prediction: its columns have the
+                     names of labels; feature:* stands for all such features
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from affect_jax import config as configs
+from affect_jax import members as named
+from affect_jax.ensemble.recipe import as_values
+from affect_jax.prediction_files import Predictions, find_tasks
+from affect_jax.run import Run
+from affect_jax.tasks import Task, decode
+from data_pipelines.errors import UserError, nearest
+from data_pipelines.store import Store
+
+FITTED_FILE = "ensemble.json"
+FEATURE = "feature:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member, before any data are named.
+
+    Attributes:
+        kind: run, ensemble, predictions or feature.
+        where: its folder, or the feature's name.
+        checkpoint: of a run, as `config.checkpoint`; "": the one its config chooses.
+    """
+
+    kind: str
+    where: str
+    checkpoint: str = ""
+
+    @property
+    def name(self) -> str:
+        """Short, for tables."""
+        if self.kind == "feature":
+            return self.where
+        path = pathlib.Path(self.where)
+        inside = self.kind == "predictions" and path.parent.name == "predictions"
+        short = path.parent.parent.name if inside else path.name
+        return f"{short} {self.checkpoint}".strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A member on one split.
+
+    Attributes:
+        tasks: what it predicts, bins as values.
+        read: task -> its raw predictions, values instead of bins.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    read: Callable[[Task], Predictions]
+
+
+def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
+    """The members that a command line names, in order.
+
+    Raises:
+        UserError: one that is none of the kinds above, or comes twice.
+    """
+    found: list[Member] = []
+    for text in texts:
+        if text.startswith(FEATURE):
+            found += [Member("feature", name) for name in _features(text, store)]
+            continue
+        for folder, checkpoint in named.expand(text):
+            found.append(Member(_kind(folder), str(folder), checkpoint))
+    for i, member in enumerate(found):
+        if member in found[:i]:
+            raise UserError(f"member {member.name} is named twice.")
+    return found
+
+
+def _features(text: str, store: Store | None) -> list[str]:
+    """Names of the features of the store that are predictions."""
+    if store is None:
+        raise UserError(f"{text} needs the store that holds it: --config.data.root=STORE.")
+    name = text.removeprefix(FEATURE)
+    known = [f.name for f in store.features.values() if f.columns]
+    if name == "*" and known:
+        return known
+    if name not in known:
+        hint = nearest(name, known) or "None here is."
+        raise UserError(
+            f"{text}: {store.path} has no such feature whose columns name labels. {hint}"
+        )
+    return [name]
+
+
+def _kind(folder: pathlib.Path) -> str:
+    if (folder / FITTED_FILE).is_file():
+        return "ensemble"
+    if Run(folder).exists:
+        return "run"
+    if folder.is_dir() and any(folder.glob("*.npz")):
+        return "predictions"
+    raise UserError(
+        f"{folder}: no run (config.json), no ensemble ({FITTED_FILE}) and no folder of "
+        "predictions (<task>.npz)."
+    )
+
+
+def tasks_of(member: Member, store: Store | None) -> tuple[Task, ...]:
+    """What it predicts, bins as values."""
+    if member.kind == "feature":
+        return tuple(_feature_task(member, column, store) for column in _columns(member, store))
+    return tuple(as_values(task) for task in find_tasks(member.where))
+
+
+def default_split(member: Member) -> str:
+    """The split that its own settings name, or ""."""
+    if member.kind == "run":
+        return configs.read(Run(member.where).config_file).data.split
+    if member.kind == "predictions":
+        return pathlib.Path(member.where).name
+    return ""
+
+
+def open_member(
+    member: Member, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+) -> Opened:
+    """The member on one split of the store `root`; without one, on its stored predictions.
+
+    Args:
+        scratch: an empty place for predictions made here.
+    """
+    if member.kind == "feature":
+        return Opened(
+            member.name, tasks_of(member, store), lambda task: _feature(member, task, split, store)
+        )
+    folder = pathlib.Path(member.where)
+    if member.kind == "predictions":
+        neighbour = folder.parent / split
+        if folder.parent.name == "predictions" and neighbour.is_dir():
+            folder = neighbour
+        return _folder(member.name, folder, folder)
+    stored = folder / "predictions" / split
+    if root is None and not member.checkpoint and any(stored.glob("*.npz")):
+        return _folder(member.name, stored, folder)
+    if member.kind == "run":
+        predict_run(Run(folder), root, split, member.checkpoint, scratch)
+    else:
+        from affect_jax.ensemble.fitted import Fitted  # an ensemble of ensembles: they need us
+
+        Fitted.read(folder).apply(root, split, scratch)
+    return _folder(member.name, scratch, folder)
+
+
+def _folder(name: str, folder: pathlib.Path, described: pathlib.Path) -> Opened:
+    """Predictions of a folder; `described` is where their task table is found."""
+    tasks = find_tasks(described)
+
+    def read(task: Task) -> Predictions:
+        own = next(t for t in tasks if t.name == task.name)
+        predictions = Predictions.read(folder / f"{task.name}.npz")
+        if own.kind != "bins":
+            return predictions
+        return dataclasses.replace(predictions, raw=decode(own, predictions.raw))
+
+    return Opened(name, tuple(as_values(task) for task in tasks), read)
+
+
+def predict_run(
+    run: Run, root: str | None, split: str, checkpoint: str, folder: pathlib.Path
+) -> None:
+    """Predict a split with a run into a folder of its own; the run's predictions stay."""
+    from affect_jax.predict import predict_split
+    from affect_jax.restore import choose_step, variables_of
+    from affect_jax.system import Supervised
+
+    config = configs.read(run.config_file)
+    configs.override(config, [("data.root", root)] if root else [])
+    system = Supervised(config, tasks=run.read_tasks(), statistics=run.read_statistics())
+    _, raw = choose_step(run, checkpoint or config.checkpoint)
+    predict_split(system, variables_of(raw), split, folder)
+
+
+def reference_of(task: Task, split: str, store: Store) -> Predictions:
+    """Tracks, frames and labels of a split of a store, as predictions without any output."""
+    tracks = [store.tracks[i] for i in store.split(split)]
+    rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
+    labels = {}
+    if task.name in store.labels:
+        label = store.labels[task.name]
+        if (label.kind, label.size) != (task.kind, task.size):
+            raise UserError(
+                f"{store.path}: label {task.name!r} is {label.kind} of size {label.size}, the "
+                f"members predict {task.kind} of size {task.size}."
+            )
+        values, mask = store.label(task.name)
+        if mask[rows].any():
+            labels = {"label": values[rows], "label_mask": mask[rows]}
+    return Predictions(
+        tracks=np.array([t.name for t in tracks]),
+        track=np.repeat(np.arange(len(tracks), dtype=np.int32), [t.frames for t in tracks]),
+        frame=np.asarray(store.frames[rows]),
+        raw=np.zeros((len(rows), 0), np.float32),
+        groups=np.array([t.group for t in tracks]),
+        **labels,
+    )
+
+
+def require_same_frames(name: str, own: Predictions, reference: Predictions, whose: str) -> None:
+    """UserError naming the first track or frame of a member that differs from the reference."""
+    for a, b in zip(own.tracks, reference.tracks):
+        if a != b:
+            raise UserError(f"member {name} has track {a!r} where {whose} has {b!r}.")
+    if len(own.tracks) != len(reference.tracks):
+        longer = max(own.tracks, reference.tracks, key=len)
+        raise UserError(
+            f"member {name} has {len(own.tracks)} tracks, {whose} {len(reference.tracks)}; the "
+            f"first that is not in both is {longer[min(len(own.tracks), len(reference.tracks))]!r}."
+        )
+    for i, track in enumerate(own.tracks):
+        a = own.frame[slice(*own.bounds[i : i + 2])]
+        b = reference.frame[slice(*reference.bounds[i : i + 2])]
+        if not np.array_equal(a, b):
+            unequal = [x != y for x, y in zip(a, b)]
+            at = unequal.index(True) if any(unequal) else len(unequal)
+            frame = (a if at < len(a) else b)[at]
+            raise UserError(
+                f"member {name}, track {track!r}: frames differ from those of {whose}, first at "
+                f"image {frame} ({len(a)} frames here, {len(b)} there)."
+            )
+
+
+def _columns(member: Member, store: Store | None) -> tuple[str, ...]:
+    (name,) = _features(FEATURE + member.where, store)
+    return store.features[name].columns
+
+
+def _feature_task(member: Member, column: str, store: Store) -> Task:
+    label = store.labels.get(column)
+    if label is not None and (label.kind, label.size) != ("values", 1):
+        raise UserError(
+            f"feature {member.where!r}: its column {column!r} is one value, the label is "
+            f"{label.kind} of size {label.size}. Only values can be predicted by a column."
+        )
+    metrics = ("ccc", "pearson", "rmse")
+    return Task(column, "values", 1, loss="mse", metrics=metrics, decode="identity")
+
+
+def _feature(member: Member, task: Task, split: str, store: Store) -> Predictions:
+    """The column of a feature that predicts the task."""
+    reference = reference_of(task, split, store)
+    column = _columns(member, store).index(task.name)
+    mask, array = store.feature_mask(member.where), store.feature(member.where)
+    raw = []
+    for i in store.split(split):
+        track = store.tracks[i]
+        rows = slice(track.offset, track.offset + track.frames)
+        if mask is not None and not mask[rows].all():
+            raise UserError(f"feature {member.where!r} has gaps in track {track.name!r}.")
+        raw.append(array[rows][:, [column]])
+    return dataclasses.replace(reference, raw=np.concatenate(raw))
+
+
+def to_json(member: Member, folder: pathlib.Path) -> dict[str, str]:
+    """Folders relative to the ensemble's, so that both can move together."""
+    entry = {k: v for k, v in dataclasses.asdict(member).items() if v}
+    if member.kind != "feature":
+        where = pathlib.Path(member.where).expanduser().resolve()
+        entry["where"] = pathlib.PurePath(os.path.relpath(where, folder.resolve())).as_posix()
+    return entry
+
+
+def from_json(entry: dict[str, str], folder: pathlib.Path) -> Member:
+    """What `to_json` wrote."""
+    member = Member(**entry)
+    if member.kind == "feature":
+        return member
+    return dataclasses.replace(member, where=str((folder / member.where).resolve()))

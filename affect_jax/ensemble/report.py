@@ -1,0 +1,167 @@
+"""What the ensemble command prints and draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affect_jax.ensemble.ccc_weights import mean
+from affect_jax.ensemble.choose import Tried
+from affect_jax.ensemble.fitted import MARK, Fitted, OpenMembers, scores_of, with_total
+from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions
+from affect_jax.progress import table
+from affect_jax.report import score_intervals, style
+from affect_jax.report.figure_members import Panel, draw_members
+from affect_jax.run import replace
+from affect_jax.tasks import Task, better_sign
+
+BEST = "best member*"
+
+
+def predict_and_report(fitted: Fitted, members: OpenMembers, as_json: bool) -> None:
+    """Write predictions, scores and picture of a split; print the scores, as JSON last."""
+    split = members.split
+    folder = fitted.folder / "predictions" / split
+    ours: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
+    equal: dict[str, Any] = {}
+    singles: list[dict[str, Any]] = [{} for _ in members.opened]
+    loaded: dict[Task, Predictions] = {}
+    for task, made, raws in fitted.combined(members, folder):
+        loaded[task] = made
+        if made.label is None:
+            continue
+        ours |= scores_of(task, made)
+
+        def scored(recipes: Sequence[Recipe], task=task, made=made, raws=raws) -> dict[str, Any]:
+            return scores_of(task, _with(made, combine(task, recipes, raws, made.bounds)))
+
+        dimensions = task.size if task.kind == "values" else 1
+        plain |= scored([Recipe("mean", tuple(mean(len(raws))))] * dimensions)
+        if fitted.equal.get(task.name):
+            equal |= scored(fitted.equal[task.name])
+        for scores, raw in zip(singles, raws):
+            scores |= scores_of(task, _with(made, raw))
+    tracks = {str(track) for p in loaded.values() for track in p.tracks}
+    same = tracks & fitted.fitted_tracks
+    print(f"predictions: {folder}")
+    if not ours:
+        return
+    ours = with_total(ours, fitted.total)
+    references = {"plain mean": with_total(plain, fitted.total)}
+    if equal:
+        references["mean, treated alike"] = with_total(equal, fitted.total)
+    references[BEST] = _best(singles)
+    group_of = _groups(loaded)
+    intervals = score_intervals(loaded, group_of, fitted.total)
+    heading = "ensemble (fitted on this split)" if same else "ensemble"
+    print(table(ours, references, heading, intervals))
+    print(f"* in hindsight: the best of {len(singles)} for each score, by these labels")
+    if same:
+        print(f"fitted on {len(same)} of these {len(tracks)} tracks: the scores are too good")
+    scores = ours | {MARK: bool(same)}
+    replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
+    names = [one.name for one in members.opened]
+    picture = _draw(fitted, split, names, singles, ours, references, bool(same))
+    print(f"picture: {picture}")
+    if as_json:
+        print(json.dumps(scores, sort_keys=True))
+
+
+def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:
+    return dataclasses.replace(predictions, raw=raw)
+
+
+def _best(singles: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """{score: that of the member that is best in it}, of scores that are plain numbers."""
+    found = {}
+    for name, value in singles[0].items():
+        if isinstance(value, float):
+            sign = better_sign(name)
+            found[name] = sign * max(sign * scores[name] for scores in singles)
+    return found
+
+
+def _groups(loaded: Mapping[Task, Predictions]) -> dict[str, str]:
+    """{track: group}; a track of a file without groups is one by itself."""
+    groups = {}
+    for p in loaded.values():
+        names = p.tracks if p.groups is None else p.groups
+        groups |= {str(track): str(group) for track, group in zip(p.tracks, names)}
+    return groups
+
+
+def _draw(
+    fitted: Fitted,
+    split: str,
+    names: Sequence[str],
+    singles: Sequence[Mapping[str, Any]],
+    ours: Mapping[str, Any],
+    references: Mapping[str, Mapping[str, Any]],
+    same: bool,
+) -> pathlib.Path:
+    """plots/members_<split>.png: the first score of each task."""
+    panels = []
+    for task in fitted.tasks:
+        name = next((f"{task.name}/{m}" for m in task.metrics if METRICS[m].sign), None)
+        if name not in ours:
+            continue
+        weights = np.mean([recipe.weights for recipe in fitted.recipes[task.name]], 0)
+        scores = [(n, one[name], w) for n, one, w in zip(names, singles, weights)]
+        lines = {"ensemble": ours} | {k: v for k, v in references.items() if k != BEST}
+        panels.append(Panel(name, scores, {k: v[name] for k, v in lines.items() if name in v}))
+    title = f"{fitted.folder.name} on {split}" + (" (fitted on it)" if same else "")
+    path = fitted.folder / "plots" / f"members_{split}.png"
+    return style.save(draw_members(panels, title), path)
+
+
+def tried_table(task: Task, tried: Sequence[Tried]) -> str:
+    """Scores out of fold of all candidates, the chosen one in brackets."""
+    lines = []
+    for dimension in sorted({one.dimension for one in tried}):
+        rows = [one for one in tried if one.dimension == dimension]
+        windows = sorted({one.window for one in rows})
+        several = task.kind == "values" and task.size > 1
+        what = f"{task.name} {dimension + 1}" if several else task.name
+        names = {(t.method, t.match): t.method + (" +change" if t.match else "") for t in rows}
+        width = max(map(len, [what, *names.values()]))
+        heads = [f"window {w}" for w in windows] if len(windows) > 1 else ["out of fold"]
+        lines.append(f"{what:<{width}}" + "".join(f"  {head:>11}" for head in heads))
+        for key, name in names.items():
+            cells = [
+                f"[{one.score:.3f}]" if one.chosen else f"{one.score:.3f} "
+                for w in windows
+                for one in rows
+                if (one.method, one.match) == key and one.window == w
+            ]
+            lines.append(f"{name:<{width}}" + "".join(f"  {cell:>11}" for cell in cells))
+    return "\n".join(lines)
+
+
+def in_words(task: Task, recipes: Sequence[Recipe], names: Sequence[str]) -> str:
+    """The recipe of a task on a line a dimension."""
+    lines = []
+    for k, recipe in enumerate(recipes):
+        what = f"{task.name} {k + 1}" if len(recipes) > 1 else task.name
+        parts = [recipe.method]
+        if len(set(recipe.weights)) > 1:
+            order = np.argsort(recipe.weights)[::-1]
+            shown = [f"{names[i]} {recipe.weights[i]:.2f}" for i in order if recipe.weights[i]]
+            parts.append("of " + ", ".join(shown))
+        if recipe.window:
+            parts.append(f"smoothing {recipe.smoothing} {recipe.window}")
+        if (recipe.scale, recipe.shift) != (1, 0):
+            parts.append(f"times {recipe.scale:.3f} plus {recipe.shift:.3f}")
+        if recipe.clip:
+            parts.append(f"clipped to {recipe.clip[0]:g} to {recipe.clip[1]:g}")
+        if recipe.thresholds:
+            parts.append("thresholds " + " ".join(f"{t:.2f}" for t in recipe.thresholds))
+        lines.append(f"{what}: {'; '.join(parts)}")
+    return "\n".join(lines)
