@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from affect_jax import tasks as task_table
-from affect_jax.members import fold_runs
 from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError
 
@@ -45,9 +44,6 @@ class Run:
     def require(self) -> None:
         """UserError where there is no run to evaluate."""
         if not self.exists:
-            runs = fold_runs(self.folder)
-            if runs:
-                raise UserError(f"{self.folder}: holds folds. Give one of them: {runs[0]}.")
             raise UserError(
                 f"{self.folder}: no run here (no config.json). Train one with --mode=train, "
                 "or give the --workdir of a run."

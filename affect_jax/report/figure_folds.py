@@ -29,8 +29,8 @@ def draw_folds(
         mean: {score: over the folds}; pooled: {score: over all their frames joined}; drawn as
             labelled lines.
     """
-    columns = min(MAX_COLUMNS, max(len(names), 1))
-    rows = max(math.ceil(len(names) / columns), 1)
+    rows = max(math.ceil(len(names) / MAX_COLUMNS), 1)
+    columns = max(math.ceil(len(names) / rows), 1)
     figure = style.new_figure(0.3 + 3.2 * columns, 0.7 + 2.1 * rows, title)
     figure.supxlabel("fold", fontsize=style.NORMAL, color=style.INK)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)

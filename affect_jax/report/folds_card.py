@@ -41,7 +41,8 @@ def write(folder: Run, config: Any, store: Store, scores: Scores) -> None:
         "![scores by fold](plots/folds.png)",
         f"## All scores\n\n{_all(folder, config, store, scores)}",
         f"`pooled`: over all frames of `{train}` joined, each predicted by the run that has not "
-        "seen its video. Intervals: percentiles of 2000 bootstrap draws of the groups (videos).",
+        f"seen its video (predictions/{train}). Intervals: percentiles of 2000 bootstrap draws of "
+        "the groups (videos).",
         f"## Use\n\n```\n{_commands(folder)}\n```",
         "Each fold has a card of its own: " + ", ".join(f"[{n}]({n}/README.md)" for n in by_fold),
     ]
@@ -91,6 +92,9 @@ def _by_fold(config: Any, store: Store, scores: Scores, names: list[str]) -> str
     spread = [f"{cell(scores['mean'].get(n))} +- {cell(scores['std'].get(n))}" for n in names]
     rows.append(["mean +- deviation", *blank, *spread])
     rows.append(["pooled", *blank, *(cell(scores["pooled"].get(n)) for n in names)])
+    for who, values in store.references(config.data.split).items() if c.official else ():
+        row = [f"{who} on {config.data.split}", *blank]
+        rows.append(row + [cell(values.get(name)) for name in names])
     heads = ("fold", "scored on", "groups", "tracks", "frames", "step", *names)
     return table(heads, rows)
 

@@ -1,0 +1,195 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from affect_jax import checkpoint
+from affect_jax import config as configs
+from affect_jax.folds import Folds, fold_configs
+from affect_jax.main import cli
+from affect_jax.system import Supervised
+from data_pipelines.errors import UserError
+from data_pipelines.store import StoreWriter
+from tests.conftest import ROOT
+from tests.tiny import tiny_config
+
+FRAMES = (11, 3, 24, 17, 8, 9)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One feature, whose extractor has seen the training labels, and valence; a pair of people."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("store") / "s"
+    features = {"a": dict(size=3, trained_on=("train",))}
+    labels = {"valence": dict(kind="values", size=1)}
+    with StoreWriter(path, name="small", features=features, labels=labels) as writer:
+        for i, n in enumerate((*FRAMES, 9, 14)):
+            split = "train" if i < len(FRAMES) else "validation"
+            x = np.cumsum(rng.normal(size=(n, 3)), 0)
+            valence = np.where(rng.random(n) < 0.2, np.nan, np.tanh(x[:, 0]))
+            group = "pair" if i < 2 else f"video{i}"
+            writer.add(
+                track=f"{group}_{i}",
+                split=split,
+                group=group,
+                features={"a": x},
+                labels={"valence": valence},
+            )
+    return path
+
+
+def flags(store, folder):
+    return [
+        "--mode=folds",
+        "--config=configs/mtl.py:smoke",
+        f"--workdir={folder}",
+        f"--config.data.root={store}",
+        "--config.model.features=a",
+        "--config.tasks=valence",
+        "--config.data.length=4",
+        "--config.folds.count=2",
+        "--config.checkpoint=last",
+    ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(store, tmp_path_factory):
+    """A finished cross-validation: two folds and the official one."""
+    folder = tmp_path_factory.mktemp("runs") / "folds"
+    assert cli(flags(store, folder)) == 0
+    return folder
+
+
+def everything(folder):
+    """What must not depend on how often the command was killed."""
+    found = {name: (folder / name).read_bytes() for name in ("scores.json", "README.md")}
+    for run in sorted(folder.glob("fold[0-9]")):
+        step, raw = checkpoint.last_whole(run / "checkpoints")
+        found[run.name] = step, checkpoint.digest(raw), (run / "metrics.jsonl").read_text()
+    return found
+
+
+def test_every_run_says_what_it_was_trained_on_and_shares_no_video_with_its_fold(unbroken):
+    held_out = []
+    for name in ("fold1", "fold2", "fold3"):
+        config = configs.read(unbroken / name / "config.json")
+        store = Supervised(config).store
+        train, fold = (
+            {store.tracks[i].group for i in store.split(split)}
+            for split in (config.data.train_split, config.data.split)
+        )
+        assert not train & fold and train | fold == {track.group for track in store.tracks}
+        held_out.append(config.data.split)
+    assert held_out == ["fold1", "fold2", "validation"]
+
+
+def test_pooled_predictions_are_those_of_the_run_that_has_not_seen_the_video(unbroken):
+    theirs = {}
+    for name in ("fold1", "fold2"):
+        with np.load(unbroken / name / "predictions" / name / "valence.npz") as file:
+            for i, track in enumerate(file["tracks"]):
+                theirs[str(track)] = file["raw"][file["track"] == i]
+    with np.load(unbroken / "predictions" / "train" / "valence.npz") as file:
+        assert set(file["tracks"]) == set(theirs) and len(theirs) == len(FRAMES)
+        for i, track in enumerate(file["tracks"]):
+            np.testing.assert_array_equal(file["raw"][file["track"] == i], theirs[str(track)])
+        mask = file["label_mask"][:, 0]
+        p, t = (file[k][mask, 0].astype(np.float64) for k in ("raw", "label"))
+    scores = json.loads((unbroken / "scores.json").read_text())
+    ccc = 2 * np.cov(p, t, ddof=0)[0, 1] / (p.var() + t.var() + (p.mean() - t.mean()) ** 2)
+    assert scores["pooled"]["valence/ccc"] == pytest.approx(ccc, rel=1e-5)
+    values = [fold["scores"]["valence/ccc"] for fold in scores["folds"].values()]
+    assert len(values) == 3 and scores["mean"]["valence/ccc"] == pytest.approx(np.mean(values))
+    assert scores["std"]["valence/ccc"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_a_feature_that_has_seen_the_labels_is_marked_in_every_report(unbroken):
+    scores = json.loads((unbroken / "scores.json").read_text())
+    assert len(scores["marks"]) == 1
+    assert "'a' was trained on train: scores on train are too good" in scores["marks"][0]
+    assert f"**Mark: {scores['marks'][0]}**" in (unbroken / "README.md").read_text()
+
+
+def test_a_fold_is_a_run_that_is_evaluated_on_what_it_left_out(unbroken, capsys):
+    assert cli(["--mode=evaluate", f"--workdir={unbroken / 'fold2'}"]) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    scores = json.loads((unbroken / "scores.json").read_text())
+    assert printed == scores["folds"]["fold2"]["scores"]
+    assert cli(["--mode=evaluate", f"--workdir={unbroken}"]) == 2
+    assert (
+        f"holds folds. Take one of them, --workdir={unbroken / 'fold1'}" in capsys.readouterr().err
+    )
+
+
+def test_a_finished_cross_validation_prints_its_scores_and_trains_nothing(unbroken, capsys):
+    before = everything(unbroken)
+    assert cli(["--mode=folds", f"--workdir={unbroken}"]) == 0
+    printed = capsys.readouterr()
+    pooled = json.loads((unbroken / "scores.json").read_text())["pooled"]
+    assert json.loads(printed.out.splitlines()[-1]) == pooled
+    assert "python -m affect_jax.ensemble" in printed.out and "step" not in printed.err
+    assert everything(unbroken) == before
+    assert cli(["--mode=folds", f"--workdir={unbroken}", "--config.folds.seed=1"]) == 2
+    assert "other folds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "moment", ["fold2  epoch   1/2", pytest.param("fold2: predicting", marks=pytest.mark.slow)]
+)
+def test_a_killed_cross_validation_goes_on_to_the_same_bits(unbroken, store, tmp_path, moment):
+    folder = tmp_path / "folds"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "affect_jax.main", *flags(store, folder)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    guard = threading.Timer(300, process.kill)
+    guard.start()
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith(moment):
+            process.kill()  # SIGKILL
+    process.wait()
+    guard.cancel()
+    assert seen[-1].startswith(moment) and not (folder / "scores.json").exists()
+    assert cli(["--mode=folds", f"--workdir={folder}"]) == 0
+    mine, theirs = everything(folder), everything(unbroken)
+    mine["README.md"] = mine["README.md"].replace(bytes(folder), bytes(unbroken))
+    assert mine == theirs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(folds__count=1), "expected at least 2"),
+        (dict(folds__count=6), "has 5 groups .* too few"),
+        (dict(data__split=""), "Name the split that is the last fold"),
+        (dict(data__split="train"), "is in 'train' and in 'train'"),
+        (dict(folds__cut="train"), "this is the config of one fold"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_refused(store, changes, message):
+    with pytest.raises(UserError, match=message):
+        fold_configs(tiny_config(store, **changes))
+
+
+def test_without_the_official_fold_its_split_is_in_no_config(store):
+    plan = fold_configs(tiny_config(store, folds__count=3, folds__official=False))
+    splits = {(c.data.train_split, c.data.split) for c in plan.values()}
+    assert splits == {("fold2+fold3", "fold1"), ("fold1+fold3", "fold2"), ("fold1+fold2", "fold3")}
+
+
+def test_the_folder_of_a_run_is_not_taken_for_folds(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="exists and is no run"):
+        Folds(pathlib.Path(tmp_path)).create()
