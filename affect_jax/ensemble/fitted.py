@@ -181,7 +181,7 @@ class OpenMembers:
                 row = int(np.argmin(finite))
                 raise UserError(
                     f"member {one.name}, task {task.name}: no number for track "
-                    f"{own.tracks[own.track[row]]!r}, image {own.frame[row]}."
+                    f"{str(own.tracks[own.track[row]])!r}, image {own.frame[row]}."
                 )
             raws.append(own.raw)
         return reference, raws

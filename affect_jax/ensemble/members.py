@@ -220,16 +220,17 @@ def reference_of(task: Task, split: str, store: Store) -> Predictions:
 
 def require_same_frames(name: str, own: Predictions, reference: Predictions, whose: str) -> None:
     """UserError naming the first track or frame of a member that differs from the reference."""
-    for a, b in zip(own.tracks, reference.tracks):
+    mine, theirs = own.tracks.tolist(), reference.tracks.tolist()
+    for a, b in zip(mine, theirs):
         if a != b:
             raise UserError(f"member {name} has track {a!r} where {whose} has {b!r}.")
-    if len(own.tracks) != len(reference.tracks):
-        longer = max(own.tracks, reference.tracks, key=len)
+    if len(mine) != len(theirs):
+        only = max(mine, theirs, key=len)[min(len(mine), len(theirs))]
         raise UserError(
-            f"member {name} has {len(own.tracks)} tracks, {whose} {len(reference.tracks)}; the "
-            f"first that is not in both is {longer[min(len(own.tracks), len(reference.tracks))]!r}."
+            f"member {name} has {len(mine)} tracks, {whose} {len(theirs)}; the first that is not "
+            f"in both is {only!r}."
         )
-    for i, track in enumerate(own.tracks):
+    for i, track in enumerate(mine):
         a = own.frame[slice(*own.bounds[i : i + 2])]
         b = reference.frame[slice(*reference.bounds[i : i + 2])]
         if not np.array_equal(a, b):

@@ -1,0 +1,296 @@
+"""The ensemble command on made-up folders of predictions, on features of a store, on tiny runs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from affect_jax.ensemble.__main__ import cli
+from affect_jax.ensemble.fitted import Fitted
+from affect_jax.prediction_files import Predictions, find_tasks, read_split
+from affect_jax.tasks import Task, decode, to_json
+from data_pipelines.store import StoreWriter
+
+EXPRESSIONS = ("Neutral", "Happiness", "Other")
+TASKS = (
+    Task("valence", "values", 1, loss="mse", metrics=("ccc", "rmse")),
+    Task("expression", "classes", 3, EXPRESSIONS, "ce", ("f1", "confusion")),
+    Task("au", "labels", 2, ("AU1", "AU2"), "bce", ("f1_binary", "f1_per_label")),
+)
+MEANS = ("--values=mean", "--classes=mean", "--labels=vote", "--smooth=none", "--match=no")
+FIT, TEST = ("a", "b", "c", "d"), ("e", "f", "g")
+
+
+def labels_of(track, frames):
+    rng = np.random.default_rng(ord(track))
+    valence = (0.6 * np.sin(np.arange(frames) / 9 + ord(track)))[:, None]
+    return {
+        "valence": valence.astype(np.float32),
+        "expression": rng.integers(0, 3, frames).astype(np.int32),
+        "au": (rng.random((frames, 2)) < 0.3).astype(np.int8),
+    }
+
+
+def write_member(folder, seed, noise, tracks, labelled=True, tasks=TASKS):
+    """A folder of predictions for tracks of 40 frames, with its task table inside."""
+    rng, frames = np.random.default_rng(seed), 40
+    truth = [labels_of(track, frames) for track in tracks]
+    for task in tasks:
+        label = np.concatenate([one[task.name] for one in truth])
+        clean = (
+            np.eye(3)[label] if task.kind == "classes" else label - 0.5 * (task.kind != "values")
+        )
+        raw = (0.5 if task.kind == "values" else 3) * clean
+        raw = raw + noise * rng.normal(size=raw.shape)
+        Predictions(
+            tracks=np.array(tracks),
+            track=np.repeat(np.arange(len(tracks), dtype=np.int32), frames),
+            frame=np.tile(np.arange(1, 2 * frames, 2, dtype=np.int32), len(tracks)),
+            raw=raw.astype(np.float32),
+            groups=np.array(tracks),
+            **({"label": label, "label_mask": np.ones(label.shape, bool)} if labelled else {}),
+        ).write(folder / f"{task.name}.npz")
+    (folder / "tasks.json").write_text(to_json(tasks))
+    return str(folder)
+
+
+@pytest.fixture
+def members(tmp_path):
+    """Three members, predictions/fit and predictions/test each."""
+    found = []
+    for i, noise in enumerate((0.4, 0.8, 2.0)):
+        for split, tracks in (("fit", FIT), ("test", TEST)):
+            folder = tmp_path / f"m{i}" / "predictions" / split
+            write_member(folder, 10 * i + len(tracks), noise, tracks)
+        found.append(str(tmp_path / f"m{i}" / "predictions" / "fit"))
+    return found
+
+
+def run(capsys, *words):
+    """(exit code, lines printed, error line)."""
+    code = cli([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.strip()
+
+
+def test_an_ensemble_is_fitted_marked_applied_and_better_than_its_members(
+    members, tmp_path, capsys
+):
+    out = tmp_path / "fitted"
+    code, lines, _ = run(capsys, *members, f"--out={out}", "--windows=0,2,5")
+    assert code == 0
+    assert "ensemble (fitted on this split)" in "\n".join(lines)
+    assert json.loads(lines[-1])["fitted_on_this_split"] is True
+    kept = json.loads((out / "ensemble.json").read_text())
+    assert kept["fitted_on"] == {"store": "", "split": "fit", "tracks": list(FIT)}
+    assert [m["where"] for m in kept["members"]] == [f"../m{i}/predictions/fit" for i in range(3)]
+    assert len(kept["notes"]["tried"]["valence"]) == (3 + 3) * 3 * 2
+
+    code, lines, _ = run(capsys, f"--apply={out}", "--config.data.split=test")
+    scores = json.loads(lines[-1])
+    assert code == 0 and scores["fitted_on_this_split"] is False
+    assert scores == json.loads((out / "predictions" / "test" / "scores.json").read_text())
+    for name in ("valence/ccc", "expression/f1", "au/f1_binary"):
+        row = next(line for line in lines if line.startswith(name)).split()
+        assert float(row[1]) == round(scores[name], 3)
+        assert scores[name] >= float(row[-1]) - 0.02, row  # the best member, in hindsight
+    assert (out / "plots" / "members_test.png").is_file()
+    loaded = read_split(out / "predictions" / "test", find_tasks(out / "predictions" / "test"))
+    assert {task.name: p.raw.shape for task, p in loaded.items()} == {
+        "valence": (120, 1),
+        "expression": (120, 3),
+        "au": (120, 2),
+    }
+    assert not [p for p in out.iterdir() if p.name.startswith(".members")]
+
+
+def test_a_fit_moves_with_its_members(members, tmp_path, capsys):
+    out = tmp_path / "fitted"
+    assert cli([*members, f"--out={out}", *MEANS]) == 0
+    assert cli([f"--apply={out}", "--config.data.split=test"]) == 0
+    before = Predictions.read(out / "predictions" / "test" / "valence.npz").raw
+    shutil.move(tmp_path, tmp_path.parent / "elsewhere")
+    out = tmp_path.parent / "elsewhere" / "fitted"
+    assert cli([f"--apply={out}", "--config.data.split=test"]) == 0
+    after = Predictions.read(out / "predictions" / "test" / "valence.npz").raw
+    np.testing.assert_array_equal(before, after)
+    shutil.move(tmp_path.parent / "elsewhere", tmp_path)
+
+
+def test_an_ensemble_is_a_member_and_what_it_was_fitted_on_is_remembered(members, tmp_path, capsys):
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    assert cli([*members[:2], f"--out={inner}", *MEANS[1:]]) == 0
+    assert cli([f"--apply={inner}", "--config.data.split=test"]) == 0
+    where = [inner, members[2], f"--out={outer}", "--config.data.split=test"]
+    code, lines, _ = run(capsys, *where, *MEANS)
+    assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is False
+    fitted = Fitted.read(outer)
+    assert fitted.fitted_on is None and fitted.fitted_tracks == set(FIT)
+    code, lines, _ = run(capsys, f"--apply={outer}", "--config.data.split=fit")
+    assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is True
+
+
+def test_without_labels_members_are_averaged_and_a_fit_is_refused(tmp_path, capsys):
+    members = [
+        write_member(tmp_path / f"m{i}" / "new", i, 1.0, TEST, labelled=False) for i in (0, 1)
+    ]
+    out = tmp_path / "fitted"
+    code, lines, _ = run(capsys, *members, f"--out={out}")
+    assert code == 0 and "scores" not in " ".join(lines)
+    assert {r.method for rs in Fitted.read(out).recipes.values() for r in rs} == {"mean"}
+    raws = [Predictions.read(tmp_path / f"m{i}" / "new" / "valence.npz").raw for i in (0, 1)]
+    made = Predictions.read(out / "predictions" / "new" / "valence.npz").raw
+    np.testing.assert_allclose(made, np.mean(raws, 0), rtol=1e-6)
+    p = [
+        1 / (1 + np.exp(-Predictions.read(tmp_path / f"m{i}" / "new" / "au.npz").raw))
+        for i in (0, 1)
+    ]
+    made = Predictions.read(out / "predictions" / "new" / "au.npz").raw
+    np.testing.assert_array_equal(decode(TASKS[2], made), np.mean(p, 0) >= 0.5)
+    code, _, error = run(capsys, *members, f"--out={out}", "--values=convex")
+    assert code == 2 and "task valence: nothing to fit on, there is no label of it" in error
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Tracks of both splits with two features that are predictions of valence and arousal."""
+    features = {name: dict(size=2, columns=("valence", "arousal")) for name in ("face", "voice")}
+    labels = {name: dict(kind="values", size=1) for name in ("valence", "arousal")}
+    rng = np.random.default_rng(0)
+    features["plain"] = dict(size=2)
+    with StoreWriter(tmp_path / "store", name="toy", features=features, labels=labels) as writer:
+        for track in (*FIT, *TEST):
+            y = labels_of(track, 40)["valence"]
+            y = np.c_[y, -y]
+            x = {
+                name: 0.4 * y + s * rng.normal(size=y.shape)
+                for name, s in (("face", 0.2), ("voice", 0.5), ("plain", 1))
+            }
+            writer.add(track=track, split="fit" if track in FIT else "test", features=x,
+                       labels={"valence": y[:, 0], "arousal": y[:, 1]})  # fmt: skip
+    return tmp_path / "store"
+
+
+def test_features_that_are_predictions_are_members(store, tmp_path, capsys):
+    out = tmp_path / "fitted"
+    data = [f"--config.data.root={store}", "--config.data.split=fit"]
+    code, lines, _ = run(capsys, "feature:*", f"--out={out}", *data)
+    assert code == 0
+    kept = json.loads((out / "ensemble.json").read_text())
+    assert kept["members"] == [{"kind": "feature", "where": n} for n in ("face", "voice")]
+    assert kept["fitted_on"]["store"] == "toy" and list(kept["recipes"]) == ["valence", "arousal"]
+    data = [f"--config.data.root={store}", "--config.data.split=test"]
+    code, lines, _ = run(capsys, f"--apply={out}", *data)
+    scores = json.loads(lines[-1])
+    assert code == 0 and scores["valence/ccc"] > 0.8 and not scores["fitted_on_this_split"]
+    code, _, error = run(capsys, "feature:plain", f"--out={out}", *data)
+    assert code == 2 and "no such feature whose columns name labels" in error and "face" in error
+
+
+@pytest.mark.slow
+def test_two_runs_predict_other_data_and_keep_their_own_predictions(tmp_path, capsys):
+    from affect_jax.main import cli as train
+
+    runs = []
+    for seed in (0, 1):
+        runs.append(tmp_path / f"run{seed}")
+        flags = [f"--config.seed={seed}", "--config.epochs=1"]
+        assert train(["--config=configs/va.py:smoke", f"--workdir={runs[-1]}", *flags]) == 0
+    own = [(run / "predictions/validation/valence.npz").read_bytes() for run in runs]
+    out = tmp_path / "fitted"
+    assert cli([*map(str, runs), f"--out={out}"]) == 0
+    assert Fitted.read(out).total[0] == "CCC"
+    data = ["--config.data.root=twin:va?seed=5&size=small", "--config.data.split=validation"]
+    code, lines, _ = run(capsys, f"--apply={out}", *data)
+    assert code == 0
+    assert own == [(run / "predictions/validation/valence.npz").read_bytes() for run in runs]
+    assert "CCC" in json.loads(lines[-1])
+    # No split, no data: the mean of both is defined, and applied later.
+    plain = tmp_path / "plain"
+    for run_folder in runs:
+        shutil.rmtree(run_folder / "predictions")
+        config = json.loads((run_folder / "config.json").read_text())
+        config["data"]["split"] = ""
+        (run_folder / "config.json").write_text(json.dumps(config))
+    code, lines, _ = run(capsys, *runs, f"--out={plain}")
+    assert code == 0 and "nothing fitted" in lines[-1]
+    code, lines, _ = run(capsys, f"--apply={plain}", *data)
+    assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is False
+    code, _, error = run(capsys, *runs, f"--out={plain}", "--match=yes")
+    assert code == 2 and "this needs data to fit on" in error
+
+
+OTHER_CLASSES = Task("expression", "classes", 3, ("x", "y", "z"), "ce", ("f1",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tracks": ("a", "b", "x", "d")}, "has track 'x' where member m0 has 'c'"),
+        ({"tracks": FIT[:3]}, r"has 3 tracks, member m0 4; the first that is not in both is 'd'"),
+        ({"tasks": TASKS[:2]}, "member m0 has task 'au', member m1 has not"),
+        ({"tasks": (TASKS[0], OTHER_CLASSES)}, "is classes of size 3 ('x', 'y', 'z')"),
+    ],
+)
+def test_members_that_do_not_fit_together_are_named(tmp_path, capsys, change, message):
+    first = write_member(tmp_path / "m0" / "predictions" / "fit", 0, 1.0, FIT)
+    folder = tmp_path / "m1" / "predictions" / "fit"
+    write_member(folder, 1, 1.0, **({"tracks": FIT} | change))
+    words = [first, folder, f"--out={tmp_path / 'out'}"]
+    words += ["--tasks=valence,expression"] if "classes" in message else []
+    code, _, error = run(capsys, *words)
+    assert code == 2 and message in error and error.count("\n") == 0
+
+
+def test_a_frame_that_differs_or_is_no_number_is_named(members, tmp_path, capsys):
+    file = tmp_path / "m1" / "predictions" / "fit" / "valence.npz"
+    with np.load(file) as arrays:
+        good = dict(arrays)
+    frame, raw = good["frame"].copy(), good["raw"].copy()
+    frame[45] += 1
+    np.savez(file, **good | {"frame": frame})
+    code, _, error = run(capsys, *members, f"--out={tmp_path / 'out'}")
+    assert (
+        code == 2 and "track 'b': frames differ from those of member m0, first at image 12" in error
+    )
+    raw[45] = np.nan
+    np.savez(file, **good | {"raw": raw})
+    code, _, error = run(capsys, *members, f"--out={tmp_path / 'out'}")
+    assert code == 2 and "no number for track 'b', image 11" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out=o"], "no member is named"),
+        (["m", "--apply=o"], "has its own members"),
+        (["m"], "give either --out=FITTED with members, or --apply=FITTED"),
+        (["m", "--out=o"], "no run (config.json), no ensemble"),
+        (["--apply=o"], "no ensemble here"),
+        (["feature:*", "--out=o"], "needs the store"),
+        (["m", "--out=o", "--vales=mean"], "Did you mean --values"),
+        (["MEMBER", "--out=o", "--values=meen"], "Did you mean 'mean'"),
+        (["MEMBER", "--out=o", "--smooth=wide"], "--smooth=wide: expected numbers of frames"),
+        (["MEMBER", "--out=o", "--match=maybe"], "--match=maybe"),
+        (["MEMBER", "MEMBER", "--out=o"], "named twice"),
+        (["MEMBER", "--out=o", "--tasks=arousal"], "has no task 'arousal'"),
+        (["MEMBER", "--out=MEMBER"], "exists and is no ensemble"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(
+    members, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run(capsys, *(word.replace("MEMBER", members[0]) for word in words))
+    assert code == 2 and message in error and error.count("\n") == 0
+
+
+def test_a_broken_file_of_an_ensemble_is_named(members, tmp_path, capsys):
+    out = tmp_path / "fitted"
+    assert cli([*members, f"--out={out}", *MEANS]) == 0
+    text = (out / "ensemble.json").read_text()
+    for broken in (text.replace('"format": 1', '"format": 9'), "{}", text.replace("weights", "w")):
+        (out / "ensemble.json").write_text(broken)
+        code, _, error = run(capsys, f"--apply={out}", "--config.data.split=test")
+        assert code == 2 and "not an ensemble that this version wrote" in error
