@@ -9,7 +9,7 @@
 model serves both directions.
 """
 
-from affect_jax.interop import abaw4
+from affect_jax.interop import abaw3, abaw4
 from affect_jax.interop.files import load, save_safetensors
 from affect_jax.interop.rules import Report, Rule, Table, to_original, to_params
 
@@ -17,6 +17,7 @@ __all__ = [
     "Report",
     "Rule",
     "Table",
+    "abaw3",
     "abaw4",
     "load",
     "save_safetensors",

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models import Output, choose
+from affect_jax.models.fc_recurrent import FCLSTM, TransformerLSTM
 from affect_jax.models.heads import FCHead
+from affect_jax.models.memory import MemoryTransformer
 from affect_jax.models.recurrent import GRU, LSTM
 from affect_jax.models.relative import Relative
 from affect_jax.models.structures import STRUCTURES
@@ -22,7 +24,15 @@ from affect_jax.models.transformer import Transformer
 from data_pipelines.errors import UserError, nearest
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
-ENCODERS = {"transformer": Transformer, "relative": Relative, "lstm": LSTM, "gru": GRU}
+ENCODERS = {
+    "transformer": Transformer,
+    "relative": Relative,
+    "lstm": LSTM,
+    "gru": GRU,
+    "fclstm": FCLSTM,
+    "transformer_lstm": TransformerLSTM,
+    "transformer_attention": MemoryTransformer,
+}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 

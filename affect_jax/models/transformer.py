@@ -33,6 +33,15 @@ def position_table(rows: int, width: int, kind: str) -> np.ndarray:
     return table.astype(np.float32)
 
 
+def attention_weights(q_bqnd: jax.Array, k_bknd: jax.Array, valid_bk: jax.Array) -> jax.Array:
+    """softmax(q k / sqrt(d)) over the valid keys: float32 (batch, heads, queries, keys)."""
+    # Heads are called n: h is the width.
+    scaled = q_bqnd * q_bqnd.shape[-1] ** -0.5
+    score = jnp.einsum("bqnd,bknd->bnqk", scaled, k_bknd, preferred_element_type=jnp.float32)
+    # A finite number: a row without any valid key stays finite (it attends to all alike).
+    return jax.nn.softmax(jnp.where(valid_bk[:, None, None, :], score, -1e30), axis=-1)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one fused projection to queries, keys and values.
 
@@ -58,13 +67,9 @@ class SelfAttention(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             name="in_projection",
         )
-        # Heads are called n: h is the width.
         qkv = project(x_bth).reshape(batch, time, 3, self.heads, head)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        score = jnp.einsum("bqnd,bknd->bnqk", q * head**-0.5, k, preferred_element_type=jnp.float32)
-        # A finite number: a row without any valid frame stays finite (it attends to all alike).
-        score = jnp.where(valid_bt[:, None, None, :], score, -1e30)
-        weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
+        weight = attention_weights(q, k, valid_bt).astype(self.dtype)
         weight = Dropout(self.dropout, name="dropout")(weight, train)
         mixed = jnp.einsum("bnqk,bknd->bqnd", weight, v).reshape(batch, time, width)
         return nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL, name="out_projection")(mixed)
@@ -146,14 +151,23 @@ class Transformer(nn.Module):
         self, x_btd: jax.Array, valid_bt: jax.Array, carry: None = None, train: bool = False
     ) -> tuple[jax.Array, None]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), and no carry."""
+        return self._encode(self._projected(x_btd), valid_bt, train), carry
+
+    # What encoders built on this one call inside their own compact method: the parameters of the
+    # parts that they share lie under the same names.
+
+    def _projected(self, x_btd: jax.Array) -> jax.Array:
         x = x_btd.astype(self.dtype)
         if self.project:
             x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=NORMAL, name="projection")(x)
         elif x.shape[-1] != self.hidden:
             raise ValueError(f"without projection: inputs {self.hidden} wide, got {x.shape}.")
+        return x
+
+    def _encode(self, x: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
         if self.positions != "none":
             x += position_table(x.shape[1], self.hidden, self.positions).astype(self.dtype)
         for i in range(self.layers):
             layer = Layer(self.heads, self.ffn, self.dropout, self.dtype, name=f"layer_{i}")
             x = layer(x, valid_bt, train)
-        return x, carry
+        return x

@@ -94,7 +94,7 @@ def _traces(
     loaded: Mapping[Task, Predictions], split: str, folder: pathlib.Path
 ) -> list[pathlib.Path]:
     """All tasks that predict values share one picture."""
-    loaded = {task: p for task, p in loaded.items() if task.kind == "values"}
+    loaded = {task: p for task, p in loaded.items() if task.label_kind == "values"}
     tracks = traces_of(loaded) if loaded else []
     if not tracks:
         return []
