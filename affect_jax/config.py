@@ -46,12 +46,27 @@ def load(spec: str) -> ConfigDict:
     return config
 
 
-def variants_of(text: str, known: Sequence[str]) -> list[str]:
-    """The names in "a,b"; UserError naming the nearest for an unknown one."""
+def variants_of(
+    text: str, known: Sequence[str], exclusive: Sequence[Sequence[str]] = ()
+) -> list[str]:
+    """The names in "a,b".
+
+    Args:
+        text: as it stands after the colon of --config.
+        known: all variants of the file.
+        exclusive: sets of which at most one can be chosen.
+
+    Raises:
+        UserError: a name is unknown (the nearest is named), or two exclude each other.
+    """
     names = [name for name in text.split(",") if name]
     for name in names:
         if name not in known:
             raise UserError(f"unknown config variant {name!r}. {nearest(name, known)}")
+    for group in exclusive:
+        both = sorted(set(names).intersection(group))
+        if len(both) > 1:
+            raise UserError(f"config variants {both[0]!r} and {both[1]!r} exclude each other.")
     return names
 
 

@@ -51,6 +51,14 @@ ABAW_TASKS: dict[str, dict[str, Any]] = {
     ),
 }
 
+# The challenge's score of each task.
+SCORES = {
+    "valence": "valence/ccc",
+    "arousal": "arousal/ccc",
+    "expression": "expression/f1",
+    "au": "au/f1_binary",
+}
+
 # P_MTL = (CCC_valence + CCC_arousal) / 2 + F1_expression + F1_au: (score, weight) terms.
 P_MTL = (
     ("valence/ccc", 0.5),

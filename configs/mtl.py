@@ -4,30 +4,72 @@ Run:      python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
           The default is small and trains on a synthetic twin of s-Aff-Wild2.
 Data:     python -m data_pipelines.prepare --source=affwild2 --input=FOLDER --store=STORE
           then --config=configs/mtl.py:paper --config.data.root=STORE
-Variants: paper, the sizes and rates of the paper (arXiv 2207.09373, section 4);
-          script, those of the released transformer script where they differ;
+Variants: any of these, joined by commas:
+          relative, lstm, bilstm, gru: another encoder than the transformer;
+          sbe, a transformer a task on top of the shared encoder; hsf, the same with feedback from
+          task to task (without both: SE, one shared encoder);
+          valence, arousal, expression, au: the tasks that the paper trains for the sake of this
+          one, with their feedback where hsf is given too;
+          paper, the sizes and rates of the paper (arXiv 2207.09373, section 4);
+          script, those of the released scripts where they differ;
+          mix, training and validation together, the checkpoints of WINDOWS kept to be ensembled:
+          python -m affect_jax.ensemble RUN@10-19 for valence;
           smoke, two steps' worth of everything.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from configs.abaw_tasks import ABAW_TASKS, P_MTL
+from configs.abaw_tasks import ABAW_TASKS, P_MTL, SCORES
 from configs.base import base_config, mtl_model
 
-VARIANTS = ("paper", "script", "smoke")
+# Encoders in the place of the transformer of configs/base.py.
+ENCODERS = {
+    "relative": dict(
+        name="relative",
+        hidden=64,
+        layers=2,
+        heads=4,
+        dropout=0.1,
+        window=4,  # frames to each side that attention tells apart
+        kernel=5,  # frames that a convolution reads
+    ),
+    "lstm": dict(name="lstm", hidden=64, layers=1, dropout=0.1, bidirectional=False),
+    "bilstm": dict(name="lstm", hidden=64, layers=1, dropout=0.1, bidirectional=True),
+    "gru": dict(name="gru", hidden=64, layers=2, dropout=0.1, bidirectional=False),
+}
+
+# For each task: those trained with it, and which of them feed which. Source: table 2 of the paper,
+# whose scored task is a source for valence and expression and a target for arousal and au.
+TASK_SETS = {
+    "valence": dict(with_=("expression",), sources=("valence",), targets=("expression",)),
+    "arousal": dict(with_=("valence", "au"), sources=("valence", "au"), targets=("arousal",)),
+    "expression": dict(with_=("valence",), sources=("expression",), targets=("valence",)),
+    "au": dict(with_=("valence",), sources=("valence",), targets=("au",)),
+}
+
+# Epochs (from 1, of 50) whose models are ensembled where none can be chosen. Source: section 4.
+WINDOWS = {"valence": "10-19", "arousal": "15-19", "expression": "15-24", "au": "30-34"}
+
+VARIANTS = (*ENCODERS, "sbe", "hsf", *TASK_SETS, "paper", "script", "mix", "smoke")
+# Those of which one can be chosen.
+EXCLUSIVE = (tuple(ENCODERS), ("sbe", "hsf"), tuple(TASK_SETS))
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The config of "paper", "script", "smoke", or "" for the small default."""
+    """The config of these variants, or "" for the small default: the transformer, SE, all tasks."""
     from affect_jax.config import variants_of
 
-    chosen = variants_of(variants, VARIANTS)
+    chosen = variants_of(variants, VARIANTS, EXCLUSIVE)
+    encoder = next((name for name in ENCODERS if name in chosen), "transformer")
+    target = next((name for name in TASK_SETS if name in chosen), "")
     c = base_config()
     c.data.root = "twin:mtl"
     c.tasks = tuple(ABAW_TASKS)
     c.task = ConfigDict(ABAW_TASKS)
     c.total = ConfigDict(dict(name="P_MTL", terms=P_MTL))
-    c.monitor = ("P_MTL", "valence/ccc", "arousal/ccc", "expression/f1", "au/f1_binary")
+    c.monitor = ("P_MTL", *SCORES.values())
 
     c.model = mtl_model()
     # Rate, decay, batch, dropout and epochs were chosen on another twin: twin:mtl?seed=1.
@@ -37,29 +79,85 @@ def get_config(variants: str = "") -> ConfigDict:
     c.optim.hold_epochs = 2
     c.data.batch_size = 8
 
+    if encoder in ENCODERS:
+        c.model.encoder = ConfigDict(ENCODERS[encoder])
+    if "sbe" in chosen or "hsf" in chosen:
+        _branch(c)
+    if target:
+        _train_for(c, target)
+    if "hsf" in chosen:
+        _feed_back(c, target or "arousal")
+    if "mix" in chosen:
+        _mix(c, target)
     if "paper" in chosen or "script" in chosen:
-        _published(c)
+        _published(c, encoder)
+        c.data.length = 250 if target == "arousal" else 64
     if "script" in chosen:
-        _script(c)
+        _script(c, encoder)
     if "smoke" in chosen:
         c.epochs, c.optim.hold_epochs = 2, 0
+        c.keep_epochs = ("1-2",) if "mix" in chosen else ()
         c.data.root = "twin:mtl?size=small"
-        c.model.encoder.hidden, c.model.encoder.layers, c.model.encoder.ffn = 16, 1, 16
+        _resize(c.model.encoder, hidden=16, layers=1, heads=2, ffn=16)
+        _resize(c.model.structure, layers=1, head_dim=8, ffn=16)
         c.model.head.layers = (8,)
     return c
 
 
-def _published(c: ConfigDict) -> None:
-    """Section 4 of the paper; what it does not state is the released script's."""
+def _resize(part: ConfigDict, **sizes: Any) -> None:
+    """Set those of the keys that this encoder or structure has."""
+    part.update({key: value for key, value in sizes.items() if key in part})
+
+
+def _branch(c: ConfigDict) -> None:
+    """SBE: of the default's two layers one is shared, and each task has one of its own."""
+    _resize(c.model.encoder, layers=1)
+    c.model.structure.update(
+        name="sbe",
+        layers=1,  # of each task's transformer
+        head_dim=16,  # width of its attention heads; their number follows from what it reads
+        ffn=128,
+        dropout=0.1,
+        positions="sinusoid",  # added a second time
+    )
+
+
+def _train_for(c: ConfigDict, target: str) -> None:
+    """The tasks that help `target`, which alone decides what is the best step."""
+    tasks = {target, *TASK_SETS[target]["with_"]}
+    c.tasks = tuple(name for name in ABAW_TASKS if name in tasks)
+    c.total = ConfigDict(dict(name="total", terms=()))
+    c.monitor = (SCORES[target],)
+
+
+def _feed_back(c: ConfigDict, target: str) -> None:
+    c.model.structure.sources = TASK_SETS[target]["sources"]
+    c.model.structure.targets = TASK_SETS[target]["targets"]
+
+
+def _mix(c: ConfigDict, target: str) -> None:
+    """Train-Val-Mix. The windows count epochs of the paper's schedule, so that comes with them."""
+    c.data.train_split, c.data.split = "train+validation", ""
+    c.optim.schedule, c.optim.by = "linear", "epoch"
+    c.epochs, c.optim.hold_epochs = 50, 20
+    c.keep_epochs = (WINDOWS[target],) if target else tuple(WINDOWS.values())
+    c.checkpoint = "last"
+
+
+def _published(c: ConfigDict, encoder: str) -> None:
+    """Section 4 of the paper; what it does not state is the released scripts'."""
     c.model.features = ("mae", "ires100", "fau", "densenet")
     c.model.encoder.hidden = 1024
-    c.model.encoder.layers = 4
-    c.model.encoder.heads = 4
-    c.model.encoder.ffn = 1024
-    c.model.encoder.dropout = 0.3
-    c.model.encoder.positions = "abaw4"
+    c.model.encoder.dropout = {"relative": 0.1, "lstm": 0.0, "bilstm": 0.0}.get(encoder, 0.3)
+    if encoder in ("transformer", "relative"):
+        c.model.encoder.layers = 4
+        _resize(c.model.encoder, heads=4, ffn=1024, positions="abaw4")
+    if c.model.structure.name == "sbe":
+        c.model.encoder.layers = 1
+        c.model.structure.update(
+            layers=3, head_dim=64, ffn=1024, dropout=0.3, positions="abaw4", tap="encoder"
+        )
     c.model.head.layers, c.model.head.dropout = (512, 256), 0.3
-    c.data.length = 64  # 250 for arousal
     c.data.batch_size = 8
     c.optim.name, c.optim.weight_decay = "adam", 0.0
     c.optim.lr, c.optim.beta1 = 5e-5, 0.5
@@ -69,9 +167,13 @@ def _published(c: ConfigDict) -> None:
     c.task.au.weight, c.task.expression.weight = 1.0, 0.35
 
 
-def _script(c: ConfigDict) -> None:
-    """train_mtl_transformer of the released code, with the shared-encoder structure."""
-    c.model.encoder.heads = 16
-    c.model.encoder.ffn = 2048
-    c.optim.schedule = "warmup"
-    c.optim.hold_epochs = 10
+def _script(c: ConfigDict, encoder: str) -> None:
+    """train_mtl_transformer, train_lstm and train_gru of the released code."""
+    if encoder in ("transformer", "relative"):
+        _resize(c.model.encoder, heads=16, ffn=2048)
+        _resize(c.model.structure, ffn=2048, tap="head")
+        c.optim.schedule = "warmup"
+        c.optim.hold_epochs = 10
+    else:
+        c.optim.hold_epochs = 30
+        c.model.head.layers = (512, 256) if encoder == "gru" else (256, 256)

@@ -1,0 +1,83 @@
+"""The variants of the configs: their published sizes, what they choose, and that each trains."""
+
+import importlib
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from affect_jax.config import load
+from affect_jax.run import Run
+from affect_jax.system import Supervised
+from affect_jax.train import check, train
+from data_pipelines.errors import UserError
+from tests.test_configs import shapes
+
+# Parameters at 1000 inputs by sheet abaw4, 3.7, and the widths of the transformers in it: each has
+# a pooled branch there, H^2 + H parameters that nothing reads and that ours has not.
+PUBLISHED = {
+    "paper": (29_911_574, (1024,)),
+    "script": (38_304_278, (1024,)),
+    "relative,paper": (41_459_222, ()),
+    "lstm,script": (9_616_918, ()),
+    "bilstm,script": (18_963_990, ()),
+    "gru,script": (15_151_638, ()),
+    "sbe,script": (118_101_526, (1024,) * 5),
+    "hsf,script": (141_708_822, (1024,) * 4 + (1536,)),
+}
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_published_sizes_have_the_parameters_of_the_sheet(variant):
+    _, params, _ = shapes(load(f"configs/mtl.py:{variant}"))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    sheet, pooled = PUBLISHED[variant]
+    assert count == sheet - sum(width * width + width for width in pooled)
+
+
+@pytest.mark.parametrize(
+    ("variant", "tasks", "monitor", "feeds"),
+    [
+        ("valence", ("valence", "expression"), "valence/ccc", ("valence", "expression")),
+        ("arousal", ("valence", "arousal", "au"), "arousal/ccc", ("valence", "au", "arousal")),
+        ("expression", ("valence", "expression"), "expression/f1", ("expression", "valence")),
+        ("au", ("valence", "au"), "au/f1_binary", ("valence", "au")),
+    ],
+)
+def test_task_sets_are_those_of_the_paper(variant, tasks, monitor, feeds):
+    config = load(f"configs/mtl.py:{variant},hsf,paper")
+    structure = config.model.structure
+    assert tuple(config.tasks) == tasks and tuple(config.monitor) == (monitor,)
+    assert (*structure.sources, *structure.targets) == feeds
+    assert structure.tap == "encoder"
+    assert config.data.length == (250 if variant == "arousal" else 64)
+
+
+@pytest.mark.parametrize("variants", ["lstm,gru", "smoke,sbe,hsf", "valence,paper,au"])
+def test_variants_that_exclude_each_other_are_refused(variants):
+    with pytest.raises(UserError, match="config variants '.*' and '.*' exclude each other"):
+        load(f"configs/mtl.py:{variants}")
+
+
+def smoked(system):
+    """Every variant in small."""
+    known = importlib.import_module(f"configs.{system}").VARIANTS
+    return [f"configs/{system}.py:{name},smoke" for name in known if name != "smoke"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*smoked("mtl"), *smoked("va"), "configs/mtl.py:hsf,lstm,smoke"])
+def test_every_variant_trains_on_its_twin(name, tmp_path):
+    config = load(name)
+    if not config.data.root:
+        pytest.skip(f"{name} is for a store of one's own")
+    system, run = Supervised(config), Run(tmp_path)
+    check(system)
+    state = train(system, run)
+    records = run.records()
+    assert int(state.position) == config.epochs == len(records) == 2
+    assert all(np.isfinite(list(record["loss"].values())).all() for record in records)
+    if config.data.split:
+        scores = records[-1]["scores"][config.data.split]
+        assert set(config.monitor) <= set(scores)
