@@ -18,11 +18,12 @@ class Parser(argparse.ArgumentParser):
 
     def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The arguments, or a UserError for the first that is unknown."""
-        given, unknown = self.parse_known_args(arguments)
-        if unknown:
-            flag = unknown[0].partition("=")[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            close = difflib.get_close_matches(flag, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else "See --help."
-            raise UserError(f"unknown argument {unknown[0]!r}. {hint}")
-        return given
+        known = [option for action in self._actions for option in action.option_strings]
+        for argument in arguments:
+            # Before argparse looks: it would rather miss --input than see --inptu.
+            flag = argument.partition("=")[0]
+            if flag.startswith("--") and flag not in (*known, "--"):
+                close = difflib.get_close_matches(flag, known, n=1)
+                hint = f"Did you mean {close[0]}?" if close else "See --help."
+                raise UserError(f"unknown argument {argument!r}. {hint}")
+        return self.parse_args(arguments)

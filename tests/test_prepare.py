@@ -505,7 +505,8 @@ def test_every_source_has_a_description_and_fills(name):
     [
         (["--source=affwild", "--input=.", "--store=x"], "Did you mean 'affwild2'?"),
         (["--source=mosi", "--input=.", "--store=x", "--edition=3"], "unknown argument '--edition"),
-        (["--source=affwild2", "--imput=.", "--store=x"], "required: --input"),
+        (["--source=affwild2", "--imput=.", "--store=x"], "Did you mean --input?"),
+        (["--source=affwild2", "--store=x"], "required: --input"),
         (["--source=mosi", "--input=.", "--store=x", "--stor=y"], "Did you mean --store?"),
         (["--source=mosi", "--input=nowhere", "--store=x"], "--input=nowhere: no such folder"),
         (["--input=.", "--store=x"], "required: --source"),
