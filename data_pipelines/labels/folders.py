@@ -121,6 +121,13 @@ def edition_of(folder: str | pathlib.Path, given: int | None) -> int:
     return DEFAULT_EDITION
 
 
+def kind_of_test_list(name: str) -> str | None:
+    """Kind of the annotations a test list stands for, by its file name; None for other names."""
+    if not _TEST_LIST.fullmatch(name):
+        return None
+    return next((kind for kind, pattern in _TEST_KINDS.items() if pattern.search(name)), None)
+
+
 def _folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     yield folder
     for child in sorted(folder.iterdir()):
@@ -236,9 +243,7 @@ def _read_tests(
     origin: dict[str, pathlib.Path] = {}
     for path in _folders(folder):
         for file in _texts(path):
-            if not _TEST_LIST.fullmatch(file.name):
-                continue
-            if not any(_TEST_KINDS[kind].search(file.name) for kind in kinds):
+            if kind_of_test_list(file.name) not in kinds:
                 continue
             for track, frames in read_test_list(file, warn=report.note).items():
                 before = tests.get(track)
