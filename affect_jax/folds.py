@@ -91,7 +91,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
             scores = score_folds(config, folder, plan) | {"marks": marks}
             folds_card.write(folder, config, open_store(config.data.root), scores)
             replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
-        return folds_card.summary(folder, json.loads(folder.scores_file.read_text()))
+        return folds_card.summary(folder, config, json.loads(folder.scores_file.read_text()))
 
 
 def fold_configs(config: ConfigDict) -> dict[str, ConfigDict]:

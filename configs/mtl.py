@@ -13,7 +13,7 @@ Variants: any of these, joined by commas:
           paper, the sizes and rates of the paper (arXiv 2207.09373, section 4);
           script, those of the released scripts where they differ;
           mix, training and validation together, the checkpoints of WINDOWS kept to be ensembled:
-          python -m affect_jax.ensemble RUN@10-19 for valence;
+          python -m affect_jax.ensemble RUN@10-19 --tasks=valence --out=FITTED ...;
           smoke, two steps' worth of everything.
 """
 
