@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models import recurrence
+from affect_jax.models import cells
+from affect_jax.models.cells import Cell
 from affect_jax.models.dropout import Dropout, require_rate
-from affect_jax.models.recurrence import Cell
 
 Carry = dict[str, jax.Array]
 
@@ -79,7 +79,7 @@ class LSTM(Recurrent):
     Source: Gers, Schmidhuber and Cummins, Neural Computation 12(10), 2000.
     """
 
-    cell = recurrence.LSTM
+    cell = cells.LSTM
 
 
 class GRU(Recurrent):
@@ -88,7 +88,7 @@ class GRU(Recurrent):
     Source: Cho et al., EMNLP 2014, in the form that PyTorch and cuDNN have.
     """
 
-    cell = recurrence.GRU
+    cell = cells.GRU
 
 
 class Direction(nn.Module):
@@ -105,8 +105,8 @@ class Direction(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_tbd: jax.Array, valid_tb: jax.Array, state: recurrence.State
-    ) -> tuple[jax.Array, recurrence.State]:
+        self, x_tbd: jax.Array, valid_tb: jax.Array, state: cells.State
+    ) -> tuple[jax.Array, cells.State]:
         """(time, batch, dim), bool (time, batch), state -> (time, batch, H), state."""
         width = self.cell.blocks * self.hidden
 
@@ -119,6 +119,13 @@ class Direction(nn.Module):
         recurrent = self.param("recurrent_kernel", init, (self.hidden, width))
         recurrent_bias = self.param("recurrent_bias", init, (width,))
         gates = jnp.dot(x_tbd, kernel.astype(self.dtype)) + bias.astype(self.dtype)
-        return recurrence.recurrence(
-            self.cell, self.reverse, recurrent, recurrent_bias, gates, valid_tb, state
+        outputs, state = cells.recurrence(
+            self.cell,
+            self.reverse,
+            recurrent,
+            recurrent_bias,
+            gates.swapaxes(1, 2),
+            valid_tb,
+            tuple(x.T for x in state),
         )
+        return outputs.swapaxes(1, 2), tuple(x.T for x in state)
