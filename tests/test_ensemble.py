@@ -8,6 +8,7 @@ import pytest
 
 from affect_jax.ensemble.__main__ import cli
 from affect_jax.ensemble.fitted import Fitted
+from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.tasks import Task, decode, to_json
 from data_pipelines.store import StoreWriter
@@ -103,6 +104,19 @@ def test_an_ensemble_is_fitted_marked_applied_and_better_than_its_members(
         "au": (120, 2),
     }
     assert not [p for p in out.iterdir() if p.name.startswith(".members")]
+
+
+def test_files_of_the_abaw3_original_are_written_beside(members, tmp_path, capsys):
+    out, files = tmp_path / "fitted", tmp_path / "abaw3"
+    assert cli([*members, f"--out={out}", f"--abaw3={files}", *MEANS, "--tasks=valence"]) == 0
+    assert sorted(p.name for p in files.iterdir()) == ["1-m0", "2-m1", "3-m2", "ensemble"]
+    kept = abaw3_files.read(files / "2-m1" / "val_pred_valence_nosmooth_ori.json")
+    stored = Predictions.read(tmp_path / "m1/predictions/fit/valence.npz")
+    assert list(kept) == list(FIT)
+    np.testing.assert_array_equal(np.concatenate([p for p, _ in kept.values()]), stored.raw[:, 0])
+    made = Predictions.read(out / "predictions/fit/valence.npz").raw[40:80, 0]
+    lines = (files / "ensemble/valence/b.txt").read_text().splitlines()
+    assert lines[0] == "valence" and [float(x) for x in lines[1:]] == [float(x) for x in made]
 
 
 def test_a_fit_moves_with_its_members(members, tmp_path, capsys):

@@ -20,7 +20,12 @@ QUICK = (
     "abaw4__transformer_encoder",
     "abaw4__transformer_encoder_noaffine",
 )
-SLOW = ("abaw4__model_transformer", "abaw4__model_transformer_nope", "abaw4__mtl_se")
+SLOW = (
+    "abaw3__inference",
+    "abaw4__model_transformer",
+    "abaw4__model_transformer_nope",
+    "abaw4__mtl_se",
+)
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
@@ -130,6 +135,24 @@ def test_limit_follows_the_kind_of_array(name, limit):
 def test_difference_says_what_is_wrong(ours, stored, fault):
     got = compare.difference("out_y", ours, np.asarray(stored), {}).fault
     assert (fault in got) if fault else got == ""
+
+
+def test_files_are_compared_by_name_text_and_numbers(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a-1.txt").write_text("a-1\t0.5\n")
+    (tmp_path / "b.txt").write_text("none")
+    good = {"sub/a-1.txt": "a-1\t0.500009\n", "b.txt": "none"}
+    assert [d.fault for d in compare.files(good, tmp_path)] == ["", ""]
+    for wrong, fault in (
+        ({"sub/a-1.txt": "a-1\t0.51\n"}, "number 2 is off by 1.0e-02"),
+        ({"sub/a-1.txt": "a-1 0.5\n"}, "differ in more than numbers"),
+        ({"c.txt": ""}, "c.txt: a file that is not expected"),
+    ):
+        faults = [d for d in compare.files(good | wrong, tmp_path) if d.fault]
+        assert len(faults) == 1 and fault in faults[0].fault
+        assert faults[0].share > 1
+    (missing,) = (d for d in compare.files({"b.txt": "none"}, tmp_path) if d.fault)
+    assert "was not written" in missing.fault and missing.share > 1
 
 
 def test_ignored_arrays_are_left_out_and_forgotten_ones_fail(folder):

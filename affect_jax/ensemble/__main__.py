@@ -62,6 +62,7 @@ def _parser() -> Parser:
     add("--smooth", metavar="W", help="window of values in frames, none, or search (default)")
     add("--windows", default="0,5,10,20,50", metavar="W,W", help="that --smooth=search tries")
     add("--smoothing", default="mean", metavar="KIND", help="mean, gaussian, median, exponential")
+    add("--abaw3", metavar="FOLDER", help="also write the files of the ABAW3 original there")
     add("--match", metavar="HOW", help="yes, no or choose (default): give values the labels' mean "
         "and deviation")  # fmt: skip
     return parser
@@ -93,7 +94,7 @@ def _apply(flags: argparse.Namespace) -> None:
         raise UserError("--config.data.split is missing: the split to apply the ensemble to.")
     with tempfile.TemporaryDirectory(dir=fitted.folder, prefix=".members-") as scratch:
         members = fitted.open(flags.root, split, pathlib.Path(scratch))
-        predict_and_report(fitted, members, as_json=True)
+        predict_and_report(fitted, members, _path(flags.abaw3))
 
 
 def _fit(flags: argparse.Namespace) -> None:
@@ -124,7 +125,7 @@ def _fit(flags: argparse.Namespace) -> None:
         fitted = _fit_tasks(draft, opened, flags)
         fitted.write()
         print(f"ensemble: {folder} ({len(members)} members)")
-        predict_and_report(fitted, opened, as_json=True)
+        predict_and_report(fitted, opened, _path(flags.abaw3))
 
 
 def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
@@ -260,6 +261,10 @@ def _class_counts(
         return (), ""
     counts = np.bincount(label[mask], minlength=task.size)
     return tuple(int(n) for n in counts), where
+
+
+def _path(text: str | None) -> pathlib.Path | None:
+    return pathlib.Path(text).expanduser() if text else None
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

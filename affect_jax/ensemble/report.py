@@ -14,6 +14,7 @@ from affect_jax.ensemble.ccc_weights import mean
 from affect_jax.ensemble.choose import Tried
 from affect_jax.ensemble.fitted import MARK, Fitted, OpenMembers, scores_of, with_total
 from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.interop import abaw3_files
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.progress import table
@@ -25,8 +26,14 @@ from affect_jax.tasks import Task, better_sign
 BEST = "best member*"
 
 
-def predict_and_report(fitted: Fitted, members: OpenMembers, as_json: bool) -> None:
-    """Write predictions, scores and picture of a split; print the scores, as JSON last."""
+def predict_and_report(
+    fitted: Fitted, members: OpenMembers, abaw3: pathlib.Path | None = None
+) -> None:
+    """Write predictions, scores and picture of a split; print the scores, as JSON last.
+
+    Args:
+        abaw3: folder for the files of the ABAW3 original (`write_abaw3`), or None.
+    """
     split = members.split
     folder = fitted.folder / "predictions" / split
     ours: dict[str, Any] = {}
@@ -36,6 +43,9 @@ def predict_and_report(fitted: Fitted, members: OpenMembers, as_json: bool) -> N
     loaded: dict[Task, Predictions] = {}
     for task, made, raws in fitted.combined(members, folder):
         loaded[task] = made
+        if abaw3 is not None:
+            names = [one.name for one in members.opened]
+            write_abaw3(abaw3, task, fitted.recipes[task.name], names, raws, made)
         if made.label is None:
             continue
         ours |= scores_of(task, made)
@@ -71,8 +81,37 @@ def predict_and_report(fitted: Fitted, members: OpenMembers, as_json: bool) -> N
     names = [one.name for one in members.opened]
     picture = _draw(fitted, split, names, singles, ours, references, bool(same))
     print(f"picture: {picture}")
-    if as_json:
-        print(json.dumps(scores, sort_keys=True))
+    print(json.dumps(scores, sort_keys=True))
+
+
+def write_abaw3(
+    folder: pathlib.Path,
+    task: Task,
+    recipes: Sequence[Recipe],
+    names: Sequence[str],
+    raws: Sequence[np.ndarray],
+    made: Predictions,
+) -> None:
+    """<folder>/<number>-<member>/ with the JSON files of each member, smoothed by the recipe's
+    window, and <folder>/ensemble/<task>/<track>.txt; of tasks of one value, nothing of others.
+    """
+    if task.kind != "values" or task.size != 1:
+        return
+    window, kind = recipes[0].window, recipes[0].smoothing
+
+    def by_track(column_n: np.ndarray) -> dict[str, np.ndarray]:
+        pairs = zip(made.bounds[:-1], made.bounds[1:])
+        return {str(name): column_n[a:b] for name, (a, b) in zip(made.tracks, pairs)}
+
+    for i, (name, raw) in enumerate(zip(names, raws)):
+        place = folder / f"{i + 1}-{name.replace(':', '').replace(' ', '-')}"
+        if made.label is None:
+            abaw3_files.write_test(place, task.name, by_track(raw[:, 0]), window, kind)
+            continue
+        label = np.where(made.label_mask, made.label, np.nan)[:, 0]
+        pred = by_track(raw[:, 0])
+        abaw3_files.write_validation(place, task.name, pred, by_track(label), window, kind)
+    abaw3_files.write_texts(folder / "ensemble", task.name, by_track(made.raw[:, 0]))
 
 
 def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import fnmatch
+import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 
 from tests.golden.fixture import Answer, Fixture
 
+# In a text file; parts of a name count too, and are equal.
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 # Left after optimiser steps: weights, statistics, outputs.
 TRAINED = ("out_final*", "out_eval_after*", "out_after*", "out_ema_*", "out_stat_*", "*_final")
 
@@ -96,6 +100,8 @@ def judge(fixture: Fixture, adapter: Callable[[Fixture], Answer] | None) -> Resu
             differing[why] += 1
         elif _glob(answer.ignored, name) is None:
             compared.append(difference(name, answer.arrays.get(name), stored, limits))
+    if answer.files is not None:
+        compared += files(answer.files, fixture.folder / "expected")
     worst = max(compared, key=lambda one: one.share, default=None)
     faults = [one.fault for one in compared if one.fault]
     if faults:
@@ -132,6 +138,33 @@ def difference(name: str, ours: Any, stored: np.ndarray, limits: Mapping[str, fl
         return Difference(name, error, allowed, "")
     error = np.inf if np.isnan(error) else error
     return Difference(name, error, allowed, f"{name}: off by {error:.1e}, {allowed:.1e} allowed")
+
+
+def files(ours: Mapping[str, str], stored: pathlib.Path) -> list[Difference]:
+    """A comparison for each file of the folder `stored`, and for each of ours beyond them.
+
+    Args:
+        ours: {path below the folder: text}. Texts must be equal, numbers in them to
+            1e-5 (1 + |stored|).
+    """
+    wanted = {str(p.relative_to(stored)): p for p in sorted(stored.rglob("*")) if p.is_file()}
+    more = [f"{name}: a file that is not expected" for name in ours if name not in wanted]
+    found = [Difference(fault, np.inf, 0, fault) for fault in more]
+    for name, path in wanted.items():
+        text, fault, error, allowed = path.read_text(), "", np.zeros(1), np.full(1, 1e-5)
+        if name not in ours:
+            fault = f"{name} was not written"
+        elif NUMBER.sub("#", ours[name]) != NUMBER.sub("#", text):
+            fault = f"{name}: the texts differ in more than numbers"
+        elif NUMBER.search(text):
+            a, b = (np.array([float(x) for x in NUMBER.findall(t)]) for t in (ours[name], text))
+            error, allowed = np.abs(a - b), 1e-5 * (1 + np.abs(b))
+        worst = int((error / allowed).argmax())
+        if error[worst] > allowed[worst]:
+            fault = f"{name}: number {worst + 1} is off by {error[worst]:.1e}"
+        difference = float(error[worst]) if not fault or error[worst] else np.inf
+        found.append(Difference(name, difference, float(allowed[worst]), fault))
+    return found
 
 
 def _glob(table: Mapping[str, Any], name: str) -> Any:

@@ -53,11 +53,13 @@ class Answer:
             others.
         differs: {glob of stored names: why ours does something else}, as golden/README.md allows.
         ignored: {glob of stored names: why meta.json says not to compare}.
+        files: {path below expected/: text} of ours, where the fixture holds such a folder.
     """
 
     arrays: dict[str, Any] = dataclasses.field(default_factory=dict)
     differs: dict[str, str] = dataclasses.field(default_factory=dict)
     ignored: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] | None = None
 
 
 class Mismatch(Exception):
