@@ -98,6 +98,7 @@ def get_config(variants: str = "") -> ConfigDict:
         c.epochs, c.optim.hold_epochs = 2, 0
         c.keep_epochs = ("1-2",) if "mix" in chosen else ()
         c.data.root = "twin:mtl?size=small"
+        c.model.features = mtl_model().features  # those of the twin
         _resize(c.model.encoder, hidden=16, layers=1, heads=2, ffn=16)
         _resize(c.model.structure, layers=1, head_dim=8, ffn=16)
         c.model.head.layers = (8,)
