@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from affect_jax import losses, optim
 from affect_jax.bins import assign
-from tests.golden.adapters.abaw3_original import COUNTS, bins_of, scrambled
+from configs.va import COUNTS
+from tests.golden.adapters.abaw3_original import bins_of, scrambled
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 
 

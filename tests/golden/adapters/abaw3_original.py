@@ -15,22 +15,11 @@ from affect_jax import interop, models
 from affect_jax.bins import expectation, frequency_bins, uniform_bins
 from affect_jax.models import memory
 from affect_jax.tasks import Task
+from configs.va import COUNTS
 from tests.golden.adapters.weights import params_of
 from tests.golden.fixture import Fixture
 
 Segment = dict[str, np.ndarray]
-
-# Labels of the ABAW3 training set in 20 cells over [-1, 1], which the original keeps in its code.
-COUNTS = {
-    "valence": (
-        *(27425, 20326, 35916, 46624, 48919, 51225, 56399, 63890, 79380, 75452),
-        *(271361, 263633, 169472, 107129, 71913, 63248, 44008, 31391, 23231, 30242),
-    ),
-    "arousal": (
-        *(7114, 1499, 1811, 4137, 4832, 6389, 11349, 18920, 29469, 45875),
-        *(207891, 306583, 249557, 189182, 136268, 107747, 85861, 64224, 44853, 57623),
-    ),
-}
 
 
 def bins_of(task: str, *, weighted: bool) -> dict[str, Any]:
