@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import interop, losses, metrics, optim
 from affect_jax.models.heads import FCHead
+from affect_jax.models.relative import Relative
 from affect_jax.models.transformer import Transformer, position_table
 from tests.golden.adapters.weights import params_of
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
@@ -47,6 +48,26 @@ def transformer_encoder(fixture: Fixture) -> Answer:
             layer = state["intermediates"][f"layer_{i}"]["__call__"][0]
             arrays[f"out_hidden{i}{suffix}"] = layer
     return Answer(arrays, differs)
+
+
+@adapter("abaw4__fft_encoder")
+def fft_encoder(fixture: Fixture) -> Answer:
+    config, params, arrays = fixture.meta["config"], None, {}
+    model = Relative(
+        hidden=config["affine_dim"],
+        layers=config["num_layers"],
+        heads=config["nhead"],
+        dropout=0.0,
+        window=config["window_size"],
+        kernel=config["kernel_size"],
+    )
+    for name in fixture.outputs:
+        case = name.removeprefix("out_hidden_")
+        given = fixture.arrays[f"in_x_{case}"], fixture.arrays[f"in_mask_{case}"] > 0
+        if params is None:
+            params = params_of(fixture, interop.abaw4.relative("", ""), model, *given)
+        arrays[name], _ = model.apply({"params": params}, *given)
+    return Answer(arrays)
 
 
 @adapter("abaw4__position_tables")
