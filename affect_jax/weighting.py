@@ -41,11 +41,17 @@ def _uncertainty_init(tasks):
 def _uncertainty(params, state, losses):
     """Sum of exp(-2 s) L + s over the tasks, s the logarithm of the task's noise.
 
+    A task without any label in the batch has the loss 0 and no say: its s alone would fall, batch
+    after batch, and its weight grow without bound. (The original lets it.)
+
     Source: Kendall, Gal and Cipolla, "Multi-task learning using uncertainty", CVPR 2018, with the
     factor 1 / sigma^2 of the ABAW4 code for every kind of loss.
     """
     s = params["log_sigma"]
-    terms = (jnp.exp(-2 * s[task]) * loss + s[task] for task, loss in losses.items())
+    terms = (
+        jnp.where(loss == 0, 0.0, jnp.exp(-2 * s[task]) * loss + s[task])
+        for task, loss in losses.items()
+    )
     return sum(terms, jnp.float32(0)), state
 
 

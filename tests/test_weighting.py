@@ -1,11 +1,18 @@
-"""Weightings: the total and its gradient, against the formula."""
+"""Weightings: the total and its gradient, against the formula, and as a part of a training."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from affect_jax.checkpoint import Checkpoints
+from affect_jax.optim import optimiser
+from affect_jax.run import Run
 from affect_jax.tasks import Task
+from affect_jax.train import monitored, train
 from affect_jax.weighting import weighting
+from tests.stores import small_store
+from tests.tiny import tiny_config, tiny_system
 
 TASKS = (Task("valence", "values", 1), Task("au", "labels", 12))
 
@@ -19,3 +26,51 @@ def test_uncertainty_starts_as_the_plain_sum_and_settles_where_sigma_is_the_loss
     best = {"log_sigma": {k: 0.5 * np.log(2 * v) for k, v in losses.items()}}
     grads = jax.grad(lambda p: rule.combine(p, state, losses)[0])(best)
     np.testing.assert_allclose(list(grads["log_sigma"].values()), 0, atol=1e-6)
+
+
+def test_a_task_without_labels_in_the_batch_has_no_say():
+    rule = weighting("uncertainty")
+    params, state = rule.init(TASKS)
+
+    losses = {"valence": jnp.float32(0.5), "au": jnp.float32(0)}
+    away = jax.tree.map(lambda s: s + 1, params)
+    total, grads = jax.value_and_grad(lambda p: rule.combine(p, state, losses)[0])(away)
+    assert float(total) == pytest.approx(np.exp(-2) * 0.5 + 1)
+    assert float(grads["log_sigma"]["au"]) == 0 != float(grads["log_sigma"]["valence"])
+
+
+def test_learned_weights_are_not_decayed_and_clipped_apart(tmp_path):
+    config = tiny_config(tmp_path, optim__name="adamw", optim__weight_decay=0.5).optim
+    params = {"encoder": {"kernel": jnp.ones(3)}, "weighting": {"log_sigma": {"au": jnp.ones(())}}}
+    chain = optimiser(config, params)
+    still = jax.tree.map(jnp.zeros_like, params)
+    direction, _ = chain.update(still, chain.init(params), params)
+    np.testing.assert_allclose(direction["encoder"]["kernel"], 0.5)
+    assert float(direction["weighting"]["log_sigma"]["au"]) == 0
+    # A large gradient of the weights leaves that of the model as it is.
+    config.weight_decay = 0.0
+    chain = optimiser(config, params)
+    steep = {
+        "encoder": {"kernel": jnp.full(3, 0.1)},
+        "weighting": jax.tree.map(lambda x: 1e6 * x, params["weighting"]),
+    }
+    _, opt_state = chain.update(steep, chain.init(params), params)
+    moments = next(part.mu for part in opt_state if hasattr(part, "mu"))
+    np.testing.assert_allclose(moments["encoder"]["kernel"], 0.1 * (1 - config.beta1), rtol=1e-6)
+    largest = config.clip_norm * (1 - config.beta1)
+    assert float(moments["weighting"]["log_sigma"]["au"]) == pytest.approx(largest)
+
+
+def test_uncertainty_is_trained_with_the_model_and_kept_in_its_checkpoint(tmp_path):
+    store = small_store(tmp_path / "store").path
+    system, run = tiny_system(store, weighting="uncertainty"), Run(tmp_path / "run")
+    state = train(system, run)
+    learned = state.params["weighting"]["log_sigma"]
+    assert set(learned) == {task.name for task in system.tasks}
+    assert all(float(value) != 0 and np.isfinite(value) for value in learned.values())
+    assert "weighting" not in state.variables()["params"]
+    with Checkpoints(run.checkpoints) as checkpoints:
+        _, kept, _ = checkpoints.restore_last(
+            jax.eval_shape(lambda: system.init(monitored(system)))
+        )
+    jax.tree.map(np.testing.assert_array_equal, kept.params["weighting"], state.params["weighting"])
