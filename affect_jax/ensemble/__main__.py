@@ -8,7 +8,8 @@ r"""Combine several predictions of the same frames into one.
 The first fits on a split with labels and keeps what it fitted; every choice is made by folds over
 groups (videos, speakers) inside that split. The second uses it on other data, prints the scores
 and, as the last line, the scores as JSON. Members: runs, RUN@10-19 (epochs), folders of folds,
-ensembles, folders of predictions, feature:NAME or feature:* of the store.
+folds:FOLDS (one member; held-out predictions), ensembles, folders of predictions, feature:NAME
+or feature:* of the store.
 
 Without --config.data.root, stored predictions of the members are taken. Without labels nothing is
 fitted: members are averaged (values and probabilities), or vote.
@@ -72,6 +73,7 @@ def main(argv: Sequence[str]) -> None:
     """Run one command; raises UserError for the user's mistakes."""
     flags = _parser().parse_all(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     if bool(flags.apply) == bool(flags.out):
         raise UserError("give either --out=FITTED with members, or --apply=FITTED.")
     if flags.apply and flags.members:
@@ -113,6 +115,11 @@ def _fit(flags: argparse.Namespace) -> None:
     if store is not None and not split:
         known = ", ".join(store.splits)
         raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
+    trained = [member.name for member in members if split in sources.seen(member)]
+    if trained:
+        names = ", ".join(trained)
+        print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
+              file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=_total(members))
     if not split:
         fitted = _fit_tasks(draft, None, flags)
@@ -232,11 +239,14 @@ def _total(members: Sequence[Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
     """The score over all tasks of the first member that has one."""
     from affect_jax import config as configs
     from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.members import FOLDS_FILE
     from affect_jax.run import Run
 
     for member in members:
-        if member.kind == "run":
-            rule = configs.read(Run(member.where).config_file).total
+        if member.kind in ("run", "folds"):
+            where = pathlib.Path(member.where)
+            file = where / FOLDS_FILE if member.kind == "folds" else Run(where).config_file
+            rule = configs.read(file).total
             return rule.name, tuple((n, float(w)) for n, w in rule.terms)
         if member.kind == "ensemble":
             return Fitted.read(pathlib.Path(member.where)).total
@@ -244,22 +254,20 @@ def _total(members: Sequence[Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
 
 
 def _class_counts(
-    task: Any, opened: Any, reference: Any, train_split: str
+    task: Any, opened: Any, fitted_on: Any, train_split: str
 ) -> tuple[tuple[int, ...], str]:
     """(labels of each class, where they were counted): training split, else the fitted one."""
     import numpy as np
 
+    from affect_jax.ensemble.members import reference_of
+
     store = opened.store
-    if store is not None and task.name in store.labels and train_split in store.splits:
-        values, mask = store.label(task.name)
-        tracks = [store.tracks[i] for i in store.split(train_split)]
-        rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
-        label, mask, where = values[rows], mask[rows], train_split
-    elif reference.label is not None:
-        label, mask, where = reference.label, reference.label_mask, opened.split
-    else:
+    trained = store is not None and train_split in store.splits
+    counted = reference_of(task, train_split, store) if trained else fitted_on
+    where = train_split if trained else opened.split
+    if counted.label is None:
         return (), ""
-    counts = np.bincount(label[mask], minlength=task.size)
+    counts = np.bincount(counted.label[counted.label_mask], minlength=task.size)
     return tuple(int(n) for n in counts), where
 
 

@@ -59,6 +59,9 @@ class Options:
         return len(methods) > 1 or methods[0] not in ("mean", "vote")
 
 
+MEANS = Options({kind: ("mean",) for kind in METHODS})
+
+
 class Tried(NamedTuple):
     """A candidate and its score out of fold; of values the number of the dimension too."""
 

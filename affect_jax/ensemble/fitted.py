@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from affect_jax.ensemble import members as sources
+from affect_jax.ensemble.choose import MEANS, unfitted
 from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
 from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.metrics import METRICS
@@ -147,6 +148,12 @@ class Fitted:
             made = dataclasses.replace(reference, raw=raw)
             made.write(folder / f"{task.name}.npz")
             yield task, made, raws
+
+
+def mean_of(folder: pathlib.Path, members: tuple[Member, ...], tasks: tuple[Task, ...]) -> Fitted:
+    """The mean of values and probabilities, which needs no fit; nothing is written."""
+    recipes = {task.name: unfitted(task, len(members), MEANS).recipes for task in tasks}
+    return Fitted(folder, members, tasks, recipes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,8 @@
 RUN                  a run; predicts the data that are named, or its stored predictions
 RUN@17, RUN@10-19    a run at the end of these epochs
 FOLDS                the folder of a cross-validation: all its runs
+folds:FOLDS          a cross-validation as one member: on the split that was cut each track is
+                     predicted by the run that has not seen it, elsewhere it is the runs' mean
 FITTED               an ensemble, applied to the data
 FOLDER               a folder of predictions, <task>.npz; for another split its neighbour
 feature:NAME         a feature of the store that is itself a prediction: its columns have the
@@ -28,7 +30,7 @@ from data_pipelines.errors import UserError, nearest
 from data_pipelines.store import Store
 
 FITTED_FILE = "ensemble.json"
-FEATURE = "feature:"
+FEATURE, FOLDS = "feature:", "folds:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Member:
     """One member, before any data are named.
 
     Attributes:
-        kind: run, ensemble, predictions or feature.
+        kind: run, folds, ensemble, predictions or feature.
         where: its folder, or the feature's name.
         checkpoint: of a run, as `config.checkpoint`; "": the one its config chooses.
     """
@@ -80,6 +82,12 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
     for text in texts:
         if text.startswith(FEATURE):
             found += [Member("feature", name) for name in _features(text, store)]
+            continue
+        if text.startswith(FOLDS):
+            folder = pathlib.Path(text.removeprefix(FOLDS)).expanduser()
+            if not named.fold_runs(folder):
+                raise UserError(f"{text}: no cross-validation here (no {named.FOLDS_FILE}).")
+            found.append(Member("folds", str(folder)))
             continue
         for folder, checkpoint in named.expand(text):
             found.append(Member(_kind(folder), str(folder), checkpoint))
@@ -126,12 +134,23 @@ def tasks_of(member: Member, store: Store | None) -> tuple[Task, ...]:
 
 
 def default_split(member: Member) -> str:
-    """The split that its own settings name, or ""."""
+    """The split that its own settings name to fit on, or ""; none for one fold of several."""
     if member.kind == "run":
-        return configs.read(Run(member.where).config_file).data.split
+        config = configs.read(Run(member.where).config_file)
+        return "" if config.get("folds", {}).get("cut") else config.data.split
+    if member.kind == "folds":
+        return configs.read(pathlib.Path(member.where) / named.FOLDS_FILE).data.train_split
     if member.kind == "predictions":
         return pathlib.Path(member.where).name
     return ""
+
+
+def seen(member: Member) -> set[str]:
+    """Splits whose labels a run was trained on, as far as its own config says."""
+    if member.kind != "run":
+        return set()
+    config = configs.read(Run(member.where).config_file)
+    return {*config.data.train_split.split("+"), config.get("folds", {}).get("cut", "")} - {""}
 
 
 def open_member(
@@ -151,22 +170,28 @@ def open_member(
         neighbour = folder.parent / split
         if folder.parent.name == "predictions" and neighbour.is_dir():
             folder = neighbour
-        return _folder(member.name, folder, folder)
+        return _folder(member.name, folder, find_tasks(folder))
     stored = folder / "predictions" / split
-    if root is None and not member.checkpoint and any(stored.glob("*.npz")):
-        return _folder(member.name, stored, folder)
+    # Of folds they are the only ones that were not trained on, whatever store is named.
+    usable = member.kind == "folds" or (root is None and not member.checkpoint)
+    if usable and any(stored.glob("*.npz")):
+        return _folder(member.name, stored, find_tasks(folder))
     if member.kind == "run":
         predict_run(Run(folder), root, split, member.checkpoint, scratch)
+        return _folder(member.name, scratch, find_tasks(folder))
+    from affect_jax.ensemble.fitted import Fitted, mean_of  # ensembles in ensembles: they need us
+
+    if member.kind == "ensemble":
+        inner = Fitted.read(folder)
     else:
-        from affect_jax.ensemble.fitted import Fitted  # an ensemble of ensembles: they need us
+        runs = tuple(Member("run", str(run)) for run in named.fold_runs(folder))
+        inner = mean_of(scratch, runs, tasks_of(member, store))
+    inner.apply(root, split, scratch)
+    return _folder(member.name, scratch, inner.tasks)
 
-        Fitted.read(folder).apply(root, split, scratch)
-    return _folder(member.name, scratch, folder)
 
-
-def _folder(name: str, folder: pathlib.Path, described: pathlib.Path) -> Opened:
-    """Predictions of a folder; `described` is where their task table is found."""
-    tasks = find_tasks(described)
+def _folder(name: str, folder: pathlib.Path, tasks: tuple[Task, ...]) -> Opened:
+    """Predictions in a folder, described by these tasks."""
 
     def read(task: Task) -> Predictions:
         own = next(t for t in tasks if t.name == task.name)
