@@ -71,7 +71,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     """
     from affect_jax.report import folds_card
 
-    plan = fold_configs(config)
+    plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
     with folder.lock():
         if folder.exists:
@@ -89,9 +89,9 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
                 _say(f"{name}, {i + 1} of {len(plan)}: trained on {own.data.train_split}")
                 train_run(own, folder.run(name))
             scores = score_folds(config, folder, plan) | {"marks": marks}
-            folds_card.write(folder, config, open_store(config.data.root), scores)
+            folds_card.write(folder, config, store, scores)
             replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
-        return folds_card.summary(folder, config, json.loads(folder.scores_file.read_text()))
+        return folds_card.summary(folder, store, json.loads(folder.scores_file.read_text()))
 
 
 def fold_configs(config: ConfigDict) -> dict[str, ConfigDict]:

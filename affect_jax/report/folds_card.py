@@ -43,13 +43,13 @@ def write(folder: Run, config: Any, store: Store, scores: Scores) -> None:
         f"`pooled`: over all frames of `{train}` joined, each predicted by the run that has not "
         f"seen its video (predictions/{train}). Intervals: percentiles of 2000 bootstrap draws of "
         "the groups (videos).",
-        f"## Use\n\n```\n{_commands(folder, config)}\n```",
+        f"## Use\n\n```\n{_commands(folder, store)}\n```",
         "Each fold has a card of its own: " + ", ".join(f"[{n}]({n}/README.md)" for n in by_fold),
     ]
     replace(folder.folder / "README.md", "\n\n".join(parts) + "\n")
 
 
-def summary(folder: Run, config: Any, scores: Scores) -> str:
+def summary(folder: Run, store: Store, scores: Scores) -> str:
     """What the command prints when all is done; the last line is the pooled scores as JSON."""
     columns = {name: fold["scores"] for name, fold in scores["folds"].items()}
     columns |= {"mean": scores["mean"], "std": scores["std"]}
@@ -58,7 +58,7 @@ def summary(folder: Run, config: Any, scores: Scores) -> str:
         progress.table(scores["pooled"], columns, "pooled"),
         *(f"mark: {mark}" for mark in scores["marks"]),
         f"report: {folder.folder / 'README.md'}",
-        _commands(folder, config),
+        _commands(folder, store),
         json.dumps(scores["pooled"], sort_keys=True),
     ]
     return "\n".join(lines)
@@ -116,12 +116,13 @@ def _all(folder: Run, config: Any, store: Store, scores: Scores) -> str:
     return table(("score", "pooled", "95 % interval", "mean", "deviation", *beside), rows)
 
 
-def _commands(folder: Run, config: Any) -> str:
+def _commands(folder: Run, store: Store) -> str:
     try:
         shown = folder.folder.relative_to(pathlib.Path.cwd())
     except ValueError:
         shown = folder.folder
-    place, root = shlex.quote(str(shown)), shlex.quote(config.data.root)
+    place = shlex.quote(str(shown))
+    root = shlex.quote(str(store.path)) if "test" in store.splits else "STORE"
     return (
         "# the ensemble of the folds, on the test split\n"
         f"python -m affect_jax.ensemble {place} --out={place}/ensemble "
