@@ -5,6 +5,11 @@ Run:      python -m affect_jax.main --config=configs/mosi.py --workdir=runs/mosi
               --config.data.root=STORE
 Test:     python -m affect_jax.main --mode=evaluate --workdir=runs/mosi \
               --config.data.root=TEST_STORE --config.data.split=test
+Seeds:    runs with --config.seed=0, 1, 2 in folders of their own, then the mean of their
+          probabilities, which needs no data to fit on:
+          python -m affect_jax.ensemble runs/mosi0 runs/mosi1 runs/mosi2 --out=runs/mosi_all
+          python -m affect_jax.ensemble --apply=runs/mosi_all \
+              --config.data.root=TEST_STORE --config.data.split=test
 
 The features were trained on the labels of the training videos (see the store's `trained_on`), so
 no score inside them says anything: settings are chosen by reason, all training videos are used,
