@@ -78,8 +78,8 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
             changes = configs.differences(configs.read(folder.config_file), config)
             _refuse_other_folds(folder, changes)
         else:
+            changes = []
             check(Supervised(next(iter(plan.values()))))
-            changes = [("", None, None)]
         files = [folder.scores_file, *(folder.run(name).finished_file for name in plan)]
         if changes or not all(file.is_file() for file in files):
             folder.scores_file.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from affect_jax import config as configs
 from affect_jax.folds import Folds, fold_configs
 from affect_jax.main import cli
 from affect_jax.system import Supervised
+from affect_jax.train import Stopped
 from data_pipelines.errors import UserError
 from data_pipelines.store import StoreWriter
 from tests.conftest import ROOT
@@ -170,6 +171,16 @@ def test_a_killed_cross_validation_goes_on_to_the_same_bits(unbroken, store, tmp
     mine, theirs = everything(folder), everything(unbroken)
     mine["README.md"] = mine["README.md"].replace(bytes(folder), bytes(unbroken))
     assert mine == theirs
+
+
+def test_a_signal_says_how_to_go_on_with_all_folds(store, tmp_path, monkeypatch, capsys):
+    def stop(config, run):
+        raise Stopped(7)
+
+    monkeypatch.setattr("affect_jax.folds.train_run", stop)
+    assert cli(flags(store, tmp_path / "f")) == 0
+    again = f"Go on with: python -m affect_jax.main --mode=folds --workdir={tmp_path / 'f'}"
+    assert again in capsys.readouterr().out and (tmp_path / "f" / "folds.json").is_file()
 
 
 @pytest.mark.parametrize(
