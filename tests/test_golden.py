@@ -10,6 +10,9 @@ from tests.golden import __main__ as command
 from tests.golden import compare, fixture
 
 QUICK = (
+    "abaw3__bins",
+    "abaw3__losses",
+    "abaw3__schedules",
     "abaw3__smoothing",
     "abaw4__fc_heads",
     "abaw4__losses",
@@ -21,7 +24,12 @@ QUICK = (
     "abaw4__transformer_encoder_noaffine",
 )
 SLOW = (
+    "abaw3__fclstm_xl",
     "abaw3__inference",
+    "abaw3__train_transformer_attention",
+    "abaw3__train_transformer_lstm_frozen",
+    "abaw3__transformer_attention_single",
+    "abaw3__transformer_lstm_bins",
     "abaw4__model_transformer",
     "abaw4__model_transformer_nope",
     "abaw4__mtl_se",
