@@ -11,6 +11,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.tasks import Task, decode, to_json
+from data_pipelines.sources import avec2019
 from data_pipelines.store import StoreWriter
 
 EXPRESSIONS = ("Neutral", "Happiness", "Other")
@@ -272,6 +273,46 @@ def test_a_frame_that_differs_or_is_no_number_is_named(members, tmp_path, capsys
     np.savez(file, **good | {"raw": raw})
     code, _, error = run(capsys, *members, f"--out={tmp_path / 'out'}")
     assert code == 2 and "no number for track 'b', image 11" in error
+
+
+@pytest.mark.slow
+def test_folds_are_one_member_with_held_out_predictions_or_many(tmp_path, capsys):
+    from affect_jax.main import cli as train
+
+    folds = tmp_path / "folds"
+    flags = ["--mode=folds", "--config.folds.count=2", "--config.folds.official=false"]
+    flags += ["--config.epochs=1", f"--workdir={folds}"]
+    assert train(["--config=configs/va.py:smoke", *flags]) == 0
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert cli([f"folds:{folds}", f"--out={one}", *MEANS]) == 0
+    held_out = Predictions.read(folds / "predictions/train/valence.npz").raw
+    made = Predictions.read(one / "predictions/train/valence.npz").raw
+    np.testing.assert_array_equal(made, held_out)
+    code, lines, _ = run(capsys, folds, f"--out={many}")
+    assert code == 0 and "2 members, nothing fitted" in lines[-1]
+    data = ["--config.data.root=twin:va?size=small", "--config.data.split=validation"]
+    files = []
+    for fitted in (one, many):
+        code, lines, _ = run(capsys, f"--apply={fitted}", *data)
+        assert code == 0 and "CCC" in json.loads(lines[-1])
+        files.append(Predictions.read(fitted / "predictions/validation/valence.npz").raw)
+    np.testing.assert_allclose(files[0], files[1], atol=1e-6)
+    code, _, error = run(capsys, folds / "fold1", f"--out={many}", "--config.data.split=train")
+    assert "split 'train' trained fold1" in error
+
+
+@pytest.mark.slow
+def test_nine_systems_together_beat_their_mean_on_recordings_that_were_not_fitted_on(
+    shared, tmp_path, capsys
+):
+    store, out = tmp_path / "store", tmp_path / "fitted"
+    avec2019.fill(shared / "data" / "avec2019", store)
+    data = f"--config.data.root={store}"
+    assert cli(["feature:*", f"--out={out}", data, "--config.data.split=fit"]) == 0
+    code, lines, _ = run(capsys, f"--apply={out}", data, "--config.data.split=report")
+    scores = json.loads(lines[-1])
+    assert code == 0 and not scores["fitted_on_this_split"]
+    assert scores["arousal/ccc"] > 0.569 and scores["valence/ccc"] > 0.445  # the plain mean
 
 
 @pytest.mark.parametrize(
