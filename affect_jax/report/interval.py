@@ -86,10 +86,24 @@ def score_intervals(
     """{score: (low, high)} of the scores of predicted tasks that are plain numbers.
 
     Args:
+        loaded, group_of, total: of `score_statistics`.
+        options: of `bootstrap_by_group`.
+    """
+    statistics, groups = score_statistics(loaded, group_of, total)
+    return {k: bootstrap_by_group(s, groups, **options) for k, s in statistics.items()}
+
+
+def score_statistics(
+    loaded: Mapping[Task, Predictions],
+    group_of: Mapping[str, str],
+    total: tuple[str, Sequence[tuple[str, float]]] = ("", ()),
+) -> tuple[dict[str, Statistic], int]:
+    """({score: its statistic}, number of groups); groups are counted in the order of the tracks.
+
+    Args:
         loaded: predictions of one split; tasks without labels have no scores.
         group_of: {track: group}, for every track.
         total: (name, terms) of a weighted sum of scores, ((score, weight), ...).
-        options: of `bootstrap_by_group`.
     """
     statistics: dict[str, Statistic] = {}
     groups: dict[str, int] = {}
@@ -111,7 +125,7 @@ def score_intervals(
     name, terms = total
     if terms and all(term in statistics for term, _ in terms):
         statistics[name] = lambda n: sum(weight * statistics[term](n) for term, weight in terms)
-    return {k: bootstrap_by_group(s, len(groups), **options) for k, s in statistics.items()}
+    return statistics, len(groups)
 
 
 def merge_counted(states: Sequence[Any], counts: np.ndarray) -> Any:

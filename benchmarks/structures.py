@@ -1,0 +1,105 @@
+"""Do tasks help each other? Single tasks, SE, SBE and SBE-HSF on one store, over several seeds.
+
+    python -m benchmarks.structures --workdir=runs/structures [--seeds=3] [--root=twin:mtl]
+        [--config=configs/mtl.py] [--epochs=80]
+
+Prints a table in Markdown: mean and standard deviation of each score over the seeds, in brackets
+the 95 % interval of that mean by resampling videos, and beside them the store's references. Every
+run is scored at its last step, so that nothing is chosen on the scored split. Runs one after the
+other; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from affect_jax.compilation import compilation_cache
+from affect_jax.config import load
+from affect_jax.prediction_files import Predictions, read_split
+from affect_jax.report import markdown
+from affect_jax.report.interval import Statistic, bootstrap_by_group, score_statistics
+from affect_jax.run import Run
+from affect_jax.tasks import Task
+from affect_jax.train_run import train_run
+from configs.abaw_tasks import P_MTL, SCORES
+from data_pipelines.join import open_store
+
+# {row of the table: [(variant, tasks)]}: its runs, each of some tasks.
+MODELS = {
+    "single task": [("", (task,)) for task in SCORES],
+    "SE": [("", tuple(SCORES))],
+    "SBE": [("sbe", tuple(SCORES))],
+    "SBE-HSF": [("hsf", tuple(SCORES))],
+}
+COLUMNS = (*SCORES.values(), "P_MTL")
+
+
+def config_of(flags: argparse.Namespace, variant: str, tasks: Sequence[str]) -> ConfigDict:
+    """The config of one run, but for its seed."""
+    path, _, more = flags.config.partition(":")
+    config = load(f"{path}:{','.join(name for name in (variant, more) if name)}")
+    config.tasks, config.checkpoint = tuple(tasks), "last"
+    config.data.root = flags.root or config.data.root
+    config.epochs = flags.epochs or config.epochs
+    return config
+
+
+def predicted(config: ConfigDict, folder: pathlib.Path) -> dict[Task, Predictions]:
+    """Train the run, unless it is finished; what it predicts for the evaluation split."""
+    run = Run(folder)
+    print(train_run(config, run), file=sys.stderr, flush=True)
+    return read_split(run.predictions / config.data.split, run.read_tasks())
+
+
+def summary(seeds: Sequence[Mapping[str, Statistic]], groups: int, name: str) -> str:
+    """One cell: mean over the seeds, their deviation, and the interval of the mean."""
+    once = np.ones((1, groups), np.int64)
+    scores = [float(statistics[name](once)[0]) for statistics in seeds]
+    low, high = bootstrap_by_group(
+        lambda counts: np.mean([statistics[name](counts) for statistics in seeds], axis=0), groups
+    )
+    spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.3f}{spread} ({low:.3f} to {high:.3f})"
+
+
+def main() -> int:
+    """Train what is not trained yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="configs/mtl.py", help="variants go to every model")
+    parser.add_argument("--root", default="", help="store; default: the config's")
+    parser.add_argument("--epochs", type=int, default=0, help="default: the config's")
+    flags = parser.parse_args()
+    compilation_cache()
+    base = config_of(flags, "", tuple(SCORES))
+    store = open_store(base.data.root)
+    group_of = {track.name: track.group for track in store.tracks}
+    rows = []
+    for model, parts in MODELS.items():
+        seeds = []
+        for seed in range(flags.seeds):
+            loaded: dict[Task, Predictions] = {}
+            for variant, tasks in parts:
+                config = config_of(flags, variant, tasks)
+                config.seed = seed
+                of = f"-{tasks[0]}" if len(parts) > 1 else ""
+                folder = flags.workdir / f"{model.replace(' ', '-').lower()}{of}-seed{seed}"
+                loaded |= predicted(config, folder)
+            statistics, groups = score_statistics(loaded, group_of, ("P_MTL", P_MTL))
+            seeds.append(statistics)
+        rows.append([model, *(summary(seeds, groups, name) for name in COLUMNS)])
+    for who, scores in store.references(base.data.split).items():
+        rows.append([who, *(markdown.score(scores.get(name)) for name in COLUMNS)])
+    print(markdown.table(("model", *COLUMNS), rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
