@@ -178,6 +178,8 @@ def config(**changes) -> ConfigDict:
         )
     )
     with c.unlocked():
+        for group in ("structure", "encoder"):
+            c[group] = changes.pop(group, c[group])
         c.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return c
 
@@ -211,6 +213,50 @@ def test_exported_weights_come_back_bit_for_bit(params, model, dropout):
     report.require_complete("weights")
     assert set(report.unused) == {"net_seq.linear.weight", "net_seq.linear.bias"}
     jax.tree.map(np.testing.assert_array_equal, got, params)
+
+
+FED = dict(sources=("valence",), targets=("au",))
+SBE = dict(name="sbe", layers=2, head_dim=8, ffn=6, dropout=0.0, positions="abaw4")
+RELATIVE = dict(name="relative", hidden=8, layers=2, heads=2, dropout=0.0, window=3, kernel=3)
+# (structure, encoder), what the original calls the model, its nets that hold a transformer.
+STRUCTURES = [
+    (SBE | FED, None, "mtl_transformer", ("_seq", "_v_reg.0", "_au_cls.0")),
+    (SBE, RELATIVE, "mtl_transformer", ("_v_reg.0", "_au_cls.0")),
+    (dict(name="se") | FED, RELATIVE, "transformer", ()),
+]
+
+
+@pytest.mark.parametrize(("structure", "encoder", "model", "transformers"), STRUCTURES)
+def test_structures_come_back_bit_for_bit(structure, encoder, model, transformers):
+    shapes = template(structure=structure, **({"encoder": encoder} if encoder else {}))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    state_dict = interop.abaw4.to_original(params, model=model, dropout=True)
+    rules = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
+    got, report = interop.to_params(rules, state_dict, shapes)
+    report.require_complete("weights")
+    jax.tree.map(np.testing.assert_array_equal, got, params)
+    # The branch that nothing reads, and the fixed table, of each transformer and nothing else.
+    pooled = {f"net{net}.linear.{part}" for net in transformers for part in ("weight", "bias")}
+    assert set(report.unused) == pooled
+    fixed = {name for name, path in report.mapped.items() if not path}
+    assert fixed == {f"net{net}.position_embeddings.weight" for net in transformers}
+
+
+def test_a_fed_target_and_an_fft_layer_have_the_original_names_and_shapes():
+    shapes = template(structure=SBE | FED, encoder=RELATIVE)
+    params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
+    state_dict = interop.abaw4.to_original(params, model="mtl_transformer", dropout=True)
+    got = {name: x.shape for name, x in state_dict.items()}
+    assert got["net_seq.model.attn_layers.1.conv_q.weight"] == (8, 8, 1)
+    assert got["net_seq.model.attn_layers.1.emb_rel_v"] == (1, 7, 4)
+    assert got["net_seq.model.ffn_layers.0.conv.weight"] == (8, 8, 3)
+    assert got["net_seq.model.norm_layers_2.1.gamma"] == (8,)
+    # 8 of the shared encoder and 5 of the source's last hidden layer.
+    assert got["net_au_cls.0.encoder.layers.1.self_attn.in_proj_weight"] == (39, 13)
+    assert got["net_au_cls.1.module.1.weight"] == (7, 13)
+    with pytest.raises(ValueError, match="'mtl_transformer' has"):
+        interop.abaw4.to_original(params, model="transformer", dropout=True)
 
 
 def test_exported_tensors_have_the_original_layout(params):
