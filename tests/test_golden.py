@@ -15,6 +15,7 @@ QUICK = (
     "abaw3__schedules",
     "abaw3__smoothing",
     "abaw4__fc_heads",
+    "abaw4__fft_encoder",
     "abaw4__losses",
     "abaw4__lr_schedules",
     "abaw4__metrics",
@@ -31,8 +32,14 @@ SLOW = (
     "abaw3__transformer_attention_single",
     "abaw3__transformer_lstm_bins",
     "abaw4__model_transformer",
+    "abaw4__model_transformer_fft",
     "abaw4__model_transformer_nope",
+    "abaw4__mtl_fft_sbe",
+    "abaw4__mtl_sbe",
+    "abaw4__mtl_sbe_hsf",
     "abaw4__mtl_se",
+    "abaw4__mtl_se_hsf",
+    "abaw4__mtl_weight_param_adjust",
 )
 
 
