@@ -26,4 +26,4 @@ class Parser(argparse.ArgumentParser):
                 close = difflib.get_close_matches(flag, known, n=1)
                 hint = f"Did you mean {close[0]}?" if close else "See --help."
                 raise UserError(f"unknown argument {argument!r}. {hint}")
-        return self.parse_args(arguments)
+        return self.parse_intermixed_args(arguments)

@@ -1,11 +1,13 @@
 """The ensemble command on made-up folders of predictions, on features of a store, on tiny runs."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
+from affect_jax.bins import uniform_bins
 from affect_jax.ensemble.__main__ import cli
 from affect_jax.ensemble.fitted import Fitted
 from affect_jax.interop import abaw3_files
@@ -80,7 +82,7 @@ def test_an_ensemble_is_fitted_marked_applied_and_better_than_its_members(
     members, tmp_path, capsys
 ):
     out = tmp_path / "fitted"
-    code, lines, _ = run(capsys, *members, f"--out={out}", "--windows=0,2,5")
+    code, lines, _ = run(capsys, members[0], f"--out={out}", *members[1:], "--windows=0,2,5")
     assert code == 0
     assert "ensemble (fitted on this split)" in "\n".join(lines)
     assert json.loads(lines[-1])["fitted_on_this_split"] is True
@@ -165,6 +167,20 @@ def test_without_labels_members_are_averaged_and_a_fit_is_refused(tmp_path, caps
     np.testing.assert_array_equal(decode(TASKS[2], made), np.mean(p, 0) >= 0.5)
     code, _, error = run(capsys, *members, f"--out={out}", "--values=convex")
     assert code == 2 and "task valence: nothing to fit on, there is no label of it" in error
+
+
+def test_a_head_over_bins_joins_as_the_values_it_decodes_to(members, tmp_path):
+    bins = Task("valence", "bins", 1, loss="ce", metrics=("ccc",), **uniform_bins(5))
+    stored = Predictions.read(tmp_path / "m0/predictions/fit/valence.npz")
+    raw = np.random.default_rng(0).normal(size=(160, 1, 5)).astype(np.float32)
+    folder = tmp_path / "bins" / "predictions" / "fit"
+    dataclasses.replace(stored, raw=raw).write(folder / "valence.npz")
+    (folder / "tasks.json").write_text(to_json((bins,)))
+    out = tmp_path / "fitted"
+    assert cli([members[0], str(folder), f"--out={out}", "--tasks=valence", *MEANS]) == 0
+    assert [task.kind for task in find_tasks(out)] == ["values"]
+    made = Predictions.read(out / "predictions/fit/valence.npz").raw
+    np.testing.assert_allclose(made, (stored.raw + decode(bins, raw)) / 2, atol=1e-6)
 
 
 @pytest.fixture
@@ -331,6 +347,7 @@ def test_nine_systems_together_beat_their_mean_on_recordings_that_were_not_fitte
         (["MEMBER", "MEMBER", "--out=o"], "named twice"),
         (["MEMBER", "--out=o", "--tasks=arousal"], "has no task 'arousal'"),
         (["MEMBER", "--out=MEMBER"], "exists and is no ensemble"),
+        (["MEMBER", "--out=MEMBER/au.npz"], "cannot be made"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(

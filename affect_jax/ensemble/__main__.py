@@ -121,12 +121,15 @@ def _fit(flags: argparse.Namespace) -> None:
         print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
               file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=_total(members))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={folder}: cannot be made ({error.strerror}).") from None
     if not split:
         fitted = _fit_tasks(draft, None, flags)
         fitted.write()
         print(f"{folder}: {len(members)} members, nothing fitted. Use it with --apply={folder}.")
         return
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".members-") as scratch:
         opened = draft.open(flags.root, split, pathlib.Path(scratch))
         fitted = _fit_tasks(draft, opened, flags)

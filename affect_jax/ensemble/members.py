@@ -255,9 +255,10 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
             f"member {name} has {len(mine)} tracks, {whose} {len(theirs)}; the first that is not "
             f"in both is {only!r}."
         )
+    rows, wanted = own.bounds, reference.bounds
     for i, track in enumerate(mine):
-        a = own.frame[slice(*own.bounds[i : i + 2])]
-        b = reference.frame[slice(*reference.bounds[i : i + 2])]
+        a = own.frame[rows[i] : rows[i + 1]]
+        b = reference.frame[wanted[i] : wanted[i + 1]]
         if not np.array_equal(a, b):
             unequal = [x != y for x, y in zip(a, b)]
             at = unequal.index(True) if any(unequal) else len(unequal)
