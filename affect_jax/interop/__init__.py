@@ -9,7 +9,7 @@
 model serves both directions.
 """
 
-from affect_jax.interop import abaw3, abaw4
+from affect_jax.interop import abaw3, abaw4, recurrent
 from affect_jax.interop.files import load, save_safetensors
 from affect_jax.interop.rules import Report, Rule, Table, to_original, to_params
 
@@ -20,6 +20,7 @@ __all__ = [
     "abaw3",
     "abaw4",
     "load",
+    "recurrent",
     "save_safetensors",
     "to_original",
     "to_params",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax.interop import files, rules, torch_file
+from affect_jax.interop import files, recurrent, rules, torch_file
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.transformer import position_table
 from data_pipelines.errors import UserError, nearest
@@ -105,7 +105,11 @@ def _pointwise(original: str, path: str) -> tuple[Rule, Rule]:
 ENCODERS: dict[str, tuple[Callable[[str, str], Table], str]] = {
     "transformer": (transformer, "encoder.layers."),
     "relative": (relative, "model.attn_layers."),
+    "lstm": (lambda original, path: recurrent.layers(f"{original}rnn.", path), "rnn."),
+    "gru": (lambda original, path: recurrent.layers(f"{original}rnns.0.", path), "rnns.0."),
 }
+# What the original's recurrent models are fixed to: layers, and whether two directions are known.
+RECURRENT = {"lstm": (1, True), "gru": (2, False)}
 
 
 def head(original: str, path: str, indices: Sequence[int]) -> Table:
@@ -189,20 +193,20 @@ def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> file
 
     Args:
         params: of models.mtl with structure "se" or "sbe".
-        model: "transformer" or "mtl_transformer"; SBE is the latter.
+        model: "lstm", "gru", "transformer" or "mtl_transformer"; SBE is the last.
         dropout: whether the original is built with a dropout rate above 0.
     """
-    if model not in ("transformer", "mtl_transformer"):
-        raise ValueError(f"model {model!r}: expected 'transformer' or 'mtl_transformer'")
+    encoder = _encoder_of(params["encoder"])
+    if model not in ((encoder,) if encoder in RECURRENT else ("transformer", "mtl_transformer")):
+        raise ValueError(f"model {model!r}: the encoder is {encoder!r}")
     tasks = [task for task in NETS if task in params]
     first = params[tasks[0]]
     tops = "top" in first
     if tops and model != "mtl_transformer":
         raise ValueError(f"model {model!r} has no transformers of the tasks; 'mtl_transformer' has")
-    prefix = {"transformer": "", "mtl_transformer": "1." if tops else "0."}[model]
+    prefix = ("1." if tops else "0.") if model == "mtl_transformer" else ""
     layers = sum(name.startswith("hidden_") for name in first["head"])
     indices = head_indices(layers, dropout=dropout)
-    encoder = "relative" if "convolution" in params["encoder"].get("layer_0", {}) else "transformer"
     names = table(tasks, prefix=prefix, indices=indices, encoder=encoder)
     state_dict = rules.to_original(names, params)
     transformers = {
@@ -216,6 +220,24 @@ def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> file
         state_dict[f"{net}linear.weight"] = np.zeros((width, width), np.float32)
         state_dict[f"{net}linear.bias"] = np.zeros(width, np.float32)
     return state_dict
+
+
+def _encoder_of(params: Mapping[str, Any]) -> str:
+    """Which of ENCODERS these are the parameters of.
+
+    Raises:
+        ValueError: the original's recurrent models have other layers or directions.
+    """
+    first = params.get("layer_0", {})
+    if "recurrent_kernel" not in first:
+        return "relative" if "convolution" in first else "transformer"
+    hidden, gates = first["recurrent_kernel"].shape
+    encoder = "lstm" if gates == 4 * hidden else "gru"
+    layers, both = RECURRENT[encoder]
+    found = len([name for name in params if not name.endswith("_reverse")])
+    if found != layers or ("layer_0_reverse" in params and not both):
+        raise ValueError(f"the original's {encoder} has {layers} layer(s), two directions: {both}")
+    return encoder
 
 
 def load_nets(folder: str | pathlib.Path, epoch: str | int = "latest") -> files.StateDict:

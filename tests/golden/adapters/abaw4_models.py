@@ -6,6 +6,7 @@ are padding (the others get a mask of ones), and models without a shared encoder
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import interop, models
 from affect_jax.tasks import Task
+from tests.golden.adapters.abaw4_recurrent import BothWays
 from tests.golden.fixture import Fixture
 
 # The original's short names of the tasks, and of its nets, as ours.
@@ -32,6 +34,8 @@ def build(fixture: Fixture, names: tuple[str, ...] = tuple(TASKS)) -> nn.Module:
     kinds = {"v": "values", "a": "values", "expr": "classes", "au": "labels"}
     tasks = [Task(TASKS[n], kinds[n], _outputs(fixture, n)) for n in names]
     model = models.build(_model_config(config), tasks)
+    if config["model"] == "lstm" and config.get("bidirection"):
+        model = model.clone(encoder=functools.partial(BothWays, "lstm", model.encoder().hidden))
     if not _has_encoder(config):
         model = model.clone(encoder=lambda name: lambda x, valid, carry, train: (x, carry))
     if _sees_padding(config):
@@ -84,8 +88,12 @@ def _model_config(config: dict[str, Any]) -> ConfigDict:
 
 def _encoder(config: dict[str, Any]) -> dict[str, Any]:
     width = config["hidden_size"]
+    width = width if width > 0 else min(config["input_dim"] // 2, 512)
+    if config["model"] in ("lstm", "gru"):
+        # The GRU has two layers, whatever its options say.
+        return dict(name=config["model"], hidden=width, layers=1 + (config["model"] == "gru"))
     common = dict(
-        hidden=width if width > 0 else min(config["input_dim"] // 2, 512),
+        hidden=width,
         heads=config["nhead"],
         dropout=0.0,
         layers=config["num_layers"],

@@ -32,6 +32,10 @@ ORDER = ("v", "a", "au", "expr")
 
 
 @adapter(
+    "abaw4__model_bilstm",
+    "abaw4__model_gru",
+    "abaw4__model_lstm",
+    "abaw4__model_lstm_au_only",
     "abaw4__model_transformer",
     "abaw4__model_transformer_fft",
     "abaw4__model_transformer_nope",
@@ -56,22 +60,28 @@ def trace(fixture: Fixture) -> Answer:
     table = interop.abaw4.table(tuple(TASKS.values()), **interop.abaw4.spelling(weights))
     params = params_of(fixture, table, model, see(batches[0][0]), weights=weights) | scales
     table |= Table((Rule(SCALES, SCALES),))
-    predict = jax.jit(lambda params, x: model.apply({"params": params}, x).predictions)
+    predict = jax.jit(lambda params, x, carry: model.apply({"params": params}, x, carry))
 
     def evaluate(params: Any, when: str) -> None:
         for i, segments in enumerate(batches):
-            if f"out_{when}_v_{i}" in wanted:
-                outputs = [predict(params, see(segment)) for segment in segments]
-                arrays.update(_joined(outputs, when, i))
+            if f"out_{when}_v_{i}" not in wanted:
+                continue
+            outputs, carry = [], None
+            for segment in segments:
+                output = predict(params, see(segment), carry)
+                outputs.append(output.predictions)
+                carry = output.carry
+            arrays.update(_joined(outputs, when, i))
 
     evaluate(params, "eval")
     training = _Training(model, config, params)
     step = 0
     for i, segments in enumerate(batches):
-        outputs = []
+        outputs, carry = [], None
         for segment in segments:
-            norms, grads, (values, predictions) = training.update(segment)
-            outputs.append(predictions)
+            norms, grads, (values, output) = training.update(segment, carry)
+            outputs.append(output.predictions)
+            carry = output.carry
             arrays[f"out_clip_norm_step{step}"] = np.stack(
                 [norms[SUBNETWORKS[net]] for net in meta["model_names"]]
             )
@@ -100,16 +110,16 @@ class _Training:
         self._states = {net: adam.init(tree) for net, tree in params.items()}
         self._started: set[str] = set()
 
-        def total(params: Any, segment: Segment) -> Any:
+        def total(params: Any, segment: Segment, carry: Any) -> Any:
             batch = models.inputs(config, segment)
-            predictions = model.apply({"params": params}, batch, train=True).predictions
-            values = {name: _loss(name, predictions, segment) for name in self._trained}
+            output = model.apply({"params": params}, batch, carry, train=True)
+            values = {name: _loss(name, output.predictions, segment) for name in self._trained}
             values["total"] = combine(params, weights, values)
-            return values["total"], (values, predictions)
+            return values["total"], (values, output)
 
         @jax.jit
-        def gradient(params: Any, segment: Segment) -> Any:
-            grads, seen = jax.grad(total, has_aux=True)(params, segment)
+        def gradient(params: Any, segment: Segment, carry: Any) -> Any:
+            grads, seen = jax.grad(total, has_aux=True)(params, segment, carry)
             norms = {net: optax.tree.norm(tree) for net, tree in grads.items()}
             free = {net: tree for net, tree in grads.items() if net == SCALES}
             return norms, clip.update(grads, clip.init(params))[0] | free, seen
@@ -124,9 +134,9 @@ class _Training:
 
         self._gradient, self._step = gradient, step
 
-    def update(self, segment: Segment) -> tuple[dict[str, Any], Any, Any]:
-        """One step: norm of each net's gradient, clipped gradients, (losses, predictions)."""
-        norms, grads, seen = self._gradient(self.params, segment)
+    def update(self, segment: Segment, carry: Any) -> tuple[dict[str, Any], Any, Any]:
+        """One step: norm of each net's gradient, clipped gradients, (losses, the output)."""
+        norms, grads, seen = self._gradient(self.params, segment, carry)
         # Without any AU label the original cuts the AU loss off; the other losses stay connected.
         reached = [n for n in self._trained if n != "au" or (segment["au"] != MISSING["au"]).any()]
         if reached:
@@ -149,10 +159,14 @@ def _of_shares(params: Any, weights: dict[str, float], values: dict[str, jax.Arr
 
 
 def _of_scales(params: Any, weights: dict[str, float], values: dict[str, jax.Array]) -> jax.Array:
-    """Our learned weighting, whose parameters are the logarithms of the original's."""
+    """Our learned weighting, whose parameters are the logarithms of the original's.
+
+    There a task without labels still takes part with its scale.
+    """
     logs = dict(zip(ORDER, jnp.log(params[SCALES])))
     weighted = {name: weights[name] * value for name, value in values.items()}
-    return weighting("uncertainty").combine({"log_sigma": logs}, {}, weighted)[0]
+    total = weighting("uncertainty").combine({"log_sigma": logs}, {}, weighted)[0]
+    return total + sum(jnp.where(values[name] == 0, logs[name], 0) for name in values)
 
 
 COMBINE = {
