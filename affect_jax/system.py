@@ -111,6 +111,11 @@ class Supervised:
         if data.hop:
             if data.stride != 1:
                 raise UserError("config.data.stride and config.data.hop exclude each other.")
+            if self.carries:
+                raise UserError(
+                    f"config.data.hop = {data.hop}: an encoder that hands its state on reads a "
+                    "track once; set 0, segments end to end."
+                )
             return windows(frames, data.length, data.hop, tail="shift", tracks=tracks)
         return segments(frames, data.length, tracks=tracks, stride=data.stride)
 
@@ -127,7 +132,7 @@ class Supervised:
             data.batch_size,
             seed=self.config.seed,
             shuffle=True,
-            lanes=self.carries,
+            lanes=self.carries or data.lanes,
             multiple_of=jax.device_count(),
         )
 

@@ -45,6 +45,8 @@ def base_config() -> ConfigDict:
     c.data.label_delay = 0.0
     c.data.length = 64  # frames fed at once
     c.data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
+    # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
+    c.data.lanes = False
     c.data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases
     c.data.batch_size = 8  # rows over all devices
     c.data.eval_batch_size = 32  # rows over all devices

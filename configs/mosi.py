@@ -3,6 +3,7 @@ r"""CMU-MOSI: is an utterance positive? Utterances of a video as a sequence, thr
 Prepare:  python -m data_pipelines.prepare --source=mosi --input=FOLDER --store=STORE
 Run:      python -m affect_jax.main --config=configs/mosi.py --workdir=runs/mosi \
               --config.data.root=STORE
+          the encoder is a transformer, or configs/mosi.py:lstm or configs/mosi.py:gru
 Test:     python -m affect_jax.main --mode=evaluate --workdir=runs/mosi \
               --config.data.root=TEST_STORE --config.data.split=test
 Seeds:    runs with --config.seed=0, 1, 2 in folders of their own, then the mean of their
@@ -21,14 +22,20 @@ from ml_collections import ConfigDict
 
 from configs.base import base_config, mtl_model
 
-VARIANTS = ("smoke",)
+# Encoders in the place of the transformer, as small as it is. They read a video both ways, as it
+# does: what is said after an utterance tells of it too, and a video is one segment.
+ENCODERS = {
+    "lstm": dict(name="lstm", hidden=32, layers=1, dropout=0.5, bidirectional=True),
+    "gru": dict(name="gru", hidden=32, layers=1, dropout=0.5, bidirectional=True),
+}
+VARIANTS = (*ENCODERS, "smoke")
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The config; "smoke" is two epochs of it."""
+    """The config of the transformer, or of "lstm" or "gru"; "smoke" is two epochs of it."""
     from affect_jax.config import variants_of
 
-    chosen = variants_of(variants, VARIANTS)
+    chosen = variants_of(variants, VARIANTS, (tuple(ENCODERS),))
     c = base_config()
     c.data.length = 64  # utterances: the longest video has 55
     c.data.batch_size = 8
@@ -53,6 +60,8 @@ def get_config(variants: str = "") -> ConfigDict:
     c.model.encoder.layers = 1
     c.model.encoder.ffn = 64
     c.model.encoder.dropout = 0.5
+    for name in set(ENCODERS) & set(chosen):
+        c.model.encoder = ConfigDict(ENCODERS[name])
     c.model.head = ConfigDict(dict(layers=(32,), dropout=0.5))
 
     c.epochs = 30
