@@ -4,10 +4,12 @@ import pathlib
 import pytest
 
 from affect_jax.checkpoint import steps_in
+from affect_jax.config import epochs_in
 from affect_jax.members import FOLDS_FILE, expand
 from affect_jax.restore import choose_step
 from affect_jax.run import Run
 from affect_jax.train import check, train
+from configs.mtl import get_config
 from data_pipelines.errors import UserError
 from tests.stores import small_store
 from tests.tiny import tiny_system
@@ -35,6 +37,13 @@ def test_the_folder_of_a_cross_validation_stands_for_its_folds(tmp_path):
     folds = [tmp_path / name for name in ("fold1", "fold2", "fold10")]
     assert list(expand(tmp_path)) == [(fold, "") for fold in folds]
     assert list(expand(f"{tmp_path}@3")) == [(fold, "epoch:3") for fold in folds]
+
+
+@pytest.mark.parametrize("variants", ["mix", "mix,smoke", "mix,script", "mix,paper,au"])
+def test_the_epochs_that_the_mix_keeps_are_epochs_of_its_training(variants):
+    c = get_config(variants)
+    assert c.data.train_split == "train+validation" and not c.data.split
+    assert epochs_in(c.keep_epochs) <= set(range(1, c.epochs + 1))
 
 
 def test_checkpoints_of_the_epochs_asked_for_stay_and_are_found_by_epoch(tmp_path):

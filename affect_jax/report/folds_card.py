@@ -126,5 +126,7 @@ def _commands(folder: Run, store: Store) -> str:
     return (
         "# the ensemble of the folds, on the test split\n"
         f"python -m affect_jax.ensemble {place} --out={place}/ensemble "
-        f"--config.data.root={root} --config.data.split=test"
+        f"--config.data.root={root} --config.data.split=test\n"
+        "# choose and weigh cross-validated models by their held-out predictions\n"
+        f"python -m affect_jax.ensemble folds:{place} folds:OTHER ... --out=FITTED"
     )
