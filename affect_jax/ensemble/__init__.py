@@ -4,7 +4,9 @@ recipe.py        how members become one: pure functions of arrays
 ccc_weights.py   weights of the best CCC, from joint moments
 choose.py        fits a recipe, with every choice made by folds over groups
 members.py       runs, ensembles, folders of predictions and features as members
+agree.py         what members must have in common
 fitted.py        the ensemble as a folder, and its use on data
+report.py        what the command prints and draws
 __main__.py      python -m affect_jax.ensemble
 """
 

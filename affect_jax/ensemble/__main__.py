@@ -101,7 +101,8 @@ def _apply(flags: argparse.Namespace) -> None:
 
 def _fit(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble import members as sources
-    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.ensemble.agree import common_tasks
+    from affect_jax.ensemble.fitted import Fitted, total_of
     from affect_jax.ensemble.report import predict_and_report
     from data_pipelines.join import open_store
 
@@ -110,7 +111,7 @@ def _fit(flags: argparse.Namespace) -> None:
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
     members = sources.parse(flags.members, store)
-    tasks = _common_tasks(members, flags.tasks, store)
+    tasks = common_tasks(members, flags.tasks, store)
     split = flags.split or sources.default_split(members[0])
     if store is not None and not split:
         known = ", ".join(store.splits)
@@ -120,7 +121,7 @@ def _fit(flags: argparse.Namespace) -> None:
         names = ", ".join(trained)
         print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
               file=sys.stderr)  # fmt: skip
-    draft = Fitted(folder, tuple(members), tasks, {}, total=_total(members))
+    draft = Fitted(folder, tuple(members), tasks, {}, total=total_of(members))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -142,6 +143,7 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
     """The ensemble with the recipe of every task; `opened` None: nothing to fit on."""
     import dataclasses
 
+    from affect_jax.ensemble.agree import class_counts
     from affect_jax.ensemble.choose import fit, unfitted
     from affect_jax.ensemble.report import in_words, tried_table
 
@@ -151,7 +153,9 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
         labelled = reference is not None and reference.label is not None
         options, counts = _options(flags, labelled), ()
         if task.kind == "classes" and reference is not None:
-            counts, counted[task.name] = _class_counts(task, opened, reference, flags.train_split)
+            counts, counted[task.name] = class_counts(
+                task, opened.store, flags.train_split, reference, opened.split
+            )
         if not options.needs_labels(task.kind):
             found = unfitted(task, len(draft.members), options, counts)
         elif reference is None:
@@ -204,74 +208,6 @@ def _options(flags: argparse.Namespace, labelled: bool) -> Any:
     if match not in matches:
         raise UserError(f"--match={match}: {nearest(match, matches)}")
     return Options(methods, flags.smoothing, tuple(map(int, windows)), matches[match])
-
-
-def _common_tasks(members: Sequence[Any], wanted: str | None, store: Any) -> tuple[Any, ...]:
-    """The tasks of the first member, which all others must have too."""
-    from affect_jax.ensemble.members import tasks_of
-
-    tables = [{task.name: task for task in tasks_of(member, store)} for member in members]
-    names = list(tables[0]) if wanted is None else [n.strip() for n in wanted.split(",")]
-    for name in names:
-        if name not in tables[0]:
-            raise UserError(
-                f"--tasks: member {members[0].name} has no task {name!r}. "
-                + nearest(name, tables[0])
-            )
-    for member, table in zip(members[1:], tables[1:]):
-        if wanted is None and set(table) != set(names):
-            odd = sorted(set(table) ^ set(names))[0]
-            who, other = (member, members[0]) if odd in table else (members[0], member)
-            raise UserError(
-                f"member {who.name} has task {odd!r}, member {other.name} has not. Name those to "
-                "combine: --tasks=A,B."
-            )
-        for name in names:
-            if name not in table:
-                raise UserError(f"member {member.name} has no task {name!r}.")
-            a, b = ((t.kind, t.size, tuple(t.names)) for t in (tables[0][name], table[name]))
-            if a != b:
-                raise UserError(
-                    f"task {name!r} of member {member.name} is {b[0]} of size {b[1]} {b[2]}, of "
-                    f"member {members[0].name} {a[0]} of size {a[1]} {a[2]}."
-                )
-    return tuple(tables[0][name] for name in names)
-
-
-def _total(members: Sequence[Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
-    """The score over all tasks of the first member that has one."""
-    from affect_jax import config as configs
-    from affect_jax.ensemble.fitted import Fitted
-    from affect_jax.members import FOLDS_FILE
-    from affect_jax.run import Run
-
-    for member in members:
-        if member.kind in ("run", "folds"):
-            where = pathlib.Path(member.where)
-            file = where / FOLDS_FILE if member.kind == "folds" else Run(where).config_file
-            rule = configs.read(file).total
-            return rule.name, tuple((n, float(w)) for n, w in rule.terms)
-        if member.kind == "ensemble":
-            return Fitted.read(pathlib.Path(member.where)).total
-    return "", ()
-
-
-def _class_counts(
-    task: Any, opened: Any, fitted_on: Any, train_split: str
-) -> tuple[tuple[int, ...], str]:
-    """(labels of each class, where they were counted): training split, else the fitted one."""
-    import numpy as np
-
-    from affect_jax.ensemble.members import reference_of
-
-    store = opened.store
-    trained = store is not None and train_split in store.splits
-    counted = reference_of(task, train_split, store) if trained else fitted_on
-    where = train_split if trained else opened.split
-    if counted.label is None:
-        return (), ""
-    counts = np.bincount(counted.label[counted.label_mask], minlength=task.size)
-    return tuple(int(n) for n in counts), where
 
 
 def _path(text: str | None) -> pathlib.Path | None:

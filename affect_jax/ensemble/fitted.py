@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from affect_jax import config as configs
 from affect_jax.ensemble import members as sources
+from affect_jax.ensemble.agree import require_same_frames
 from affect_jax.ensemble.choose import MEANS, unfitted
 from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
 from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.members import FOLDS_FILE
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
-from affect_jax.run import replace
+from affect_jax.run import Run, replace
 from affect_jax.tasks import Task, decode, from_json, to_json, total
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
@@ -177,7 +180,7 @@ class OpenMembers:
             own = one.read(task)
             if reference is None:
                 reference, whose = own, f"member {one.name}"
-            sources.require_same_frames(one.name, own, reference, whose)
+            require_same_frames(one.name, own, reference, whose)
             if own.raw.shape[1:] != (task.size,):
                 raise UserError(
                     f"member {one.name}, task {task.name}: predictions {own.raw.shape}, expected "
@@ -192,6 +195,19 @@ class OpenMembers:
                 )
             raws.append(own.raw)
         return reference, raws
+
+
+def total_of(members: Sequence[Member]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """The score over all tasks of the first member that has one."""
+    for member in members:
+        if member.kind in ("run", "folds"):
+            where = pathlib.Path(member.where)
+            file = where / FOLDS_FILE if member.kind == "folds" else Run(where).config_file
+            rule = configs.read(file).total
+            return rule.name, tuple((n, float(w)) for n, w in rule.terms)
+        if member.kind == "ensemble":
+            return Fitted.read(pathlib.Path(member.where)).total
+    return "", ()
 
 
 def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:

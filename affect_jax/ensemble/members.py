@@ -243,32 +243,6 @@ def reference_of(task: Task, split: str, store: Store) -> Predictions:
     )
 
 
-def require_same_frames(name: str, own: Predictions, reference: Predictions, whose: str) -> None:
-    """UserError naming the first track or frame of a member that differs from the reference."""
-    mine, theirs = own.tracks.tolist(), reference.tracks.tolist()
-    for a, b in zip(mine, theirs):
-        if a != b:
-            raise UserError(f"member {name} has track {a!r} where {whose} has {b!r}.")
-    if len(mine) != len(theirs):
-        only = max(mine, theirs, key=len)[min(len(mine), len(theirs))]
-        raise UserError(
-            f"member {name} has {len(mine)} tracks, {whose} {len(theirs)}; the first that is not "
-            f"in both is {only!r}."
-        )
-    rows, wanted = own.bounds, reference.bounds
-    for i, track in enumerate(mine):
-        a = own.frame[rows[i] : rows[i + 1]]
-        b = reference.frame[wanted[i] : wanted[i + 1]]
-        if not np.array_equal(a, b):
-            unequal = [x != y for x, y in zip(a, b)]
-            at = unequal.index(True) if any(unequal) else len(unequal)
-            frame = (a if at < len(a) else b)[at]
-            raise UserError(
-                f"member {name}, track {track!r}: frames differ from those of {whose}, first at "
-                f"image {frame} ({len(a)} frames here, {len(b)} there)."
-            )
-
-
 def _columns(member: Member, store: Store | None) -> tuple[str, ...]:
     (name,) = _features(FEATURE + member.where, store)
     return store.features[name].columns

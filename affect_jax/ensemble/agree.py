@@ -1,0 +1,88 @@
+"""What members must have in common: tasks and frames; and the counts that break ties of votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from affect_jax.ensemble.members import Member, reference_of, tasks_of
+from affect_jax.prediction_files import Predictions
+from affect_jax.tasks import Task
+from data_pipelines.errors import UserError, nearest
+from data_pipelines.store import Store
+
+
+def common_tasks(
+    members: Sequence[Member], wanted: str | None, store: Store | None
+) -> tuple[Task, ...]:
+    """The tasks of the first member, which all others must have too."""
+    tables = [{task.name: task for task in tasks_of(member, store)} for member in members]
+    names = list(tables[0]) if wanted is None else [n.strip() for n in wanted.split(",")]
+    for name in names:
+        if name not in tables[0]:
+            raise UserError(
+                f"--tasks: member {members[0].name} has no task {name!r}. "
+                + nearest(name, tables[0])
+            )
+    for member, table in zip(members[1:], tables[1:]):
+        if wanted is None and set(table) != set(names):
+            odd = sorted(set(table) ^ set(names))[0]
+            who, other = (member, members[0]) if odd in table else (members[0], member)
+            raise UserError(
+                f"member {who.name} has task {odd!r}, member {other.name} has not. Name those to "
+                "combine: --tasks=A,B."
+            )
+        for name in names:
+            if name not in table:
+                raise UserError(f"member {member.name} has no task {name!r}.")
+            a, b = ((t.kind, t.size, tuple(t.names)) for t in (tables[0][name], table[name]))
+            if a != b:
+                raise UserError(
+                    f"task {name!r} of member {member.name} is {b[0]} of size {b[1]} {b[2]}, of "
+                    f"member {members[0].name} {a[0]} of size {a[1]} {a[2]}."
+                )
+    return tuple(tables[0][name] for name in names)
+
+
+def require_same_frames(name: str, own: Predictions, reference: Predictions, whose: str) -> None:
+    """UserError naming the first track or frame of a member that differs from the reference."""
+    mine, theirs = own.tracks.tolist(), reference.tracks.tolist()
+    for a, b in zip(mine, theirs):
+        if a != b:
+            raise UserError(f"member {name} has track {a!r} where {whose} has {b!r}.")
+    if len(mine) != len(theirs):
+        only = max(mine, theirs, key=len)[min(len(mine), len(theirs))]
+        raise UserError(
+            f"member {name} has {len(mine)} tracks, {whose} {len(theirs)}; the first that is not "
+            f"in both is {only!r}."
+        )
+    rows, wanted = own.bounds, reference.bounds
+    for i, track in enumerate(mine):
+        a = own.frame[rows[i] : rows[i + 1]]
+        b = reference.frame[wanted[i] : wanted[i + 1]]
+        if not np.array_equal(a, b):
+            unequal = [x != y for x, y in zip(a, b)]
+            at = unequal.index(True) if any(unequal) else len(unequal)
+            frame = (a if at < len(a) else b)[at]
+            raise UserError(
+                f"member {name}, track {track!r}: frames differ from those of {whose}, first at "
+                f"image {frame} ({len(a)} frames here, {len(b)} there)."
+            )
+
+
+def class_counts(
+    task: Task, store: Store | None, train_split: str, fitted: Predictions, split: str
+) -> tuple[tuple[int, ...], str]:
+    """(labels of each class, the split that they were counted in); ((), "") where none is known.
+
+    Args:
+        train_split: where to count; if the store has no such split, the one that is fitted on,
+            whose labels `fitted` holds and whose name is `split`.
+    """
+    if store is not None and train_split in store.splits:
+        fitted, split = reference_of(task, train_split, store), train_split
+    if fitted.label is None:
+        return (), ""
+    counts = np.bincount(fitted.label[fitted.label_mask], minlength=task.size)
+    return tuple(int(n) for n in counts), split
