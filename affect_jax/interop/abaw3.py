@@ -14,27 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax.interop import abaw4, files, rules
+from affect_jax.interop import abaw4, files, recurrent, rules
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.transformer import position_table
 from data_pipelines.errors import UserError, nearest
 
 TARGETS = (("valence", "arousal"), ("valence",), ("arousal",))
-_LSTM = {
-    "weight_ih": ("input_kernel", rules.transposed),
-    "weight_hh": ("recurrent_kernel", rules.transposed),
-    "bias_ih": ("input_bias", rules.same),
-    "bias_hh": ("recurrent_bias", rules.same),
-}
-
-
-def _lstm(net: str) -> Table:
-    return Table(
-        tuple(
-            Rule(f"{net}rnn.{name}_l{{i}}", f"encoder/lstm/layer_{{i}}/{ours}", turn, turn)
-            for name, (ours, turn) in _LSTM.items()
-        )
-    )
 
 
 def _projection() -> Table:
@@ -65,9 +50,9 @@ ENCODERS: Mapping[str, Table] = {
     "transformer": abaw4.transformer("net_seq.", "encoder/"),
     "transformer_lstm": _projection()
     | abaw4.transformer("net_te.", "encoder/")
-    | _lstm("net_lstm."),
+    | recurrent.layers("net_lstm.rnn.", "encoder/lstm/"),
     "transformer_attention": abaw4.transformer("net_seq.", "encoder/") | _reader(),
-    "fclstm": _projection() | _lstm("net_seq."),
+    "fclstm": _projection() | recurrent.layers("net_seq.rnn.", "encoder/lstm/"),
 }
 
 
