@@ -26,6 +26,7 @@ from affect_jax.report import markdown
 from affect_jax.report.interval import Statistic, bootstrap_by_group, score_statistics
 from affect_jax.run import Run
 from affect_jax.tasks import Task
+from affect_jax.train import Stopped
 from affect_jax.train_run import train_run
 from configs.abaw_tasks import P_MTL, SCORES
 from data_pipelines.join import open_store
@@ -68,16 +69,8 @@ def summary(seeds: Sequence[Mapping[str, Statistic]], groups: int, name: str) ->
     return f"{np.mean(scores):.3f}{spread} ({low:.3f} to {high:.3f})"
 
 
-def main() -> int:
-    """Train what is not trained yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--config", default="configs/mtl.py", help="variants go to every model")
-    parser.add_argument("--root", default="", help="store; default: the config's")
-    parser.add_argument("--epochs", type=int, default=0, help="default: the config's")
-    flags = parser.parse_args()
-    compilation_cache()
+def compare(flags: argparse.Namespace) -> str:
+    """Train what is not trained yet; the table."""
     base = config_of(flags, "", tuple(SCORES))
     store = open_store(base.data.root)
     group_of = {track.name: track.group for track in store.tracks}
@@ -97,7 +90,23 @@ def main() -> int:
         rows.append([model, *(summary(seeds, groups, name) for name in COLUMNS)])
     for who, scores in store.references(base.data.split).items():
         rows.append([who, *(markdown.score(scores.get(name)) for name in COLUMNS)])
-    print(markdown.table(("model", *COLUMNS), rows))
+    return markdown.table(("model", *COLUMNS), rows)
+
+
+def main() -> int:
+    """Run the comparison; a signal ends it where the same command goes on."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="configs/mtl.py", help="variants go to every model")
+    parser.add_argument("--root", default="", help="store; default: the config's")
+    parser.add_argument("--epochs", type=int, default=0, help="default: the config's")
+    flags = parser.parse_args()
+    compilation_cache()
+    try:
+        print(compare(flags))
+    except Stopped as stopped:
+        print(f"stopped at step {stopped}; the same command goes on.", file=sys.stderr)
     return 0
 
 
