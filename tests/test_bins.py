@@ -10,9 +10,14 @@ import scipy.special
 
 from affect_jax.bins import assign, expectation, frequency_bins, uniform_bins
 from affect_jax.metrics import METRICS
+from affect_jax.prediction_files import Predictions
+from affect_jax.report.predictions import traces_of
+from affect_jax.system import Supervised
 from affect_jax.tasks import Task, decode, from_json, loss, tasks_from_config, to_json
 from configs.abaw_tasks import abaw_task
 from data_pipelines.errors import UserError
+from tests.stores import small_store
+from tests.tiny import tiny_config
 
 FOUR = uniform_bins(4)  # centres -1, -.5, .5, 1; edges -.75, 0, .75
 
@@ -169,3 +174,20 @@ def test_a_wrong_table_of_bins_is_one_line(change, message):
     with pytest.raises(UserError, match=f"^config.task.valence.{message}") as error:
         tasks_from_config(dict(tasks=("valence",), task=dict(valence=entry)))
     assert "\n" not in str(error.value)
+
+
+def test_a_store_of_values_fits_bins_and_one_of_classes_does_not(tmp_path):
+    config = tiny_config(small_store(tmp_path / "store").path, tasks="valence,expression")
+    binned = dict(kind="bins", loss="ccc", metrics=("ccc",), decode="", names=(), **FOUR)
+    config.task.valence.update(binned)
+    Supervised(config)
+    config.task.expression.update(binned | dict(size=1))
+    with pytest.raises(UserError, match="'expression' is classes of size 8, .* says values of"):
+        Supervised(config)
+
+
+def test_pictures_show_the_expectation():
+    raw = np.random.default_rng(0).normal(size=(5, 1, 4)).astype(np.float32)
+    one, n = task(size=1), np.arange(5, dtype=np.int32)
+    (track,) = traces_of({one: Predictions(np.array(["a"]), 0 * n, n + 1, raw)})
+    np.testing.assert_array_equal(track["pred"]["va"], decode(one, raw)[:, 0])

@@ -1,6 +1,6 @@
-"""The ABAW4 multi-task family: features -> encoder -> structure of task networks.
+"""The ABAW3 and ABAW4 family: features -> encoder -> structure of task networks.
 
-Source: arXiv 2207.09373, section 3.
+Source: arXiv 2203.13032; arXiv 2207.09373, section 3.
 """
 
 from __future__ import annotations
