@@ -94,6 +94,11 @@ def combine(
     return mix(task, recipe, given, sure)
 
 
+def average(weights: Sequence[float], given: np.ndarray) -> np.ndarray:
+    """float32 [N, size]: the weighted sum over the members of their `shares` [M, N, size]."""
+    return np.tensordot(np.asarray(weights, np.float32), given, axes=1)
+
+
 def mix(
     task: Task, recipe: Recipe, given: np.ndarray, sure: np.ndarray | None = None
 ) -> np.ndarray:
@@ -102,7 +107,7 @@ def mix(
     Args:
         sure: [N, C], which of the tied classes wins where the recipe has no counts.
     """
-    total = np.tensordot(np.array(recipe.weights), given, axes=1)
+    total = average(recipe.weights, given)
     if task.kind == "labels":
         thresholds = np.array(recipe.thresholds or (0.5,) * task.size)
         # What reaches the threshold but for float32's rounding does: a tie of votes, say.

@@ -53,7 +53,9 @@ def _write(fixture: Fixture, out: pathlib.Path) -> pathlib.Path:
     ours = out / "ours"
     for target, window in fixture.meta["windows"].items():
         label = {v: fixture.arrays[f"in_{target}/val/{v}"] for v in _videos(fixture, "val")}
-        for i, predicted in enumerate(raws):
+        having = [i for i, predicted in enumerate(raws) if target in predicted["val"]]
+        for i in having:
+            predicted = raws[i]
             folder = ours / f"m{i}"
             cccs = abaw3_files.write_validation(
                 folder, target, predicted["val"][target], label, window
@@ -61,17 +63,19 @@ def _write(fixture: Fixture, out: pathlib.Path) -> pathlib.Path:
             abaw3_files.write_test(folder, target, predicted["test"][target], window)
             _check(fixture.meta["ccc"][f"m{i}/{target}"], cccs, f"ccc of m{i}/{target}")
         for how in ("smooth", "nosmooth"):
-            _ensemble(fixture, ours, target, how, len(raws))
+            if having:
+                _ensemble(fixture, ours, target, how, having)
     return ours
 
 
-def _ensemble(fixture: Fixture, ours: pathlib.Path, target: str, how: str, models: int) -> None:
+def _ensemble(
+    fixture: Fixture, ours: pathlib.Path, target: str, how: str, models: list[int]
+) -> None:
     """The plain mean over the models' files: scores of validation videos, texts of test videos."""
 
     def mean(part: str) -> tuple[Series, Series]:
         files = [
-            abaw3_files.read(ours / f"m{i}" / f"{part}_pred_{target}_{how}.json")
-            for i in range(models)
+            abaw3_files.read(ours / f"m{i}" / f"{part}_pred_{target}_{how}.json") for i in models
         ]
         joined = {v: np.mean([file[v][0] for file in files], axis=0) for v in sorted(files[0])}
         return joined, {v: files[0][v][1] for v in joined}
