@@ -9,12 +9,15 @@ import pytest
 
 from affect_jax.bins import uniform_bins
 from affect_jax.ensemble.__main__ import cli
+from affect_jax.ensemble.agree import class_counts
 from affect_jax.ensemble.fitted import Fitted
+from affect_jax.ensemble.members import reference_of
 from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.tasks import Task, decode, to_json
 from data_pipelines.sources import avec2019
 from data_pipelines.store import StoreWriter
+from tests.stores import small_store
 
 EXPRESSIONS = ("Neutral", "Happiness", "Other")
 TASKS = (
@@ -250,6 +253,21 @@ def test_two_runs_predict_other_data_and_keep_their_own_predictions(tmp_path, ca
     assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is False
     code, _, error = run(capsys, *runs, f"--out={plain}", "--match=yes")
     assert code == 2 and "this needs data to fit on" in error
+
+
+def test_classes_are_counted_in_training_or_else_in_the_fitted_split(tmp_path):
+    store = small_store(tmp_path / "store", frames=(40, 30), validation=(25,))
+    task = Task("expression", "classes", 8)
+    label, mask = store.label("expression")
+    here = reference_of(task, "validation", store)
+    for split, known in (("train", slice(0, 70)), ("nowhere", slice(70, 95))):
+        counts, where = class_counts(task, store, split, here, "validation")
+        expected = np.bincount(label[known][mask[known]], minlength=8)
+        assert counts == tuple(expected) and where == (
+            "train" if split == "train" else "validation"
+        )
+    unlabelled = dataclasses.replace(here, label=None, label_mask=None)
+    assert class_counts(task, None, "train", unlabelled, "validation") == ((), "")
 
 
 OTHER_CLASSES = Task("expression", "classes", 3, ("x", "y", "z"), "ce", ("f1",))
