@@ -1,6 +1,7 @@
 """Speed of ours beside PyTorch's, in one run on one machine.
 
     python -m benchmarks.run --suite=temporal [--rounds=5] [--shapes=8x64,8x250] [--bf16]
+        [--model=transformer|lstm|gru]
 
 Prints a line a shape: milliseconds a step and frames a second of both, the ratio (PyTorch's time
 over ours: above 1 we are faster) with its smallest and largest round. Without torch
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="alternated rounds of both")
     parser.add_argument("--shapes", default="8x64,8x250", help="batch x frames, joined by commas")
     parser.add_argument("--steps", type=int, default=24, help="steps an epoch")
+    parser.add_argument("--model", choices=("transformer", "lstm", "gru"), default="transformer")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 activations on both sides")
     parser.add_argument("--json", help="also write the numbers to this file")
     flags = parser.parse_args()
@@ -36,10 +38,10 @@ def main() -> int:
     results = []
     for text in flags.shapes.split(","):
         batch, length = (int(n) for n in text.split("x"))
-        shape = temporal.Shape(batch=batch, length=length, steps=flags.steps, bf16=flags.bf16)
+        shape = temporal.Shape(batch, length, flags.steps, flags.bf16, flags.model)
         rounds = temporal.measure(shape, flags.rounds, peer=peer)
-        results.append({"shape": text, "rounds": rounds})
-        print(report(text, shape.frames, rounds), flush=True)
+        results.append({"model": flags.model, "shape": text, "rounds": rounds})
+        print(report(f"{flags.model}, batch {text}", shape.frames, rounds), flush=True)
     if flags.json:
         with open(flags.json, "w") as file:
             json.dump({"header": temporal.header(peer), "results": results}, file, indent=1)
@@ -47,8 +49,11 @@ def main() -> int:
 
 
 def report(text: str, frames: int, rounds: list[dict[str, float]]) -> str:
-    """Lines on one shape. A round is {"ours chunk": s a step, "torch epoch": s a step, ...}."""
-    lines = [f"batch {text}"]
+    """Lines on the model and shape that `text` names.
+
+    A round is {"ours chunk": s a step, "torch epoch": s a step, ...}.
+    """
+    lines = [text]
     for what in ("chunk", "epoch"):
         ours = statistics.median(r[f"ours {what}"] for r in rounds)
         line = f"  {what:<6} ours {ours * 1e3:8.2f} ms a step ({frames / ours:,.0f} frames/s)"

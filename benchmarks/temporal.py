@@ -1,9 +1,10 @@
-"""The temporal suite: whole training epochs of the ABAW4 transformer with SE heads.
+"""The temporal suite: whole training epochs of an ABAW4 encoder with SE heads.
 
-Both sides read the same store, train the same model (2048 inputs, width 256, 4 layers, ffn 1024,
-heads 512-256) with the same losses, per-network clipping and Adam, and score the predictions of
-the training batches at the end of an epoch. *chunk*: steps on data that is already on the device
-(ours: one scan). *epoch*: data loading and metrics included.
+Both sides read the same store, train the same model (2048 inputs; a transformer of width 256 with
+4 layers and ffn 1024, an LSTM of width 1024, or a GRU with two layers of it; heads 512-256) with
+the same losses, per-network clipping and Adam, and score the predictions of the training batches at
+the end of an epoch. *chunk*: steps on data that is already on the device (ours: one scan). *epoch*:
+data loading and metrics included.
 """
 
 from __future__ import annotations
@@ -19,17 +20,31 @@ import numpy as np
 
 from data_pipelines.store import Store, StoreWriter
 
-INPUTS, WIDTH, LAYERS, FFN, HEADS = 2048, 256, 4, 1024, (512, 256)
+INPUTS, HEADS = 2048, (512, 256)
+ENCODERS = {
+    "transformer": dict(
+        name="transformer",
+        hidden=256,
+        layers=4,
+        heads=4,
+        ffn=1024,
+        dropout=0.1,
+        positions="sinusoid",
+    ),
+    "lstm": dict(name="lstm", hidden=1024, layers=1),
+    "gru": dict(name="gru", hidden=1024, layers=2, dropout=0.3),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Rows a batch, frames a row, steps an epoch."""
+    """Rows a batch, frames a row, steps an epoch, and which encoder reads them."""
 
     batch: int
     length: int
     steps: int
     bf16: bool = False
+    model: str = "transformer"
 
     @property
     def frames(self) -> int:
@@ -76,6 +91,8 @@ def store(folder: pathlib.Path, shape: Shape) -> Store:
 
 def config(folder: pathlib.Path, shape: Shape):
     """configs/mtl.py at the suite's sizes."""
+    from ml_collections import ConfigDict
+
     from configs.mtl import get_config
 
     c = get_config()
@@ -83,7 +100,7 @@ def config(folder: pathlib.Path, shape: Shape):
     c.data.length, c.data.batch_size = shape.length, shape.batch
     c.data.eval_batch_size = shape.batch
     c.model.features = ("f",)
-    c.model.encoder.update(hidden=WIDTH, layers=LAYERS, ffn=FFN, heads=4, dropout=0.1)
+    c.model.encoder = ConfigDict(ENCODERS[shape.model])
     c.model.head.update(layers=HEADS, dropout=0.3)
     c.model.dtype = "bfloat16" if shape.bf16 else "float32"
     c.epochs, c.chunk_steps = 10**6, 8

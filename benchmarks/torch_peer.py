@@ -1,7 +1,8 @@
 """The peer of the temporal suite: the same model and training as a PyTorch user writes them.
 
-A Dataset over a memory-mapped .npy file, a DataLoader with workers, nn.TransformerEncoder, Adam,
-clip_grad_norm_ for every net, scikit-learn metrics. Eager on a CPU, torch.compile on a GPU.
+A Dataset over a memory-mapped .npy file, a DataLoader with workers, nn.TransformerEncoder, nn.LSTM
+or nn.GRU, Adam, clip_grad_norm_ for every net, scikit-learn metrics. Eager on a CPU, torch.compile
+on a GPU (recurrent models stay eager there: cuDNN runs them whole).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.temporal import FFN, HEADS, INPUTS, LAYERS, WIDTH, Shape
+from benchmarks.temporal import ENCODERS, HEADS, INPUTS, Shape
 from data_pipelines.store import Store
 
 
@@ -37,31 +38,57 @@ class Segments(torch.utils.data.Dataset):
         return item
 
 
-def head(size: int) -> nn.Sequential:
+def head(width: int, size: int) -> nn.Sequential:
     """Dropout, then Linear-ReLU-Dropout blocks, then the output."""
-    layers, width = [nn.Dropout(0.3)], WIDTH
+    layers = [nn.Dropout(0.3)]
     for hidden in HEADS:
         layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(0.3)]
         width = hidden
     return nn.Sequential(*layers, nn.Linear(width, size))
 
 
-class Model(nn.Module):
-    """Transformer encoder with a head a task."""
+class Transformer(nn.Module):
+    """Projection, positions, layers."""
 
-    def __init__(self, length: int):
+    def __init__(self, length: int, hidden: int, layers: int, heads: int, ffn: int, dropout: float):
         super().__init__()
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, FFN, 0.1, batch_first=True)
-        self.encoder = nn.ModuleDict(
-            {"affine": nn.Linear(INPUTS, WIDTH), "layers": nn.TransformerEncoder(layer, LAYERS)}
-        )
-        self.register_buffer("positions", torch.randn(length, WIDTH))
-        self.heads = nn.ModuleDict(
-            {"valence": head(1), "arousal": head(1), "expression": head(8), "au": head(12)}
-        )
+        self.affine = nn.Linear(INPUTS, hidden)
+        layer = nn.TransformerEncoderLayer(hidden, heads, ffn, dropout, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers)
+        self.register_buffer("positions", torch.randn(length, hidden))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(self.affine(x) + self.positions)
+
+
+class Recurrent(nn.Module):
+    """nn.LSTM or nn.GRU, dropout after every layer. Tracks are one segment: nothing is carried."""
+
+    def __init__(self, kind: str, hidden: int, layers: int, dropout: float = 0.0):
+        super().__init__()
+        make = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
+        self.rnn = make(INPUTS, hidden, layers, batch_first=True, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.rnn(x)[0])
+
+
+class Model(nn.Module):
+    """An encoder with a head a task."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        sizes = {k: v for k, v in ENCODERS[shape.model].items() if k not in ("name", "positions")}
+        if shape.model == "transformer":
+            self.encoder: nn.Module = Transformer(shape.length, **sizes)
+        else:
+            self.encoder = Recurrent(shape.model, **sizes)
+        outputs = {"valence": 1, "arousal": 1, "expression": 8, "au": 12}
+        self.heads = nn.ModuleDict({k: head(sizes["hidden"], n) for k, n in outputs.items()})
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        h = self.encoder["layers"](self.encoder["affine"](x) + self.positions)
+        h = self.encoder(x)
         return {name: net(h) for name, net in self.heads.items()}
 
 
@@ -85,9 +112,10 @@ class Peer:
         # float32 products on both sides; jax on a GPU uses TF32 for float32 by default.
         torch.set_float32_matmul_precision("high")
         self.shape = shape
-        self.model = Model(shape.length).to(self.device)
+        self.model = Model(shape).to(self.device)
         self.nets = [self.model.encoder, *self.model.heads.values()]
-        self.forward = torch.compile(self.model) if self.device.type == "cuda" else self.model
+        compiled = self.device.type == "cuda" and shape.model == "transformer"
+        self.forward = torch.compile(self.model) if compiled else self.model
         self.adam = torch.optim.Adam(self.model.parameters(), 1e-3)
         self.loader = torch.utils.data.DataLoader(
             Segments(store),

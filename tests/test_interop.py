@@ -275,6 +275,40 @@ def test_exported_tensors_have_the_original_layout(params):
     )
 
 
+RECURRENT = {
+    "lstm": dict(name="lstm", hidden=8, bidirectional=True),
+    "gru": dict(name="gru", hidden=8, layers=2),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_weights_come_back_bit_for_bit(name):
+    rng = np.random.default_rng(0)
+    shapes = template(encoder=RECURRENT[name])
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    state_dict = interop.abaw4.to_original(params, model=name, dropout=True)
+    there = {"lstm": "net_seq.rnn.weight_hh_l0_reverse", "gru": "net_seq.rnns.0.weight_hh_l1"}[name]
+    layer = params["encoder"]["layer_0_reverse" if name == "lstm" else "layer_1"]
+    np.testing.assert_array_equal(state_dict[there], layer["recurrent_kernel"].T)
+    rules = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
+    got, report = interop.to_params(rules, state_dict, shapes)
+    report.require_complete("weights")
+    jax.tree.map(np.testing.assert_array_equal, got, params)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "model", "message"),
+    [
+        (dict(name="gru", hidden=8, layers=1), "gru", "the original's gru has 2 layer"),
+        (RECURRENT["gru"] | dict(bidirectional=True), "gru", "two directions: False"),
+        (RECURRENT["lstm"], "transformer", "model 'transformer': the encoder is 'lstm'"),
+    ],
+)
+def test_recurrent_models_that_the_original_has_not_are_not_exported(encoder, model, message):
+    with pytest.raises(ValueError, match=message):
+        interop.abaw4.to_original(template(encoder=encoder), model=model, dropout=True)
+
+
 @pytest.mark.parametrize(
     ("layers", "arguments", "indices"),
     [
