@@ -99,7 +99,7 @@ def _forward(
         state = _advance(cell, valid, x, a, before)
         return state, (state[0].astype(dtype), a.astype(dtype), before)
 
-    state, (h, a, before) = jax.lax.scan(body, state, (x_tgb, valid_tb), reverse=reverse)
+    state, (h, a, before) = _scan(body, state, (x_tgb, valid_tb), reverse)
     return (h, state), (kernel, x_tgb, valid_tb, a, before)
 
 
@@ -117,10 +117,16 @@ def _backward(cell: Cell, reverse: bool, kept: Any, cotangents: Any) -> Any:
         return (dbefore[0] + _product(low, da), *dbefore[1:]), (dx, da)
 
     frames = (x_tgb, a_tgb, before, valid_tb, dh)
-    dstate, (dx, da) = jax.lax.scan(body, dstate, frames, reverse=not reverse)
+    dstate, (dx, da) = _scan(body, dstate, frames, not reverse)
     h = before[0].astype(dtype)
     dkernel = jnp.einsum("thb,tgb->hg", h, da, preferred_element_type=jnp.float32)
     return dkernel, da.astype(jnp.float32).sum((0, 2)), dx, None, dstate
+
+
+def _scan(body: Callable[..., Any], state: State, frames: Any, reverse: bool) -> Any:
+    # A turn of the loop costs an accelerator as much as a small product, a CPU nothing.
+    unroll = 1 if jax.default_backend() == "cpu" else 8
+    return jax.lax.scan(body, state, frames, reverse=reverse, unroll=unroll)
 
 
 def _advance(cell: Cell, valid: jax.Array, x: jax.Array, a: jax.Array, before: State) -> State:
