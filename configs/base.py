@@ -11,9 +11,6 @@ def mtl_model() -> ConfigDict:
     m.feature_norm = False  # layer norm over the joined features
     # se: shared encoder, one head a task; sbe: a transformer a task on top of it; joint: one head.
     m.structure = ConfigDict(dict(name="se"))
-    m.structure.sources = ()  # feedback (HSF): tasks whose networks the targets' read
-    m.structure.targets = ()
-    m.structure.tap = "head"  # what of a source: head, its last hidden layer; encoder (sbe)
     m.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
     m.encoder = ConfigDict()
     m.encoder.name = "transformer"

@@ -132,8 +132,11 @@ def _train_for(c: ConfigDict, target: str) -> None:
 
 
 def _feed_back(c: ConfigDict, target: str) -> None:
-    c.model.structure.sources = TASK_SETS[target]["sources"]
-    c.model.structure.targets = TASK_SETS[target]["targets"]
+    c.model.structure.update(
+        sources=TASK_SETS[target]["sources"],  # tasks whose networks ...
+        targets=TASK_SETS[target]["targets"],  # ... those of these tasks read
+        tap="head",  # what of a source: its head's last hidden layer, or its encoder's output
+    )
 
 
 def _mix(c: ConfigDict, target: str) -> None:
@@ -155,9 +158,8 @@ def _published(c: ConfigDict, encoder: str) -> None:
         _resize(c.model.encoder, heads=4, ffn=1024, positions="abaw4")
     if c.model.structure.name == "sbe":
         c.model.encoder.layers = 1
-        c.model.structure.update(
-            layers=3, head_dim=64, ffn=1024, dropout=0.3, positions="abaw4", tap="encoder"
-        )
+        c.model.structure.update(layers=3, head_dim=64, ffn=1024, dropout=0.3, positions="abaw4")
+        _resize(c.model.structure, tap="encoder")
     c.model.head.layers, c.model.head.dropout = (512, 256), 0.3
     c.data.batch_size = 8
     c.optim.name, c.optim.weight_decay = "adam", 0.0
