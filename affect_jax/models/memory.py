@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.heads import NORMAL
-from affect_jax.models.transformer import Transformer, attention_weights
+from affect_jax.models.transformer import Transformer, attention_weights, join_heads, split_heads
 from data_pipelines.errors import nearest
 
 ATTENTIONS = ("multihead", "single")
@@ -70,9 +70,7 @@ class MemoryTransformer(Transformer):
             read = Reader(self.memory_heads, self.dtype, name="memory_attention")
             found = read(x, slots, exists)
         else:
-            weight = attention_weights(x[:, :, None], slots[:, :, None], exists)[:, 0].astype(
-                self.dtype
-            )
+            weight = attention_weights(x[:, None], slots[:, None], exists)[:, 0].astype(self.dtype)
             found = jnp.einsum("btm,bmh->bth", weight, slots)
         found = jnp.where(exists.any(1)[:, None, None], found, 0)
         return x + found, remember(carry, x, valid_bt, self.chunk)
@@ -92,7 +90,7 @@ class Reader(nn.Module):
     @nn.compact
     def __call__(self, x_bth: jax.Array, slots_bmh: jax.Array, exists_bm: jax.Array) -> jax.Array:
         """Frames (batch, time, width), slots (batch, M, width) -> (batch, time, width)."""
-        batch, time, width = x_bth.shape
+        time, width = x_bth.shape[1:]
         # One matrix, as in SelfAttention: frames are projected to keys in vain, which costs little.
         project = nn.Dense(
             3 * width,
@@ -101,10 +99,9 @@ class Reader(nn.Module):
             name="in_projection",
         )
         both = project(jnp.concatenate([x_bth, slots_bmh], axis=1))
-        qkv = both.reshape(batch, -1, 3, self.heads, width // self.heads)
-        q, k, v = qkv[:, :time, 0], qkv[:, time:, 1], qkv[:, time:, 2]
-        weight = attention_weights(q, k, exists_bm).astype(self.dtype)
-        mixed = jnp.einsum("bnqk,bknd->bqnd", weight, v).reshape(batch, time, width)
+        q, k, v = (split_heads(x, self.heads) for x in jnp.split(both, 3, axis=-1))
+        weight = attention_weights(q[:, :, :time], k[:, :, time:], exists_bm).astype(self.dtype)
+        mixed = join_heads(jnp.einsum("bnqk,bnkd->bnqd", weight, v[:, :, time:]))
         return nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL, name="out_projection")(mixed)
 
 
