@@ -36,6 +36,25 @@ def test_the_first_screen_has_the_commands_and_the_systems() -> None:
     assert "| system |" in screen and "from affect_jax.metrics import ccc" in screen
 
 
+def commands_of(section: str) -> list[str]:
+    """The python commands that a section of the README shows, without "python"."""
+    text = README[README.index(f"## {section}") :]
+    text = text[: text.index("\n## ")].replace("\\\n", " ")
+    return re.findall(r"^ {4}python (.*)$", text, re.MULTILINE)
+
+
+def run_commands(commands: list[str], folder: Path) -> None:
+    for command in commands:
+        result = subprocess.run(
+            [sys.executable, *shlex.split(command)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+
+
 @pytest.mark.slow
 def test_the_own_data_of_the_readme_becomes_a_trained_and_scored_run(tmp_path: Path) -> None:
     files = {m[1]: b for b in BLOCKS if (m := re.match(r"# (\w+\.py)\n", b))}
@@ -43,17 +62,29 @@ def test_the_own_data_of_the_readme_becomes_a_trained_and_scored_run(tmp_path: P
     assert sum(len([line for line in text.splitlines() if line]) for text in files.values()) <= 24
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    section = README[README.index("## Your own data") :]
-    commands = re.findall(r"^ {4}python (.*)$", section[: section.index("\n## ")], re.MULTILINE)
+    commands = commands_of("Your own data")
     assert len(commands) == 3
-    for command in commands:
-        result = subprocess.run(
-            [sys.executable, *shlex.split(command)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    run_commands(commands, tmp_path)
     lines = (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["scores"]["validation"]["valence/ccc"] > 0.9
+
+
+@pytest.mark.slow
+def test_the_way_to_a_challenge_entry_works_as_shown_in_small(tmp_path: Path) -> None:
+    commands = commands_of("From training to a challenge entry")
+    assert len(commands) == 9
+    small = {
+        "--name=mtl": "--name=mtl --size=small",
+        "configs/mtl.py:gru": "configs/mtl.py:gru,smoke --config.folds.count=2",
+        "configs/mtl.py ": "configs/mtl.py:smoke --config.folds.count=2 ",
+    }
+    for old, new in small.items():
+        commands = [command.replace(old, new) for command in commands]
+    run_commands(commands, tmp_path)
+    fitted = json.loads((tmp_path / "runs" / "entry" / "ensemble.json").read_text())
+    assert len(fitted["members"]) == 2
+    scores = tmp_path / "runs" / "entry" / "predictions" / "validation" / "scores.json"
+    assert 0 < json.loads(scores.read_text())["au/f1_binary"] <= 1
+    official = tmp_path / "official" / "annotations" / "validation_set_annotations.txt"
+    entry = (tmp_path / "entry.txt").read_text().splitlines()
+    assert len(entry) == len(official.read_text().splitlines())
