@@ -124,8 +124,9 @@ def _commands(folder: Run, store: Store) -> str:
     place = shlex.quote(str(shown))
     root = shlex.quote(str(store.path)) if "test" in store.splits else "STORE"
     return (
-        "# the ensemble of the folds, on the test split\n"
-        f"python -m affect_jax.ensemble {place} --out={place}/ensemble "
+        "# the mean of the folds, with nothing fitted, and its use on the test split\n"
+        f"python -m affect_jax.ensemble {place} --out={place}/ensemble\n"
+        f"python -m affect_jax.ensemble --apply={place}/ensemble "
         f"--config.data.root={root} --config.data.split=test\n"
         "# choose and weigh cross-validated models by their held-out predictions\n"
         f"python -m affect_jax.ensemble folds:{place} folds:OTHER ... --out=FITTED"
