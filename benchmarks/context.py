@@ -17,8 +17,8 @@ import tempfile
 
 import numpy as np
 
-from affect_jax.config import load
 from affect_jax.compilation import compilation_cache
+from affect_jax.config import load
 from affect_jax.predict import Predictor, score, with_total
 from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
