@@ -139,8 +139,8 @@ def _mouth(c: ConfigDict, linear: bool) -> None:
 
     All values were chosen by five folds of videos inside the training tracks (--mode=folds with
     --config.folds.official=false), on the concordance of all held-out frames. 94 tracks are few:
-    the linear model (no encoder layers: a projection and an output, with dropout between) is ahead
-    of the encoders, which see one frame a second, a minute at once. Features 0.75 s earlier than
+    the linear model (no encoder layers: a projection and an output, with dropout between) is as
+    good as the encoders, which see one frame a second, a minute at once. Features 0.75 s before
     their labels bring .01, the 1 s beside the 4 s another .005; 16 s and longer lose.
     """
     c.data.root = ""
