@@ -58,6 +58,14 @@ def test_the_smallest_of_equally_good_windows_is_taken_and_none_that_scores_belo
     assert search_window((5, 10), {5: -0.3, 10: -0.1}.get)[0] == 0
 
 
+def test_windows_that_hold_whole_tracks_tie_exactly():
+    x = np.random.default_rng(0).normal(size=(60, 1))
+    for kind in ("mean", "median"):
+        whole = smooth_tracks(x, [0, 37, 60], 36, kind)
+        for window in (40, 50, 95):
+            np.testing.assert_array_equal(smooth_tracks(x, [0, 37, 60], window, kind), whole)
+
+
 def test_the_search_scores_labelled_frames_only():
     rng = np.random.default_rng(0)
     label = np.sin(np.arange(200) / 20)[:, None]
