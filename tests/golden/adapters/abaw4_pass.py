@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from affect_jax import interop
+from affect_jax import interop, metrics
 from affect_jax.predict import score
 from affect_jax.tasks import Task, decode, total
 from configs.abaw_tasks import P_MTL
@@ -50,7 +50,7 @@ def eval_pass(fixture: Fixture) -> Answer:
             decoded = decode(task, one[task.name])
             decoded = decoded[..., 0] if name in "va" else decoded
             arrays[f"out_pred_{NAMES[name]}_{i}_{row}"] = decoded
-    scores = _scores(fixture, tasks, raw)
+    scores = _of_nothing(tasks) | _scores(fixture, tasks, raw)
     for name, task in zip(TASKS, tasks):
         arrays[f"out_performance_{NAMES[name]}"] = scores[f"{task.name}/{METRICS[name][0]}"]
     confusion = np.array(scores["expression/confusion"])
@@ -84,6 +84,12 @@ def _predict(fixture: Fixture) -> list[dict[str, np.ndarray]]:
             parts.append(output.predictions)
         joined.append({n: np.concatenate([part[n] for part in parts], 1) for n in parts[0]})
     return joined
+
+
+def _of_nothing(tasks: list[Task]) -> dict[str, Any]:
+    """Scores without any label, which a run leaves out and the original does not."""
+    known = {(task, name): metrics.METRICS[name] for task in tasks for name in task.metrics}
+    return {f"{t.name}/{n}": metric.compute(metric.init(t)) for (t, n), metric in known.items()}
 
 
 def _scores(fixture: Fixture, tasks: list[Task], raw: dict[tuple[int, int], Any]) -> dict[str, Any]:

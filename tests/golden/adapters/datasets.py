@@ -47,9 +47,7 @@ def collate(fixture: Fixture) -> Answer:
         )
         for name in names
     }
-    statistics = {
-        f: (given[f"in_mean__{f}"], given[f"in_std__{f}"]) for f in config["norm_features"]
-    }
+    statistics = {f: (given[f"in_mean__{f}"], given[f"in_std__{f}"]) for f in _normalised(config)}
     batch = _batch(tracks, kinds, names, statistics)
     arrays = {
         "feature_trn": batch["feature"],
@@ -69,7 +67,7 @@ def dataset(fixture: Fixture) -> Answer:
     """The original leaves values on a bound, and outside, in bin 0; padding has no bin."""
     meta, given = fixture.meta, fixture.arrays
     labels = ("valence", "arousal")
-    statistics = {f: (given[f"in_mean/{f}"], given[f"in_std/{f}"]) for f in meta["norm_features"]}
+    statistics = {f: (given[f"in_mean/{f}"], given[f"in_std/{f}"]) for f in _normalised(meta)}
     arrays: dict[str, Any] = {}
     for part, batches in meta["batch_order"].items():
         for i, names in enumerate(batches):
@@ -96,6 +94,11 @@ def dataset(fixture: Fixture) -> Answer:
                 found |= {name: values, f"{name}_cls": np.where(batch["mask"], number, -1)}
             arrays |= {f"out_trn/{part}/{key}_{i}": x for key, x in found.items()}
     return Answer(arrays, {"out_batch/*": OWN_FRAMES})
+
+
+def _normalised(options: Mapping[str, Any]) -> list[str]:
+    """Features to normalise; the original's option for none of them is the name "None"."""
+    return [name for name in options["norm_features"] or () if name != "None"]
 
 
 def _batch(
