@@ -105,6 +105,7 @@ def test_a_label_that_nobody_annotated_does_not_count_in_the_mean(binary):
 def test_nothing_labelled_scores_zero(pairs, labelled, binary):
     nothing = {
         "values": (task("values", 5), pairs),
+        "bins": (task("bins", 5), pairs),  # decoded: values
         "classes": (task("classes", 8), labelled),
         "labels": (task("labels", 6), binary),
     }
@@ -127,7 +128,7 @@ def test_a_class_number_out_of_range_is_refused_by_name():
 
 
 def test_a_metric_refuses_a_task_of_another_kind_and_size():
-    with pytest.raises(ValueError, match="values cannot score classes"):
+    with pytest.raises(ValueError, match="values, bins cannot score classes"):
         METRICS["ccc"].init(task("classes", 3))
     with pytest.raises(ValueError, match="2 dimensions expected"):
         x = np.zeros((4, 3))
