@@ -131,7 +131,10 @@ def epochs_in(parts: Sequence[str]) -> frozenset[int]:
         first, dash, last = str(part).partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
             raise UserError(f"{part!r} names no epochs: expected one (17) or a range (10-19).")
-        epochs.update(range(int(first), int(last or first) + 1))
+        named = range(int(first), int(last or first) + 1)
+        if not named:
+            raise UserError(f"{part!r} names no epochs: the first comes after the last.")
+        epochs.update(named)
     return frozenset(epochs)
 
 
@@ -175,6 +178,9 @@ def read(path: pathlib.Path) -> ConfigDict:
         return tuple(restore(v) for v in value) if isinstance(value, list) else value
 
     try:
-        return ConfigDict(restore(json.loads(path.read_text())))
+        found = restore(json.loads(path.read_text()))
+        if not isinstance(found, dict):
+            raise ValueError("expected keys and values")
+        return ConfigDict(found)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a config ({error}).") from None

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -48,15 +49,33 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Predictions:
-        """UserError where the file is no such npz."""
+        """UserError where the file is no such npz, or its arrays do not belong together."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 known = [field.name for field in dataclasses.fields(cls)]
-                return cls(**{name: file[name] for name in known if name in file})
-        except (OSError, ValueError, TypeError) as error:
+                found = cls(**{name: file[name] for name in known if name in file})
+            found._check()
+            return found
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: not a file of predictions ({error}). Write it again with --mode=predict."
             ) from None
+
+    def _check(self) -> None:
+        """ValueError where the arrays do not belong together."""
+        if self.raw.dtype.kind not in "fiu":
+            raise ValueError(f"raw holds {self.raw.dtype}, no numbers")
+        for name in ("frame", "raw", "label", "label_mask"):
+            x = getattr(self, name)
+            if x is not None and len(x) != len(self.track):
+                raise ValueError(f"{name} has {len(x)} rows, track {len(self.track)}")
+        if (self.label is None) != (self.label_mask is None):
+            raise ValueError("label and label_mask come together")
+        if self.groups is not None and len(self.groups) != len(self.tracks):
+            raise ValueError(f"{len(self.groups)} groups for {len(self.tracks)} tracks")
+        steps = np.diff(self.track, prepend=0, append=len(self.tracks) - 1)
+        if (steps < 0).any():
+            raise ValueError("track must ascend, within the number of tracks")
 
     def write(self, path: pathlib.Path) -> None:
         """Write the file; a kill leaves the old one or the new one."""
@@ -91,7 +110,8 @@ def find_tasks(folder: str | os.PathLike) -> tuple[Task, ...]:
     for place in (folder, *folder.parents[:2]):
         file = place / "tasks.json"
         if file.is_file():
-            return from_json(file.read_text(), str(file))
+            # Bytes that are no text make it no task table, which is what is said then.
+            return from_json(file.read_text(errors="replace"), str(file))
     raise UserError(
         f"{folder}: no tasks.json here or up to two folders above, so nobody knows what the "
         "predictions mean. Copy it from the run that made them."

@@ -365,15 +365,36 @@ def test_nine_systems_together_beat_their_mean_on_recordings_that_were_not_fitte
         (["MEMBER", "MEMBER", "--out=o"], "named twice"),
         (["MEMBER", "--out=o", "--tasks=arousal"], "has no task 'arousal'"),
         (["MEMBER", "--out=MEMBER"], "exists and is no ensemble"),
-        (["MEMBER", "--out=MEMBER/au.npz"], "cannot be made"),
+        (["MEMBER", "--out=MEMBER/au.npz"], "--out=MEMBER/au.npz: cannot be made"),
+        (["MEMBER", "--out=o", "--abaw3=MEMBER/au.npz"], "--abaw3=MEMBER/au.npz: cannot be made"),
+        (["MEMBER", "--out=o", "--tasks=au,au"], "--tasks names 'au' twice"),
+        (["MEMBER@3", "--out=o"], "only a run has epochs"),
+        (["MEMBER@3-1", "--out=o"], "the first comes after the last"),
+        (["MEMBER", "--out=o", "--config.data.split=tset"], "Known: fit, test"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(
     members, tmp_path, monkeypatch, capsys, words, message
 ):
     monkeypatch.chdir(tmp_path)
-    code, _, error = run(capsys, *(word.replace("MEMBER", members[0]) for word in words))
+    message, *words = (text.replace("MEMBER", members[0]) for text in (message, *words))
+    code, _, error = run(capsys, *words)
     assert code == 2 and message in error and error.count("\n") == 0
+
+
+def test_an_ensemble_is_no_member_of_itself(members, tmp_path, capsys):
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    assert cli([members[0], f"--out={inner}", *MEANS]) == 0
+    assert cli([str(inner), f"--out={outer}", *MEANS]) == 0
+    for member in (inner, outer):
+        code, _, error = run(capsys, member, members[1], f"--out={inner}", *MEANS)
+        assert code == 2 and "is a member, or in one" in error
+
+
+def test_a_run_without_its_config_is_no_folder_of_predictions(tmp_path, capsys):
+    np.savez(tmp_path / "statistics.npz", mean=np.zeros(2))
+    code, _, error = run(capsys, tmp_path, f"--out={tmp_path}/o", *MEANS)
+    assert code == 2 and "no run (config.json)" in error
 
 
 def test_a_broken_file_of_an_ensemble_is_named(members, tmp_path, capsys):

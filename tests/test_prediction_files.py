@@ -61,6 +61,9 @@ def test_the_task_table_lies_in_the_folder_or_up_to_two_above(tmp_path):
     assert [task.name for task in find_tasks(folder)] == ["valence"]
     (folder / "tasks.json").write_text(to_json(TASKS[1:]))
     assert [task.name for task in find_tasks(folder)] == ["au"]
+    (folder / "tasks.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not a task table"):
+        find_tasks(folder)
 
 
 def test_what_is_no_prediction_file_is_named(tmp_path):
@@ -68,3 +71,34 @@ def test_what_is_no_prediction_file_is_named(tmp_path):
     np.savez(path, raw=np.zeros(3))
     with pytest.raises(UserError, match=r"valence\.npz: not a file of predictions"):
         Predictions.read(path)
+    whole = path.read_bytes()
+    for broken in (b"", whole[: len(whole) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"valence\.npz: not a file of predictions"):
+            Predictions.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(raw=np.zeros((4, 1))), "raw has 4 rows, track 5"),
+        (dict(raw=np.array([["a"]] * 5)), "no numbers"),
+        (dict(label=np.zeros((5, 1)), label_mask=np.ones((4, 1), bool)), "label_mask has 4 rows"),
+        (dict(label=np.zeros((5, 1))), "label and label_mask come together"),
+        (dict(groups=np.array(["a"])), "1 groups for 2 tracks"),
+        (dict(track=np.array([0, 1, 0, 1, 1])), "track must ascend"),
+        (dict(track=np.array([0, 0, 1, 1, 2])), "track must ascend, within the number of tracks"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_named(tmp_path, change, message):
+    fields = dict(
+        tracks=np.array(["a", "b"]),
+        track=np.array([0, 0, 0, 1, 1]),
+        frame=np.array([1, 2, 3, 1, 2]),
+        raw=np.zeros((5, 1)),
+    )
+    Predictions(**fields).write(tmp_path / "whole.npz")
+    Predictions.read(tmp_path / "whole.npz")
+    Predictions(**fields | change).write(tmp_path / "odd.npz")
+    with pytest.raises(UserError, match=message):
+        Predictions.read(tmp_path / "odd.npz")

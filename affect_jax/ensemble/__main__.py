@@ -94,15 +94,16 @@ def _apply(flags: argparse.Namespace) -> None:
     split = flags.split or (fitted.fitted_on or {}).get("split")
     if not split:
         raise UserError("--config.data.split is missing: the split to apply the ensemble to.")
+    abaw3 = _made("--abaw3", flags.abaw3)
     with tempfile.TemporaryDirectory(dir=fitted.folder, prefix=".members-") as scratch:
         members = fitted.open(flags.root, split, pathlib.Path(scratch))
-        predict_and_report(fitted, members, _path(flags.abaw3))
+        predict_and_report(fitted, members, abaw3)
 
 
 def _fit(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble import members as sources
     from affect_jax.ensemble.agree import common_tasks
-    from affect_jax.ensemble.fitted import Fitted, total_of
+    from affect_jax.ensemble.fitted import Fitted, ensembles_in, total_of
     from affect_jax.ensemble.report import predict_and_report
     from data_pipelines.join import open_store
 
@@ -111,6 +112,8 @@ def _fit(flags: argparse.Namespace) -> None:
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
     members = sources.parse(flags.members, store)
+    if folder.resolve() in ensembles_in(members):
+        raise UserError(f"--out={folder}: is a member, or in one. Give another --out.")
     tasks = common_tasks(members, flags.tasks, store)
     split = flags.split or sources.default_split(members[0])
     if store is not None and not split:
@@ -122,21 +125,19 @@ def _fit(flags: argparse.Namespace) -> None:
         print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
               file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=total_of(members))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={folder}: cannot be made ({error.strerror}).") from None
+    _made("--out", flags.out)
     if not split:
         fitted = _fit_tasks(draft, None, flags)
         fitted.write()
         print(f"{folder}: {len(members)} members, nothing fitted. Use it with --apply={folder}.")
         return
+    abaw3 = _made("--abaw3", flags.abaw3)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".members-") as scratch:
         opened = draft.open(flags.root, split, pathlib.Path(scratch))
         fitted = _fit_tasks(draft, opened, flags)
         fitted.write()
         print(f"ensemble: {folder} ({len(members)} members)")
-        predict_and_report(fitted, opened, _path(flags.abaw3))
+        predict_and_report(fitted, opened, abaw3)
 
 
 def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
@@ -210,8 +211,16 @@ def _options(flags: argparse.Namespace, labelled: bool) -> Any:
     return Options(methods, flags.smoothing, tuple(map(int, windows)), matches[match])
 
 
-def _path(text: str | None) -> pathlib.Path | None:
-    return pathlib.Path(text).expanduser() if text else None
+def _made(flag: str, text: str | None) -> pathlib.Path | None:
+    """The folder that a flag names, made if it is not there; None where it names none."""
+    if not text:
+        return None
+    folder = pathlib.Path(text).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag}={folder}: cannot be made ({error.strerror}).") from None
+    return folder
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

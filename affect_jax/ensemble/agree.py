@@ -19,7 +19,9 @@ def common_tasks(
     """The tasks of the first member, which all others must have too."""
     tables = [{task.name: task for task in tasks_of(member, store)} for member in members]
     names = list(tables[0]) if wanted is None else [n.strip() for n in wanted.split(",")]
-    for name in names:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise UserError(f"--tasks names {name!r} twice.")
         if name not in tables[0]:
             raise UserError(
                 f"--tasks: member {members[0].name} has no task {name!r}. "

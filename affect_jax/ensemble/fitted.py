@@ -153,6 +153,15 @@ class Fitted:
             yield task, made, raws
 
 
+def ensembles_in(members: Sequence[Member]) -> Iterator[pathlib.Path]:
+    """Folders of the ensembles among the members, and among theirs."""
+    for member in members:
+        if member.kind == "ensemble":
+            folder = pathlib.Path(member.where)
+            yield folder.resolve()
+            yield from ensembles_in(Fitted.read(folder).members)
+
+
 def mean_of(folder: pathlib.Path, members: tuple[Member, ...], tasks: tuple[Task, ...]) -> Fitted:
     """The mean of values and probabilities, which needs no fit; nothing is written."""
     recipes = {task.name: unfitted(task, len(members), MEANS).recipes for task in tasks}

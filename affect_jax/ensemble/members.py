@@ -23,7 +23,7 @@ import numpy as np
 from affect_jax import config as configs
 from affect_jax import members as named
 from affect_jax.ensemble.recipe import as_values
-from affect_jax.prediction_files import Predictions, find_tasks
+from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
@@ -90,7 +90,10 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
             found.append(Member("folds", str(folder)))
             continue
         for folder, checkpoint in named.expand(text):
-            found.append(Member(_kind(folder), str(folder), checkpoint))
+            kind = _kind(folder)
+            if checkpoint and kind != "run":
+                raise UserError(f"{text}: only a run has epochs, {folder} holds {kind}.")
+            found.append(Member(kind, str(folder), checkpoint))
     for i, member in enumerate(found):
         if member in found[:i]:
             raise UserError(f"member {member.name} is named twice.")
@@ -118,7 +121,8 @@ def _kind(folder: pathlib.Path) -> str:
         return "ensemble"
     if Run(folder).exists:
         return "run"
-    if folder.is_dir() and any(folder.glob("*.npz")):
+    # A run that has lost its config still has its statistics.
+    if any(file.stem != "statistics" for file in folder.glob("*.npz")):
         return "predictions"
     raise UserError(
         f"{folder}: no run (config.json), no ensemble ({FITTED_FILE}) and no folder of "
@@ -168,8 +172,13 @@ def open_member(
     folder = pathlib.Path(member.where)
     if member.kind == "predictions":
         neighbour = folder.parent / split
-        if folder.parent.name == "predictions" and neighbour.is_dir():
-            folder = neighbour
+        if folder.parent.name == "predictions":
+            if root is None and not neighbour.is_dir():
+                known = ", ".join(splits(folder.parent))
+                raise UserError(
+                    f"{folder.parent}: no predictions of split {split!r}. Known: {known}."
+                )
+            folder = neighbour if neighbour.is_dir() else folder
         return _folder(member.name, folder, find_tasks(folder))
     stored = folder / "predictions" / split
     # Of folds they are the only ones that were not trained on, whatever store is named.
