@@ -259,8 +259,24 @@ def check(system: Supervised) -> None:
     system.rows(data.train_split)
     if data.split:
         system.rows(data.split)
-    state = jax.eval_shape(lambda: system.init(monitored(system)))
+    names = monitored(system)
+    for key, which in (
+        ("checkpoint", config.checkpoint),
+        ("folds.checkpoint", config.folds.checkpoint),
+    ):
+        _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
+    state = jax.eval_shape(lambda: system.init(names))
     system.steps(state.params)
+
+
+def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:
+    """UserError for one that no training leaves: after days of it, that would be late."""
+    if which.startswith("epoch:"):
+        number = which.removeprefix("epoch:")
+        if not (number.isdecimal() and 1 <= int(number) <= epochs):
+            raise UserError(f"{where}: the training has epoch:1 to epoch:{epochs}.")
+    elif which not in (known := ("best", "last", *names)):
+        raise UserError(f"{where}: {nearest(which, known)}")
 
 
 def monitored(system: Supervised) -> tuple[str, ...]:

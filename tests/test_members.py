@@ -63,3 +63,13 @@ def test_checkpoints_of_the_epochs_asked_for_stay_and_are_found_by_epoch(tmp_pat
         choose_step(run, "epoch:2")
     with pytest.raises(UserError, match="names epoch 7, the training has 6"):
         check(tiny_system(store, **changes | {"keep_epochs": "5-7"}))
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "folds__checkpoint"])
+def test_a_checkpoint_that_no_training_leaves_is_refused_before_it(tmp_path, key):
+    store = small_store(tmp_path / "s").path
+    for good in ("last", "P_MTL", "epoch:2"):
+        check(tiny_system(store, epochs=2, **{key: good}))
+    for bad, message in (("bset", "Did you mean 'best'"), ("epoch:3", "epoch:1 to epoch:2")):
+        with pytest.raises(UserError, match=message):
+            check(tiny_system(store, epochs=2, **{key: bad}))
