@@ -319,6 +319,10 @@ def test_folds_are_one_member_with_held_out_predictions_or_many(tmp_path, capsys
     assert train(["--config=configs/va.py:smoke", *flags]) == 0
     one, many = tmp_path / "one", tmp_path / "many"
     assert cli([f"folds:{folds}", f"--out={one}", *MEANS]) == 0
+    (folds / "scores.json").rename(tmp_path / "scores.json")
+    code, _, error = run(capsys, f"folds:{folds}", f"--out={one}", *MEANS)
+    assert code == 2 and "not all folds are trained" in error
+    (tmp_path / "scores.json").rename(folds / "scores.json")
     held_out = Predictions.read(folds / "predictions/train/valence.npz").raw
     made = Predictions.read(one / "predictions/train/valence.npz").raw
     np.testing.assert_array_equal(made, held_out)

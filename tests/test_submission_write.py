@@ -222,9 +222,23 @@ def test_a_folder_that_does_not_fit_is_named(flags, folder, message, write, tmp_
     predict(tmp_path / "run", {"a": [1]})
     predict(tmp_path / "whole" / "predictions" / "validation", {"a": [1]})
     image_list(tmp_path, {"a": [1]})
-    (tmp_path / "out").write_text("")
+    (tmp_path / "out").write_text("image_location,valence,arousal\n")
     code, _, err = write(*flags, folders=[folder], track="va")
     assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_an_entry_replaces_an_entry_and_no_other_file(write, tmp_path):
+    predict(tmp_path / "run", {"a": [1]})
+    image_list(tmp_path, {"a": [1]}, header="image_location,valence,arousal")
+    assert write(track="va")[0] == write(track="va")[0] == 0
+    before = (tmp_path / "list.txt").read_text()
+    for file in ("list.txt", "run/valence.npz"):
+        code, _, err = write(f"--out={tmp_path / file}", track="va")
+        assert code == 2 and f"{file}: exists and is no entry of track va" in err
+    assert (tmp_path / "list.txt").read_text() == before
+    (tmp_path / "run" / "valence.npz").unlink()
+    code, _, err = write(track="va")
+    assert code == 2 and "no predictions of valence, which track va needs. Known: arousal" in err
 
 
 @pytest.mark.slow

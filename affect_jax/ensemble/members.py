@@ -180,6 +180,11 @@ def open_member(
                 )
             folder = neighbour if neighbour.is_dir() else folder
         return _folder(member.name, folder, find_tasks(folder))
+    if member.kind == "folds" and not (folder / "scores.json").is_file():
+        raise UserError(
+            f"{folder}: not all folds are trained. Go on with: python -m affect_jax.main "
+            f"--mode=folds --workdir={folder}"
+        )
     stored = folder / "predictions" / split
     # Of folds they are the only ones that were not trained on, whatever store is named.
     usable = member.kind == "folds" or (root is None and not member.checkpoint)

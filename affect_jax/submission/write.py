@@ -65,6 +65,8 @@ def write(
         raise UserError(f"{out}: is not a new or empty folder. Give another.")
     if not form.per_video and out.is_dir():
         raise UserError(f"{out}: is a folder, but track {form.track} is one file. Name the file.")
+    if out.is_file() and (out.samefile(official.path) or _first_line(out) != form.header):
+        raise UserError(f"{out}: exists and is no entry of track {form.track}. Give another --out.")
     decoded = _read(folders, split, form)
     frames = {video: _numbers(video, official, decoded) for video in official.frames}
     notes = _compare(frames, decoded, official, fill=fill, drop=drop)
@@ -95,6 +97,11 @@ def write(
     return [*notes, said]
 
 
+def _first_line(path: pathlib.Path) -> str:
+    with path.open(errors="replace") as lines:
+        return lines.readline().rstrip("\n")
+
+
 def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> dict[str, Decoded]:
     """{task: its predictions} of all tasks of the track, in order."""
     found: dict[str, Decoded] = {}
@@ -103,7 +110,9 @@ def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> d
         folder = _of_split(folder, split)
         for task in find_tasks(folder):
             file = folder / f"{task.name}.npz"
-            if task.name not in form.tasks or not file.is_file():
+            if not file.is_file():
+                continue
+            if task.name not in form.tasks:
                 others.append(task.name)
             elif task.name in found:
                 raise UserError(
