@@ -174,6 +174,7 @@ COMBINE = {
     "weighted": _sum,
     "fixed": _sum,
     "normalized_fixed": _of_shares,
+    "loss_adjust": _of_shares,  # the same there: it records no losses to adjust by
     "param_adjust": _of_scales,
 }
 
