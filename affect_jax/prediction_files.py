@@ -71,6 +71,8 @@ class Predictions:
                 raise ValueError(f"{name} has {len(x)} rows, track {len(self.track)}")
         if (self.label is None) != (self.label_mask is None):
             raise ValueError("label and label_mask come together")
+        if self.label is not None and not np.isfinite(self.label[self.label_mask]).all():
+            raise ValueError("a label that exists is no number")
         if self.groups is not None and len(self.groups) != len(self.tracks):
             raise ValueError(f"{len(self.groups)} groups for {len(self.tracks)} tracks")
         steps = np.diff(self.track, prepend=0, append=len(self.tracks) - 1)

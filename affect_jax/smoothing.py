@@ -60,7 +60,8 @@ def _box(x: np.ndarray, window: int) -> np.ndarray:
 
 
 def _gaussian(x: np.ndarray, window: int) -> np.ndarray:
-    return ndimage.gaussian_filter1d(x, window, axis=0, mode="constant", truncate=4)
+    radius = min(4 * window, len(x) - 1)
+    return ndimage.gaussian_filter1d(x, window, axis=0, mode="constant", radius=radius)
 
 
 def _exponential(x: np.ndarray, window: int) -> np.ndarray:
@@ -68,6 +69,7 @@ def _exponential(x: np.ndarray, window: int) -> np.ndarray:
 
 
 def _median(x: np.ndarray, window: int) -> np.ndarray:
+    window = min(window, len(x) - 1)
     y = ndimage.median_filter(x, (2 * window + 1, *[1] * (x.ndim - 1)), mode="nearest")
     for t in range(len(x)):
         if t < window or t >= len(x) - window:

@@ -85,6 +85,7 @@ def test_what_is_no_prediction_file_is_named(tmp_path):
         (dict(raw=np.array([["a"]] * 5)), "no numbers"),
         (dict(label=np.zeros((5, 1)), label_mask=np.ones((4, 1), bool)), "label_mask has 4 rows"),
         (dict(label=np.zeros((5, 1))), "label and label_mask come together"),
+        (dict(label=np.full(5, np.nan), label_mask=np.arange(5) > 2), "is no number"),
         (dict(groups=np.array(["a"])), "1 groups for 2 tracks"),
         (dict(track=np.array([0, 1, 0, 1, 1])), "track must ascend"),
         (dict(track=np.array([0, 0, 1, 1, 2])), "track must ascend, within the number of tracks"),
