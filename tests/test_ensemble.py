@@ -14,6 +14,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.members import reference_of
 from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
+from affect_jax.run import Run
 from affect_jax.tasks import Task, decode, to_json
 from data_pipelines.sources import avec2019
 from data_pipelines.store import StoreWriter
@@ -247,8 +248,11 @@ def test_two_runs_predict_other_data_and_keep_their_own_predictions(tmp_path, ca
         config = json.loads((run_folder / "config.json").read_text())
         config["data"]["split"] = ""
         (run_folder / "config.json").write_text(json.dumps(config))
-    code, lines, _ = run(capsys, *runs, f"--out={plain}")
-    assert code == 0 and "nothing fitted" in lines[-1]
+    code, lines, said = run(capsys, *runs, f"--out={plain}")
+    assert code == 0 and "nothing fitted" in lines[-1] and "in training" not in said
+    Run(runs[1]).finished_file.unlink()
+    code, _, said = run(capsys, *runs, f"--out={plain}")
+    assert code == 0 and "warning: run1: in training still" in said
     code, lines, _ = run(capsys, f"--apply={plain}", *data)
     assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is False
     code, _, error = run(capsys, *runs, f"--out={plain}", "--match=yes")

@@ -124,6 +124,9 @@ def _fit(flags: argparse.Namespace) -> None:
         names = ", ".join(trained)
         print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
               file=sys.stderr)  # fmt: skip
+    if unfinished := [member.name for member in members if sources.unfinished(member)]:
+        print(f"warning: {', '.join(unfinished)}: in training still; the checkpoints so far count",
+              file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=total_of(members))
     _made("--out", flags.out)
     if not split:

@@ -157,6 +157,12 @@ def seen(member: Member) -> set[str]:
     return {*config.data.train_split.split("+"), config.get("folds", {}).get("cut", "")} - {""}
 
 
+def unfinished(member: Member) -> bool:
+    """Whether it is a run that has not come to its end, and no epoch of it is named."""
+    run = Run(member.where)
+    return member.kind == "run" and not member.checkpoint and not run.finished_file.is_file()
+
+
 def open_member(
     member: Member, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
 ) -> Opened:
