@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.dropout import Dropout, require_rate
 from affect_jax.models.heads import NORMAL
+from affect_jax.models.transformer import join_heads, split_heads
 
 
 def from_band(band: jax.Array) -> jax.Array:
@@ -63,7 +64,7 @@ class RelativeAttention(nn.Module):
     @nn.compact
     def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
         """(batch, time, width) -> the same; only valid frames are attended to."""
-        batch, time, width = x_bth.shape
+        width = x_bth.shape[-1]
         head = width // self.heads
 
         def dense(name: str) -> nn.Dense:
@@ -73,24 +74,23 @@ class RelativeAttention(nn.Module):
             init = nn.initializers.normal(head**-0.5)
             return self.param(name, init, (2 * self.window + 1, head)).astype(self.dtype)
 
-        # Heads are called n: h is the width. o counts the offsets -window .. window.
+        # o counts the offsets -window .. window.
         q, k, v = (
-            dense(name)(x_bth).reshape(batch, time, self.heads, head)
-            for name in ("query", "key", "value")
+            split_heads(dense(name)(x_bth), self.heads) for name in ("query", "key", "value")
         )
         q = q * head**-0.5
-        score = jnp.einsum("bqnd,bknd->bnqk", q, k, preferred_element_type=jnp.float32)
+        score = jnp.einsum("bnqd,bnkd->bnqk", q, k, preferred_element_type=jnp.float32)
         near = jnp.einsum(
-            "bqnd,od->bnqo", q, embedding("relative_key"), preferred_element_type=jnp.float32
+            "bnqd,od->bnqo", q, embedding("relative_key"), preferred_element_type=jnp.float32
         )
         # A finite number: a row without any valid frame stays finite (it attends to all alike).
         score = jnp.where(valid_bt[:, None, None, :], score + from_band(near), -1e30)
         weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
         weight = Dropout(self.dropout, name="dropout")(weight, train)
-        mixed = jnp.einsum("bnqk,bknd->bqnd", weight, v)
+        mixed = jnp.einsum("bnqk,bnkd->bnqd", weight, v)
         band = to_band(weight, self.window)
-        mixed += jnp.einsum("bnqo,od->bqnd", band, embedding("relative_value"))
-        return dense("out_projection")(mixed.reshape(batch, time, width))
+        mixed += jnp.einsum("bnqo,od->bnqd", band, embedding("relative_value"))
+        return dense("out_projection")(join_heads(mixed))
 
 
 class Layer(nn.Module):

@@ -8,7 +8,7 @@ sub-networks that gradients are clipped by.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import flax.linen as nn
 import jax
@@ -79,7 +79,7 @@ class ShareEncoder:
         if self.sources and self.tap == "encoder" and not self.tops:
             raise ValueError("tap = 'encoder' needs tasks with encoders: structure sbe.")
 
-    def require_tasks(self, tasks: Mapping[str, int]) -> None:
+    def require_tasks(self, tasks: Collection[str]) -> None:
         """UserError where a source or a target is no task of the model."""
         for field in ("sources", "targets"):
             for name in getattr(self, field):
@@ -190,7 +190,7 @@ class Joint:
     Source: arXiv 2203.13032.
     """
 
-    def require_tasks(self, tasks: Mapping[str, int]) -> None:
+    def require_tasks(self, tasks: Collection[str]) -> None:
         """Any tasks will do."""
 
     def __call__(
