@@ -26,7 +26,8 @@ from affect_jax.system import Supervised
 from affect_jax.train import train
 from data_pipelines.join import open_store
 from data_pipelines.plan import generator
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 
 def shuffled(store: Store, folder: pathlib.Path) -> pathlib.Path:

@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 INPUTS, HEADS = 2048, (512, 256)
 ENCODERS = {

@@ -16,7 +16,7 @@ from affect_jax.main import cli
 from affect_jax.system import Supervised
 from affect_jax.train import Stopped
 from data_pipelines.errors import UserError
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.tiny import tiny_config
 

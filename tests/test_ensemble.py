@@ -17,7 +17,7 @@ from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode, to_json
 from data_pipelines.sources import avec2019
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import small_store
 
 EXPRESSIONS = ("Neutral", "Happiness", "Other")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.folds import cut, deal, names, seen
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 
 def make(folder, *, videos=30, pairs=6, trained_on=(), order=1):

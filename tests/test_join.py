@@ -3,7 +3,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import small_store
 
 

@@ -65,7 +65,7 @@ def test_evaluating_the_validation_split_again_gives_the_scores_of_training(work
 def test_predict_works_on_a_store_without_labels(workdir, tmp_path, capsys):
     import numpy as np
 
-    from data_pipelines.store import StoreWriter
+    from data_pipelines.store_writer import StoreWriter
 
     features = {"a": dict(size=5), "b": dict(size=3)}
     with StoreWriter(tmp_path / "bare", name="bare", features=features, labels={}) as writer:
@@ -84,7 +84,9 @@ def test_predict_works_on_a_store_without_labels(workdir, tmp_path, capsys):
     ("flags", "message"),
     [
         (["--mode=trian", "--workdir=x"], "Did you mean 'train'"),
-        (["--wrokdir=x"], "unknown flag --wrokdir. Did you mean '--workdir'"),
+        (["--wrokdir=x"], "unknown argument '--wrokdir=x'. Did you mean --workdir?"),
+        (["--workdir"], "argument --workdir: expected one argument"),
+        (["--workdir=~nosuchuser/x"], "~nosuchuser/x: no such home folder"),
         ([], "--workdir is missing"),
         (["--workdir=nowhere"], "no run here yet. Name its config"),
         (["--workdir=x", "--config=configs/nothing.py"], "no file configs/nothing.py"),

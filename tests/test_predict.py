@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 from affect_jax.predict import Predictor
 from affect_jax.state import State
 from affect_jax.system import Supervised
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import LABELS, small_store
 from tests.tiny import tiny_config
 

@@ -24,7 +24,8 @@ from affect_jax.report.records import best, headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, tasks_from_config
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 UNITS = tuple(f"AU{i}" for i in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 LABELS = {
     "valence": dict(kind="values", size=1),

@@ -15,7 +15,7 @@ from affect_jax.run import Run
 from affect_jax.step import chunk
 from affect_jax.train import Stopped, chunk_bounds, train
 from data_pipelines.errors import UserError
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.stores import small_store
 from tests.tiny import tiny_config, tiny_system

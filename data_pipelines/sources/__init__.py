@@ -4,7 +4,7 @@ A source is a module here with a docstring (its first line is shown by --help) a
 
     fill(folder, store, report, **flags) -> None
 
-which writes a store (`data_pipelines.store.StoreWriter`), tells `report` what is missing or odd,
+which writes a store (`data_pipelines.store_writer`), tells `report` what is missing or odd,
 and hands `report.notes` to the writer, so that `verify` repeats them. Optional `FLAGS`, {name:
 keywords of argparse's add_argument}, are its own command-line flags. The module's name is the
 source's; there is no list to keep.

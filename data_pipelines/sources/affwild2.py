@@ -22,7 +22,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.feature_files import FeatureFiles, find_features
 from data_pipelines.labels.folders import KINDS, SPLITS
 from data_pipelines.report import Report, listed
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 
 FLAGS: dict[str, dict[str, Any]] = {
     "edition": dict(

@@ -26,8 +26,10 @@ import numpy as np
 
 from data_pipelines import labels as readers
 from data_pipelines.errors import UserError
+from data_pipelines.paths import user_path
 from data_pipelines.report import Report
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 
 MOUTH = ("face", "open", "log_area", "area_x100", "change")
 CONTEXT = (
@@ -138,7 +140,7 @@ def fill(
     references = {s: _RIDGE[s] for s, size in _SLICE.items() if _size_of(store, s) == size}
     if references:
         text = json.dumps(references, indent=1) + "\n"
-        (pathlib.Path(store).expanduser() / "references.json").write_text(text)
+        (user_path(store) / "references.json").write_text(text)
 
 
 def _fill_split(

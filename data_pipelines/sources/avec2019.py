@@ -22,7 +22,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.report import Report
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 
 SYSTEMS = (
     "deepspectrum",

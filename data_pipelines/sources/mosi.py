@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.report import Report
-from data_pipelines.store import StoreWriter
+from data_pipelines.store_writer import StoreWriter
 
 FEATURES = ("text", "audio", "video")
 KEYS = ("videos", "video_index", "utterance", "label", *FEATURES)

@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
 
 NAMES = ("mtl", "va")
 PREFIX = "twin:"
@@ -33,6 +34,7 @@ _SOURCES = (
     "feature_files.py",
     "plan.py",
     "store.py",
+    "store_writer.py",
 )
 _STALE_S = 3600.0
 
@@ -83,7 +85,7 @@ def store(
     if size not in SIZES:
         raise UserError(f"twin {name!r}: size {size!r}. {nearest(size, SIZES)}")
     key = f"{name}-{_digest(name=name, seed=seed, size=size)}"
-    folders = _folders() if folder is None else [pathlib.Path(folder).expanduser()]
+    folders = _folders() if folder is None else [user_path(folder)]
     for place in folders:
         if os.path.isfile(place / key / "manifest.json"):  # False also where it may not be read
             return place / key
@@ -99,7 +101,7 @@ def store(
 
 
 def _folders() -> list[pathlib.Path]:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    cache = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     # One a user: what another has made there could not be written.
     temporary = pathlib.Path(tempfile.gettempdir()) / f"affect_jax-{os.getuid()}"
     return [cache / "affect_jax" / "twins", temporary / "twins"]

@@ -13,7 +13,8 @@ from affect_jax import interop, metrics
 from affect_jax.predict import score
 from affect_jax.tasks import Task, decode, total
 from configs.abaw_tasks import P_MTL
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.golden.adapters import abaw4_models as models
 from tests.golden.adapters.abaw4_models import TASKS
 from tests.golden.adapters.abaw4_traces import INPUTS, MISSING

@@ -15,7 +15,8 @@ import numpy as np
 from affect_jax.bins import assign
 from data_pipelines.batch import Source, Statistics, assemble
 from data_pipelines.plan import segments
-from data_pipelines.store import Store, StoreWriter
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.golden.adapters.abaw3_original import bins_of
 from tests.golden.adapters.abaw4_traces import INPUTS, MISSING
 from tests.golden.fixture import Answer, Fixture, adapter
