@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import pathlib
+
+from data_pipelines.paths import user_path
 
 
 def compilation_cache() -> None:
@@ -12,7 +13,7 @@ def compilation_cache() -> None:
 
     if jax.config.jax_compilation_cache_dir is None:
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = pathlib.Path(home).expanduser() / "affect_jax" / "jax"
+        folder = user_path(home) / "affect_jax" / "jax"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -18,13 +18,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from affect_jax.compilation import compilation_cache
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 
 MODES = ("train", "evaluate", "predict", "folds")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m affect_jax.main",
         description="Train, evaluate or apply one run, or train one for each fold.",
         epilog="Change any value of the config with --config.KEY=VALUE (for example "
@@ -53,12 +54,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
             changes.append((key, value))
         else:
             own.append(word)
-    parser = _parser()
-    flags, unknown = parser.parse_known_args(own)
-    if unknown:
-        known = ["--config", "--workdir", "--mode", "--verbose", "--help"]
-        name = unknown[0].split("=")[0]
-        raise UserError(f"unknown flag {name}. {nearest(name, known)}")
+    flags = _parser().parse_all(own)
     if flags.mode not in MODES:
         raise UserError(f"--mode={flags.mode}: {nearest(flags.mode, MODES)}")
     if not flags.workdir:
@@ -156,13 +152,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def cli(argv: Sequence[str] | None = None) -> int:
-    """Exit code of a command: 0, or 2 with one line for a user's mistake."""
-    try:
-        main(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Exit code of a command."""
+    return exit_code(main, argv)
 
 
 if __name__ == "__main__":

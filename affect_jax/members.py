@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 
 from affect_jax.config import epochs_in
+from data_pipelines.paths import user_path
 
 FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
 
@@ -25,7 +26,7 @@ def expand(name: str | os.PathLike) -> Iterator[tuple[pathlib.Path, str]]:
     path, at, epochs = str(name).rpartition("@")
     if not at or not re.fullmatch(r"\d+(-\d+)?", epochs):
         path, epochs = str(name), ""
-    folder = pathlib.Path(path).expanduser()
+    folder = user_path(path)
     checkpoints = [f"epoch:{e}" for e in sorted(epochs_in([epochs]))] if epochs else [""]
     for run in fold_runs(folder) or [folder]:
         for checkpoint in checkpoints:

@@ -21,6 +21,7 @@ import numpy as np
 from affect_jax import tasks as task_table
 from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError
+from data_pipelines.paths import user_path
 
 
 class Run:
@@ -28,7 +29,7 @@ class Run:
 
     def __init__(self, folder: str | os.PathLike, *, label: str = ""):
         """`label`: what its progress lines begin with, where several runs train in turn."""
-        self.folder = pathlib.Path(folder).expanduser().resolve()
+        self.folder = user_path(folder).resolve()
         self.label = label
         self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.jsonl"

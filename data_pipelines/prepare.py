@@ -9,29 +9,21 @@ have is named and left out; what contradicts itself is an error (exit code 2), a
 from __future__ import annotations
 
 import argparse
-import pathlib
 import sys
 import time
 from collections.abc import Sequence
 
 from data_pipelines import sources
-from data_pipelines.command import Parser
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
+from data_pipelines.paths import user_path
 from data_pipelines.report import Report
 from data_pipelines.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    try:
-        _run(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; no store was written", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(_run, arguments, stopped="stopped; no store was written")
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -56,7 +48,7 @@ def _run(arguments: Sequence[str]) -> None:
         group.add_argument(f"--{flag}", **keywords)
     given = parser.parse_all(arguments)
 
-    folder = pathlib.Path(given.input).expanduser()
+    folder = user_path(given.input)
     if not folder.is_dir():
         raise UserError(f"--input={given.input}: no such folder.")
     report, start = Report(sys.stdout), time.monotonic()

@@ -25,8 +25,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipelines.command import Parser
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
 
 KINDS = ("values", "classes", "labels")
 CHOOSE = "choose"
@@ -90,7 +91,7 @@ def _apply(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble.fitted import Fitted
     from affect_jax.ensemble.report import predict_and_report
 
-    fitted = Fitted.read(pathlib.Path(flags.apply).expanduser())
+    fitted = Fitted.read(user_path(flags.apply))
     split = flags.split or (fitted.fitted_on or {}).get("split")
     if not split:
         raise UserError("--config.data.split is missing: the split to apply the ensemble to.")
@@ -107,7 +108,7 @@ def _fit(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble.report import predict_and_report
     from data_pipelines.join import open_store
 
-    folder = pathlib.Path(flags.out).expanduser()
+    folder = user_path(flags.out)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / sources.FITTED_FILE).is_file():
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
@@ -218,7 +219,7 @@ def _made(flag: str, text: str | None) -> pathlib.Path | None:
     """The folder that a flag names, made if it is not there; None where it names none."""
     if not text:
         return None
-    folder = pathlib.Path(text).expanduser()
+    folder = user_path(text)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -227,13 +228,8 @@ def _made(flag: str, text: str | None) -> pathlib.Path | None:
 
 
 def cli(argv: Sequence[str] | None = None) -> int:
-    """Exit code of a command: 0, or 2 with one line for a user's mistake."""
-    try:
-        main(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Exit code of a command."""
+    return exit_code(main, argv)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
 from data_pipelines.store import Store
 
 FITTED_FILE = "ensemble.json"
@@ -84,7 +85,7 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
             found += [Member("feature", name) for name in _features(text, store)]
             continue
         if text.startswith(FOLDS):
-            folder = pathlib.Path(text.removeprefix(FOLDS)).expanduser()
+            folder = user_path(text.removeprefix(FOLDS))
             if not named.fold_runs(folder):
                 raise UserError(f"{text}: no cross-validation here (no {named.FOLDS_FILE}).")
             found.append(Member("folds", str(folder)))
@@ -298,7 +299,7 @@ def to_json(member: Member, folder: pathlib.Path) -> dict[str, str]:
     """Folders relative to the ensemble's, so that both can move together."""
     entry = {k: v for k, v in dataclasses.asdict(member).items() if v}
     if member.kind != "feature":
-        where = pathlib.Path(member.where).expanduser().resolve()
+        where = user_path(member.where).resolve()
         entry["where"] = pathlib.PurePath(os.path.relpath(where, folder.resolve())).as_posix()
     return entry
 

@@ -10,35 +10,25 @@ videos). Exit code 2 where something is wrong, with file, line and reason of eac
 from __future__ import annotations
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from affect_jax.submission.check import Refused, check
 from affect_jax.submission.formats import DEFAULT_EDITION, ONE_FILE_FROM, TRACKS, format_of
 from affect_jax.submission.official import read_list
-from data_pipelines.command import Parser
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
 
 SHOWN = 20  # problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        problems = error.problems if isinstance(error, Refused) else []
-        for problem in problems[:SHOWN]:
-            print(problem, file=sys.stderr)
-        if len(problems) > SHOWN:
-            print(f"... and {len(problems) - SHOWN:,} more", file=sys.stderr)
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(_run, arguments)
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: Sequence[str]) -> None:
     commands = {"write": _write, "check": _check}
     if not arguments:
         raise UserError(f"a command is missing. {nearest('', commands)} See --help.")
@@ -47,7 +37,14 @@ def _run(arguments: list[str]) -> None:
         return
     if arguments[0] not in commands:
         raise UserError(f"command {arguments[0]!r}. {nearest(arguments[0], commands)}")
-    commands[arguments[0]](arguments[1:])
+    try:
+        commands[arguments[0]](arguments[1:])
+    except Refused as error:
+        for problem in error.problems[:SHOWN]:
+            print(problem, file=sys.stderr)
+        if len(error.problems) > SHOWN:
+            print(f"... and {len(error.problems) - SHOWN:,} more", file=sys.stderr)
+        raise
 
 
 def _parser(command: str, about: str) -> Parser:
@@ -78,7 +75,7 @@ def _check(arguments: Sequence[str]) -> None:
     parser.add_argument("path", metavar="PATH", help="file, or folder of texts")
     given = parser.parse_all(arguments)
     form = format_of(given.track, given.edition)
-    print(check(_path(given.path), read_list(_path(given.list), form, warn=_note), form))
+    print(check(user_path(given.path), read_list(user_path(given.list), form, warn=_note), form))
 
 
 def _write(arguments: Sequence[str]) -> None:
@@ -106,18 +103,14 @@ def _write(arguments: Sequence[str]) -> None:
     )
     given = parser.parse_all(arguments)
     form = format_of(given.track, given.edition)
-    official = read_list(_path(given.list), form, warn=_note)
+    official = read_list(user_path(given.list), form, warn=_note)
     from affect_jax.submission.write import write  # loads jax, which takes a second
 
-    folders = [_path(folder) for folder in given.predictions]
+    folders = [user_path(folder) for folder in given.predictions]
     said = write(
-        folders, given.split, official, form, _path(given.out), fill=given.fill, drop=given.drop
+        folders, given.split, official, form, user_path(given.out), fill=given.fill, drop=given.drop
     )
     print("\n".join(said))
-
-
-def _path(text: str) -> pathlib.Path:
-    return pathlib.Path(text).expanduser()
 
 
 def _note(text: str) -> None:

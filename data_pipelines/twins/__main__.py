@@ -7,23 +7,18 @@ python -m data_pipelines.prepare --source=affwild2 --input=FOLDER --store=STORE
 from __future__ import annotations
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from data_pipelines import twins
-from data_pipelines.command import Parser
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    try:
-        _run(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(_run, arguments)
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -45,7 +40,7 @@ def _run(arguments: Sequence[str]) -> None:
         raise UserError(f"--name={given.name}: no such twin. {nearest(given.name, twins.NAMES)}")
     if given.size not in SIZES:
         raise UserError(f"--size={given.size}: no such size. {nearest(given.size, SIZES)}")
-    folder = pathlib.Path(given.output).expanduser()
+    folder = user_path(given.output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--output={given.output}: not an empty folder. Give another.")
     try:
