@@ -13,6 +13,7 @@ A folder that is handed on alone has its tasks.json inside.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -24,6 +25,17 @@ import numpy as np
 from affect_jax.tasks import Task, from_json
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
+
+# {array: (kinds of dtype, what they are, number of axes or 0 where that is the task's)}
+ARRAYS = {
+    "tracks": ("U", "names", 1),
+    "track": ("iu", "whole numbers", 1),
+    "frame": ("iu", "whole numbers", 1),
+    "raw": ("fiu", "numbers", 0),
+    "label": ("fiub", "numbers", 0),
+    "label_mask": ("b", "True and False", 0),
+    "groups": ("U", "names", 1),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,19 +74,31 @@ class Predictions:
             ) from None
 
     def _check(self) -> None:
-        """ValueError where the arrays do not belong together."""
-        if self.raw.dtype.kind not in "fiu":
-            raise ValueError(f"raw holds {self.raw.dtype}, no numbers")
+        """ValueError where the arrays are not of their kinds or do not belong together."""
+        for name, (kinds, expected, ndim) in ARRAYS.items():
+            x = getattr(self, name)
+            if x is None:
+                continue
+            if x.dtype.kind not in kinds:
+                raise ValueError(f"{name} holds {x.dtype}, expected {expected}")
+            if ndim and x.ndim != ndim:
+                raise ValueError(f"{name} has {x.ndim} axes, expected {ndim}")
         for name in ("frame", "raw", "label", "label_mask"):
             x = getattr(self, name)
             if x is not None and len(x) != len(self.track):
                 raise ValueError(f"{name} has {len(x)} rows, track {len(self.track)}")
         if (self.label is None) != (self.label_mask is None):
             raise ValueError("label and label_mask come together")
-        if self.label is not None and not np.isfinite(self.label[self.label_mask]).all():
-            raise ValueError("a label that exists is no number")
+        if self.label is not None:
+            if self.label_mask.shape != self.label.shape:
+                raise ValueError(f"label_mask is {self.label_mask.shape}, label {self.label.shape}")
+            if not np.isfinite(self.label[self.label_mask]).all():
+                raise ValueError("a label that exists is no number")
         if self.groups is not None and len(self.groups) != len(self.tracks):
             raise ValueError(f"{len(self.groups)} groups for {len(self.tracks)} tracks")
+        names, counts = np.unique(self.tracks, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"track {str(names[counts.argmax()])!r} comes twice")
         steps = np.diff(self.track, prepend=0, append=len(self.tracks) - 1)
         if (steps < 0).any():
             raise ValueError("track must ascend, within the number of tracks")
@@ -83,9 +107,13 @@ class Predictions:
         """Write the file; a kill leaves the old one or the new one."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.partial.npz")
-        np.savez(partial, **{name: x for name, x in fields.items() if x is not None})
-        partial.replace(path)
+        partial = path.with_name(f".{path.name}.partial")  # no *.npz: nobody takes it for one
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **{name: x for name, x in fields.items() if x is not None})
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @property
     def bounds(self) -> np.ndarray:
@@ -129,7 +157,8 @@ def write_split(
 ) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
     """Pass the tracks on and write <folder>/<task>.npz when they have all gone through.
 
-    Raw outputs go to disk track by track, so memory does not grow with the split.
+    Raw outputs go to disk track by track, so memory does not grow with the split. A scores.json
+    that is there is of earlier predictions and goes with them.
 
     Args:
         indices: of all tracks that will come, into `store.tracks`.
@@ -139,17 +168,19 @@ def write_split(
     ends = np.cumsum([track.frames for track in chosen])
     end_of = dict(zip(sorted(map(int, indices)), ends))
     folder.mkdir(parents=True, exist_ok=True)
-    spill = {task.name: folder / f".{task.name}.partial.npy" for task in tasks}
-    raws: dict[str, np.ndarray] = {}
+    # Written, not mapped: a full disk is an OSError in a write, the end of the process in a map.
+    spill = {task.name: folder / f".{task.name}.partial" for task in tasks}
+    shapes: dict[str, tuple[int, ...]] = {}
     try:
-        for index, raw in tracks:
-            end = end_of[index]
-            for name, file in spill.items():
-                if name not in raws:
-                    shape = (int(ends[-1]), *raw[name].shape[1:])
-                    raws[name] = np.lib.format.open_memmap(file, "w+", np.float32, shape)
-                raws[name][end - len(raw[name]) : end] = raw[name]
-            yield index, raw
+        with contextlib.ExitStack() as stack:
+            files = {name: stack.enter_context(path.open("wb")) for name, path in spill.items()}
+            for index, raw in tracks:
+                for name, file in files.items():
+                    x = np.ascontiguousarray(raw[name], np.float32)
+                    shapes[name] = (int(ends[-1]), *x.shape[1:])
+                    file.seek((end_of[index] - len(x)) * x[:1].nbytes)
+                    file.write(x)
+                yield index, raw
         where = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in chosen])
         common = {
             "tracks": np.array([track.name for track in chosen]),
@@ -157,15 +188,15 @@ def write_split(
             "track": np.repeat(np.arange(len(chosen), dtype=np.int32), [t.frames for t in chosen]),
             "frame": np.asarray(store.frames[where]),
         }
+        (folder / "scores.json").unlink(missing_ok=True)
         for task in tasks:
             labels = {}
             if task.name in store.labels:
                 values, mask = store.label(task.name)
                 if mask[where].any():
                     labels = {"label": values[where], "label_mask": mask[where]}
-            predictions = Predictions(**common, raw=raws[task.name], **labels)
-            predictions.write(folder / f"{task.name}.npz")
+            raw = np.memmap(spill[task.name], np.float32, "r", shape=shapes[task.name])
+            Predictions(**common, raw=raw, **labels).write(folder / f"{task.name}.npz")
     finally:
-        raws.clear()
-        for file in spill.values():
-            file.unlink(missing_ok=True)
+        for path in spill.values():
+            path.unlink(missing_ok=True)

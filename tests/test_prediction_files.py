@@ -1,5 +1,7 @@
 """Prediction files: what is written is read back, in the order of the store, by any reader."""
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,25 @@ def test_a_writer_that_is_stopped_leaves_no_file(store, tmp_path):
     assert list(folder.iterdir()) == []
 
 
+def test_a_full_disk_is_an_error_and_leaves_no_file(store, tmp_path):
+    folder, limit = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limit[1]))  # a stand-in: no file is longer
+    try:
+        with pytest.raises(OSError, match="too large"):
+            list(write_split(folder, TASKS, store, [0], [(0, raw_of(store, 0))]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(folder.iterdir()) == []
+
+
+def test_scores_of_earlier_predictions_go_with_them(store, tmp_path):
+    (tmp_path / "scores.json").write_text("{}")
+    writing = write_split(tmp_path, TASKS, store, [0], [(0, raw_of(store, 0))])
+    next(writing)
+    assert (tmp_path / "scores.json").is_file()
+    assert list(writing) == [] and not (tmp_path / "scores.json").exists()
+
+
 def test_the_task_table_lies_in_the_folder_or_up_to_two_above(tmp_path):
     folder = tmp_path / "run" / "predictions" / "test"
     folder.mkdir(parents=True)
@@ -82,7 +103,15 @@ def test_what_is_no_prediction_file_is_named(tmp_path):
     ("change", "message"),
     [
         (dict(raw=np.zeros((4, 1))), "raw has 4 rows, track 5"),
-        (dict(raw=np.array([["a"]] * 5)), "no numbers"),
+        (dict(raw=np.array([["a"]] * 5)), "raw holds <U1, expected numbers"),
+        (dict(frame=np.array([1, 1.5, 2, 1, 2])), "frame holds float64, expected whole numbers"),
+        (dict(frame=np.array(list("12312"))), "frame holds <U1"),
+        (dict(track=np.array([0.0, 0, 0, 1, 1])), "track holds float64"),
+        (dict(track=np.zeros((5, 1), int)), "track has 2 axes, expected 1"),
+        (dict(groups=np.array([["a"], ["b"]])), "groups has 2 axes"),
+        (dict(tracks=np.array(["a", "a"])), "track 'a' comes twice"),
+        (dict(label=np.zeros((5, 1)), label_mask=np.ones((5, 1))), "label_mask holds float64"),
+        (dict(label=np.zeros((5, 1)), label_mask=np.ones(5, bool)), r"label_mask is \(5,\), label"),
         (dict(label=np.zeros((5, 1)), label_mask=np.ones((4, 1), bool)), "label_mask has 4 rows"),
         (dict(label=np.zeros((5, 1))), "label and label_mask come together"),
         (dict(label=np.full(5, np.nan), label_mask=np.arange(5) > 2), "is no number"),
