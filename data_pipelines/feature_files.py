@@ -90,10 +90,13 @@ class FeatureFiles:
 def _pick(arrays, where: str):
     names = list(arrays.keys())
     known = [key for key in KEYS if key in names]
+    if not known and len(names) == 1 and where.endswith(".npz"):
+        known = names
     if len(known) == 1:
-        return arrays[known[0]]
-    if len(names) == 1 and where.endswith(".npz"):
-        return arrays[names[0]]
+        array = arrays[known[0]]
+        if hasattr(array, "keys"):
+            raise UserError(f"{where}/{known[0]}: a group, expected an array [rows, width].")
+        return array
     holds = ", ".join(names) or "nothing"
     raise UserError(f"{where}: holds {holds}; expected one array called {' or '.join(KEYS)}.")
 

@@ -226,12 +226,14 @@ def test_unreadable_features_are_refused_by_file(tmp_path, make, message):
 
 def test_an_hdf5_group_without_a_feature_says_what_it_holds(tmp_path):
     with h5py.File(tmp_path / "f.h5", "w") as file:
-        file["a/data"], file["b"] = features(2), features(2)
+        file["a/data"], file["b"], file["c/feature/x"] = (features(2) for _ in "abc")
     (feature,) = find_features(tmp_path, Report())
     with pytest.raises(UserError, match=r"f\.h5:a: holds data; expected one array called feature"):
         feature.shape("a")
     with pytest.raises(UserError, match=r"f\.h5:b: an array, expected a group"):
         feature.shape("b")
+    with pytest.raises(UserError, match=r"f\.h5:c/feature: a group, expected an array"):
+        feature.shape("c")
 
 
 def test_a_sub_folder_without_arrays_is_left_out_and_named(tmp_path):
