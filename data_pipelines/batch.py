@@ -24,7 +24,11 @@ class Statistics:
 
     @classmethod
     def of(cls, store: Store, features: Sequence[str], tracks: Sequence[int]) -> Statistics:
-        """Over all frames of the tracks where the feature exists, in float64; std 0 becomes 1."""
+        """Over all frames of the tracks where the feature exists, in float64; std 0 becomes 1.
+
+        Raises:
+            UserError: no such frame, or one that is not finite.
+        """
         mean, std = {}, {}
         for name in features:
             array, mask = store.feature(name), store.feature_mask(name)
@@ -33,7 +37,16 @@ class Statistics:
             for index in tracks:
                 rows = _track_rows(store, index)
                 x = np.asarray(array[rows], np.float64)
-                x = x if mask is None else x[mask[rows]]
+                there = np.ones(len(x), bool) if mask is None else np.asarray(mask[rows])
+                wrong = there & ~np.isfinite(x).all(1)
+                if wrong.any():
+                    image = store.frames[rows][np.argmax(wrong)]
+                    raise UserError(
+                        f"{store.path}: feature {name!r} of track {store.tracks[index].name!r}, "
+                        f"image {image}: not finite, so nothing can be normalised by it. Check "
+                        "the store with python -m data_pipelines.verify."
+                    )
+                x = x[there]
                 if not len(x):
                     continue
                 shift = x.mean(0) if shift is None else shift
@@ -82,12 +95,16 @@ class Source:
 
     def __post_init__(self) -> None:
         self.store.require_features(self.features)
+        # Every file is opened now: damage shall not be found after an hour.
+        _ = self.store.frames
         for name in self.features:
             if self.store.features[name].axis != "frame":
                 raise UserError(
                     f"{self.store.path}: feature {name!r} has rows of its own (axis "
                     f"{self.store.features[name].axis!r}); segments need one row a frame."
                 )
+            self.store.feature(name)
+            self.store.feature_mask(name)
         for name in self.labels:
             self.store.label(name)
         if self.delay:

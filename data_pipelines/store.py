@@ -20,6 +20,8 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
+import tokenize
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,47 +87,49 @@ class Store:
         try:
             self.manifest = json.loads(file.read_text())
             self._read(self.manifest)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{file}: not a store manifest ({error!r}). Prepare it again."
-            ) from None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            raise UserError(f"{file}: not a store manifest ({why}). Prepare it again.") from None
+        self._references = _read_references(self.path / "references.json")
+        self._in_range: set[str] = set()  # labels that were looked through
 
     def _read(self, manifest: dict[str, Any]) -> None:
+        _typed(manifest, dict, "the manifest")
         if manifest.get("format") != FORMAT:
             raise ValueError(f"format {manifest.get('format')!r}, expected {FORMAT}")
-        self.name: str = manifest["name"]
-        known = {field.name for field in dataclasses.fields(Feature)}
-        self.features = {
-            name: Feature(name=name, **{k: _tuple(v) for k, v in f.items() if k in known})
-            for name, f in manifest["features"].items()
-        }
-        known = {field.name for field in dataclasses.fields(Label)}
-        self.labels = {
-            name: Label(name=name, **{k: _tuple(v) for k, v in f.items() if k in known})
-            for name, f in manifest["labels"].items()
-        }
+        self.name: str = _typed(manifest["name"], str, "name")
+        _typed(manifest.get("notes", []), list, "notes")
+        _typed(manifest.get("sha256", {}), dict, "sha256")
+        self.features = _specs(manifest["features"], Feature, "features")
+        self.labels = _specs(manifest["labels"], Label, "labels")
         for label in self.labels.values():
             if label.kind not in LABEL_DTYPES:
                 raise ValueError(f"label {label.name!r} of kind {label.kind!r}")
         self.tracks: list[Track] = []
         offset, table = 0, dict.fromkeys(self.features, 0)
-        for entry in manifest["tracks"]:
+        names = set()
+        for entry in _typed(manifest["tracks"], list, "tracks"):
+            name = _typed(_typed(entry, dict, "a track")["name"], str, "the name of a track")
+            if name in names:
+                raise ValueError(f"track {name!r} comes twice")
+            names.add(name)
             rows = {}
-            for name, count in entry.get("rows", {}).items():
-                rows[name] = (table[name], int(count))
-                table[name] += int(count)
-            self.tracks.append(
-                Track(
-                    name=entry["name"],
-                    split=entry["split"],
-                    group=entry.get("group", entry["name"]),
-                    frames=int(entry["frames"]),
-                    offset=offset,
-                    fps=entry.get("fps"),
-                    rows=rows,
-                )
+            given = _typed(entry.get("rows", {}), dict, f"track {name!r}: rows")
+            for feature, count in given.items():
+                count = _count(count, 0, f"track {name!r}: rows of {feature!r}")
+                rows[feature] = (table[feature], count)
+                table[feature] += count
+            track = Track(
+                name=name,
+                split=_typed(entry["split"], str, f"track {name!r}: split"),
+                group=_typed(entry.get("group", name), str, f"track {name!r}: group"),
+                frames=_count(entry["frames"], 0, f"track {name!r}: frames"),
+                offset=offset,
+                fps=_typed(entry.get("fps"), (int, float, type(None)), f"track {name!r}: fps"),
+                rows=rows,
             )
-            offset += int(entry["frames"])
+            self.tracks.append(track)
+            offset += track.frames
         self.frames_total = offset
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,45 +143,69 @@ class Store:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {}
 
-    def _array(self, relative: str) -> np.ndarray:
+    def _array(self, relative: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         if relative not in self._arrays:
             file = self.path / relative
             try:
-                self._arrays[relative] = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+                array = np.lib.format.open_memmap(file, mode="r")
+            except (OSError, ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:
                 raise UserError(f"{file}: cannot be read ({error}). Prepare it again.") from None
+            if (array.shape, array.dtype) != (shape, dtype):
+                raise UserError(
+                    f"{file}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}. "
+                    "Prepare it again."
+                )
+            self._arrays[relative] = array
         return self._arrays[relative]
 
     @functools.cached_property
     def frames(self) -> np.ndarray:
         """int32 [N]: 1-based image number of each row."""
-        return self._array("frames.npy")
+        return self._array("frames.npy", (self.frames_total,), np.int32)
 
     def feature(self, name: str) -> np.ndarray:
         """float32 [N, D] memory map (rows of its own for a "table" feature)."""
         self.require_features([name])
-        array = self._array(f"features/{name}.npy")
-        self._check_shape(
-            f"features/{name}.npy", array, self._rows_of(name), self.features[name].size
-        )
-        return array
+        shape = self._rows_of(name), self.features[name].size
+        return self._array(f"features/{name}.npy", shape, np.float32)
 
     def feature_mask(self, name: str) -> np.ndarray | None:
         """bool [N], or None where the feature has no gaps."""
         self.require_features([name])
-        return self._array(f"features/{name}.mask.npy") if self.features[name].gaps else None
+        if not self.features[name].gaps:
+            return None
+        return self._array(f"features/{name}.mask.npy", (self._rows_of(name),), np.bool_)
 
     def label(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(labels, mask) memory maps of one shape; labels are zero where the mask is False."""
         if name not in self.labels:
             raise UserError(f"{self.path} has no label {name!r}. {nearest(name, self.labels)}")
-        values, mask = self._array(f"labels/{name}.npy"), self._array(f"labels/{name}.mask.npy")
-        self._check_shape(f"labels/{name}.npy", values, self.frames_total)
-        if values.shape != mask.shape:
-            raise UserError(
-                f"{self.path}/labels/{name}.mask.npy: shape {mask.shape}, expected {values.shape}."
-            )
+        label, total = self.labels[name], self.frames_total
+        shape = (total,) if label.kind == "classes" else (total, label.size)
+        values = self._array(f"labels/{name}.npy", shape, LABEL_DTYPES[label.kind])
+        mask = self._array(f"labels/{name}.mask.npy", shape, np.bool_)
+        if name not in self._in_range:
+            self._check_range(label, values, mask)
+            self._in_range.add(name)
         return values, mask
+
+    def _check_range(self, label: Label, values: np.ndarray, mask: np.ndarray) -> None:
+        """UserError for the first class, or 0/1 label, that is none; the first use of a label."""
+        if label.kind == "values":
+            return
+        limit = label.size if label.kind == "classes" else 2
+        wrong = mask & ((values < 0) | (values >= limit))
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0][0])
+            raise UserError(
+                f"{self.path}/labels/{label.name}.npy: {values[row]} at {self.place(row)}, "
+                f"expected 0 to {limit - 1}."
+            )
+
+    def place(self, row: int) -> str:
+        """Track and row in it of a row of the frame-wise arrays, for messages."""
+        track = next(t for t in self.tracks if t.offset <= row < t.offset + t.frames)
+        return f"track {track.name!r}, row {row - track.offset}"
 
     def require_features(self, names: Sequence[str]) -> None:
         """UserError naming the nearest feature for the first name that is not there."""
@@ -210,24 +238,53 @@ class Store:
 
     def references(self, split: str) -> dict[str, dict[str, float]]:
         """{name: {score: value}} to print beside ours: an upper bound, a baseline."""
-        file = self.path / "references.json"
-        return json.loads(file.read_text()).get(split, {}) if file.is_file() else {}
+        return self._references.get(split, {})
 
     def _rows_of(self, feature: str) -> int:
         if self.features[feature].axis == "frame":
             return self.frames_total
         return sum(track.rows.get(feature, (0, 0))[1] for track in self.tracks)
 
-    def _check_shape(
-        self, file: str, array: np.ndarray, rows: int, size: int | None = None
-    ) -> None:
-        if array.shape[0] != rows or (size is not None and array.shape[1:] != (size,)):
-            expected = (rows,) if size is None else (rows, size)
-            raise UserError(
-                f"{self.path / file}: shape {array.shape}, the manifest says {expected}. "
-                "Prepare it again."
-            )
+
+def _specs(table: Any, kind: type, what: str) -> dict[str, Any]:
+    """{name: Feature or Label} of a table in the manifest; keys that we do not know are left."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    specs = {}
+    for name, entry in _typed(table, dict, what).items():
+        known = {k: v for k, v in _typed(entry, dict, repr(name)).items() if k in fields}
+        for key, value in known.items():
+            if fields[key].default == ():
+                known[key] = tuple(_typed(value, list, f"{name!r}: {key}"))
+        specs[name] = kind(name=name, **known)
+        _count(specs[name].size, 1, f"{name!r}: size")
+    return specs
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _read_references(file: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
+    if not file.is_file():
+        return {}
+    try:
+        references = json.loads(file.read_text())
+        for split, named in _typed(references, dict, "the file").items():
+            for name, scores in _typed(named, dict, repr(split)).items():
+                for score, value in _typed(scores, dict, repr(name)).items():
+                    _typed(value, (int, float), repr(score))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file}: expected {{split: {{name: {{score: number}}}}}} ({error}). Mend or delete it."
+        ) from None
+    return references
+
+
+def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    """The value, or a ValueError where JSON holds something else."""
+    if not isinstance(value, kind):
+        named = {dict: "an object", list: "a list", str: "a text"}.get(kind, "a number")
+        raise ValueError(f"{what} is {value!r:.50}, expected {named}")
+    return value
+
+
+def _count(value: Any, least: int, what: str) -> int:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{what} is {value!r:.50}, expected a whole number from {least}")
+    return value

@@ -7,6 +7,7 @@ import pytest
 from data_pipelines.batch import Source, Statistics, assemble
 from data_pipelines.errors import UserError
 from data_pipelines.plan import FILLING, segments
+from data_pipelines.store import Store
 from data_pipelines.stream import stream
 from tests.stores import LABELS, small_store
 
@@ -91,6 +92,33 @@ def test_a_store_with_another_feature_width_is_refused(store, tmp_path):
     statistics = Statistics({"a": np.zeros(7)}, {"a": np.ones(7)})
     with pytest.raises(UserError, match="feature 'a' has 5 columns, the run was trained with 7"):
         Source(store, ("a",), (), "train", statistics)
+
+
+@pytest.mark.parametrize(
+    "file", ["frames", "features/a", "features/b", "features/b.mask", "labels/au", "labels/au.mask"]
+)
+def test_a_damaged_file_is_found_before_the_first_batch(tmp_path, file):
+    path = small_store(tmp_path / "s", gaps=True).path / f"{file}.npy"
+    np.save(path, np.load(path)[1:])
+    with pytest.raises(UserError, match=rf"{file}\.npy: .* expected "):
+        Source(Store(tmp_path / "s"), ("a", "b"), TASKS)
+
+
+def test_nothing_is_normalised_by_a_row_that_is_not_finite(tmp_path):
+    store = small_store(tmp_path / "s", gaps=True)
+    mask, x = store.feature_mask("b"), np.load(store.path / "features" / "b.npy")
+    gap = int(np.argmin(mask))
+    x[gap] = np.nan  # not there, so it does not matter
+    np.save(store.path / "features" / "b.npy", x)
+    tracks = store.split("train")
+    Statistics.of(Store(store.path), ["b"], tracks)
+    track = store.tracks[tracks[-1]]
+    bad = track.offset + int(np.flatnonzero(mask[track.offset :])[1])
+    x[bad, 1] = np.inf
+    np.save(store.path / "features" / "b.npy", x)
+    image = store.frames[bad]
+    with pytest.raises(UserError, match=f"'b' of track '{track.name}', image {image}: not finite"):
+        Statistics.of(Store(store.path), ["b"], tracks)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

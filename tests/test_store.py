@@ -235,7 +235,14 @@ def test_a_folder_without_manifest_says_how_to_fill_one(tmp_path):
         lambda m: m.pop("features"),
         lambda m: m["labels"]["au"].update(kind="fuzzy"),
         lambda m: m["tracks"][0].update(frames="many"),
+        lambda m: m["tracks"][0].update(frames=-5),
+        lambda m: m["tracks"][0].update(name=3),
+        lambda m: m["tracks"].append(m["tracks"][0]),
+        lambda m: m.update(tracks=["a"]),
+        lambda m: m.update(features=[]),
         lambda m: m["features"]["face"].pop("size"),
+        lambda m: m["features"]["face"].update(size="wide"),
+        lambda m: m["features"]["face"].update(trained_on="train"),
     ],
 )
 def test_a_manifest_of_another_form_is_a_user_error(path, damage):
@@ -248,11 +255,24 @@ def test_a_manifest_of_another_form_is_a_user_error(path, damage):
         Store(path)
 
 
-def test_a_truncated_array_is_a_user_error(path):
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_manifest_that_is_no_object_is_a_user_error(path, text):
+    with writer(path) as into:
+        add(into)
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match="not a store manifest"):
+        Store(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-8], lambda b: b"", lambda b: b.replace(b"}", b"("), lambda b: b"PK" + b[2:]],
+)
+def test_a_damaged_array_is_a_user_error(path, damage):
     with writer(path) as into:
         add(into)
     file = path / "features" / "face.npy"
-    file.write_bytes(file.read_bytes()[:-8])
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError, match=r"face\.npy: cannot be read"):
         Store(path).feature("face")
 
@@ -261,7 +281,7 @@ def test_an_array_that_is_not_as_long_as_the_manifest_says_is_a_user_error(path)
     with writer(path) as into:
         add(into)
     np.save(path / "features" / "face.npy", np.zeros((4, 4), np.float32))
-    with pytest.raises(UserError, match=r"\(4, 4\), the manifest says \(5, 4\)"):
+    with pytest.raises(UserError, match=r"\(4, 4\), expected float32 \(5, 4\)"):
         Store(path).feature("face")
 
 
@@ -272,3 +292,27 @@ def test_references_are_read_where_there_are_any(path):
     (path / "references.json").write_text('{"train": {"oracle": {"valence/ccc": 0.9}}}')
     assert Store(path).references("train") == {"oracle": {"valence/ccc": 0.9}}
     assert Store(path).references("test") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"train": {"oracle": 0.9}}', '{"a": {"b": {"c": []}}}']
+)
+def test_damaged_references_are_refused_when_the_store_is_opened(path, text):
+    with writer(path) as into:
+        add(into)
+    (path / "references.json").write_text(text)
+    with pytest.raises(UserError, match=r"references\.json: expected .* Mend or delete it"):
+        Store(path)
+
+
+def test_labels_outside_their_classes_are_refused_as_often_as_they_are_asked_for(path):
+    with writer(path) as into:
+        add(into, rows=4)
+        add(into, "b")
+    values = np.load(path / "labels" / "expression.npy")
+    values[6] = 3
+    np.save(path / "labels" / "expression.npy", values)
+    store = Store(path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"expression\.npy: 3 at track 'b', row 2, expected 0 "):
+            store.label("expression")

@@ -152,15 +152,19 @@ SHA = "its SHA-256 is not the manifest's"
         ("frames.npy", at(7, 9), [f"frames.npy: {SHA}"]),
         ("frames.npy", at(6, 1), [SHA, "track 't1', row 2: image number 1"]),
         ("frames.npy", at(4, 0), [SHA, "track 't1', row 0: image number 0"]),
-        ("frames.npy", lambda a: a[:-1], ["frames.npy: shape (7,), the manifest says (8,)"]),
+        ("frames.npy", lambda a: a[:-1], ["frames.npy: int32 (7,), expected int32 (8,)"]),
         ("labels/valence.npy", at(5, 1.5), [SHA, "label 'valence': [1.5] at track 't1', row 1"]),
         ("labels/valence.npy", at(2, 9.0), [SHA]),  # not labelled there
-        ("labels/expression.npy", at(0, 3), [SHA, "label 'expression': 3 at track 't0', row 0"]),
-        ("labels/au.npy", at(7, 2), [SHA, "label 'au': [2 2] at track 't1', row 3"]),
-        ("labels/au.npy", lambda a: a[:-1], ["au.npy: shape (7, 2), the manifest says (8,)"]),
-        ("features/face.npy", lambda a: a[:, :1], ["shape (8, 1), the manifest says (8, 2)"]),
-        ("features/face.npy", lambda a: a.astype(np.float64), ["float64, expected float32", SHA]),
-        ("labels/au.npy", lambda a: a.astype(np.int64), ["au.npy: int64, expected int8", SHA]),
+        ("labels/expression.npy", at(0, 3), ["3 at track 't0', row 0, expected 0 to 2"]),
+        ("labels/expression.npy", at(6, -1), ["-1 at track 't1', row 2, expected 0 to 2"]),
+        ("labels/expression.npy", lambda a: a.astype(np.float32), ["float32 (8,), expected int32"]),
+        ("labels/au.npy", at(7, 2), ["[2 2] at track 't1', row 3, expected 0 to 1"]),
+        ("labels/au.npy", lambda a: a[:-1], ["au.npy: int8 (7, 2), expected int8 (8, 2)"]),
+        ("features/face.npy", lambda a: a[:, :1], ["float32 (8, 1), expected float32 (8, 2)"]),
+        ("features/face.npy", lambda a: a[0, 0], ["float32 (), expected float32 (8, 2)"]),
+        ("features/face.npy", lambda a: a.astype(str), ["<U32 (8, 2), expected float32"]),
+        ("features/face.npy", lambda a: a.astype(np.float64), ["float64 (8, 2), expected float32"]),
+        ("labels/au.npy", lambda a: a.astype(np.int64), ["au.npy: int64 (8, 2), expected int8"]),
     ],
 )  # fmt: skip
 def test_damage_is_found_and_placed(path, capsys, file, change, expected):
@@ -171,6 +175,15 @@ def test_damage_is_found_and_placed(path, capsys, file, change, expected):
     for problem, part in zip(problems, expected):
         assert part in problem
     assert run(path, capsys)[0] == 1
+
+
+def test_the_mask_of_gaps_has_a_row_a_frame(path):
+    fill(path, {"feature_masks": {"face": np.array([True, False, True, True])}})
+    np.save(path / "features" / "face.mask.npy", np.ones(5, bool))
+    problems = verify.check(Store(path)).problems
+    assert [p.partition("face.mask.npy: ")[2] for p in problems] == [
+        "bool (5,), expected bool (4,). Prepare it again."
+    ]
 
 
 @pytest.mark.parametrize("file", ["features/face.npy", "labels/au.npy", "frames.npy"])
