@@ -59,6 +59,7 @@ class Predictor:
             run,
             in_shardings=(same, same, sharding.batched(mesh, 1), batched),
             out_shardings=batched,
+            compiler_options=system.compiler_options,
         )
 
     def tracks(self, variables: Any) -> Iterator[tuple[int, Raw]]:

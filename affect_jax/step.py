@@ -119,11 +119,13 @@ def supervised(
     return step
 
 
-def chunk(step: Step, fetch: Fetch, mesh: Mesh) -> Callable[..., tuple[State, Logs]]:
+def chunk(
+    step: Step, fetch: Fetch, mesh: Mesh, options: dict[str, str]
+) -> Callable[..., tuple[State, Logs]]:
     """Compile `run(state, data, xs, epochs, progress) -> (state, logs)`: K steps in one scan.
 
     Args of run: data, what stays on the device; xs, leaves [K, B, ...]; epochs and progress,
-    float32 [K]. logs have leaves [K]. The state is donated.
+    float32 [K]. logs have leaves [K]. The state is donated. `options` are the compiler's.
     """
 
     def run(state: State, data: Any, xs: Any, epochs: jax.Array, progress: jax.Array):
@@ -140,4 +142,5 @@ def chunk(step: Step, fetch: Fetch, mesh: Mesh) -> Callable[..., tuple[State, Lo
         in_shardings=(same, same, batched, same, same),
         out_shardings=(same, same),
         donate_argnums=0,
+        compiler_options=options,
     )

@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import models, optim, sharding
+from affect_jax.compilation import compiler_options
 from affect_jax.config import epochs_in
 from affect_jax.state import State
 from affect_jax.step import Step, supervised
@@ -123,6 +124,11 @@ class Supervised:
     def carries(self) -> bool:
         """Does the model hand state from a segment to the next?"""
         return self._shapes.carry is not None
+
+    @property
+    def compiler_options(self) -> dict[str, str]:
+        """For jax.jit of what runs the model."""
+        return compiler_options(self.mesh.devices.flat[0].platform, recurrent=self.carries)
 
     def training_plan(self, rows: Rows) -> Plan:
         """The plan of one pass over the training rows."""

@@ -76,7 +76,7 @@ class _Loop:
             workers=data.workers,
         )
         self.programs = {
-            name: chunk(step, self.feeder.fetch, system.mesh)
+            name: chunk(step, self.feeder.fetch, system.mesh, system.compiler_options)
             for name, step in system.steps(self.state.params).items()
         }
         self.predictor = Predictor(system, data.split) if data.split else None

@@ -130,7 +130,9 @@ class Ours:
         )
         self.state = self.system.init(("loss/total",))
         steps = self.system.steps(self.state.params)
-        self.run = chunk(steps["train"], self.feeder.fetch, self.system.mesh)
+        self.run = chunk(
+            steps["train"], self.feeder.fetch, self.system.mesh, self.system.compiler_options
+        )
         self.predictor = Predictor(self.system, "train")
         self.score, self.bounds, self.steps = score, chunk_bounds, shape.steps
         self.zeros = lambda n: jnp.zeros(n, jnp.float32)
