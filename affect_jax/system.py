@@ -95,6 +95,7 @@ class Supervised:
                     f"{self.store.path}: label {task.name!r} has the classes {label.names}, "
                     f"config.task.{task.name}.names says {tuple(task.names)}."
                 )
+            self.store.label(task.name)  # refuses damaged files, before anything is predicted
 
     def source(self, *, labels: bool = True) -> Source:
         """Features (and labels) as the batches hold them."""

@@ -186,6 +186,15 @@ def test_a_store_of_values_fits_bins_and_one_of_classes_does_not(tmp_path):
         Supervised(config)
 
 
+def test_labels_that_are_no_class_are_refused_before_the_training(tmp_path):
+    path = small_store(tmp_path / "store").path
+    values, mask = (np.load(path / f"labels/expression{end}.npy") for end in ("", ".mask"))
+    values[np.argmax(mask)] = 8
+    np.save(path / "labels" / "expression.npy", values)
+    with pytest.raises(UserError, match=r"expression\.npy: 8 at track 'train0', .* 0 to 7"):
+        Supervised(tiny_config(path))
+
+
 def test_pictures_show_the_expectation():
     raw = np.random.default_rng(0).normal(size=(5, 1, 4)).astype(np.float32)
     one, n = task(size=1), np.arange(5, dtype=np.int32)
