@@ -1,4 +1,4 @@
-"""Smoothing of values over the frames of a track, and the search for its window.
+"""Smoothing of values over the frames of a track. Windows are searched by ensemble/choose.py.
 
 Raw predictions are smoothed first and clipped to the labels' range afterwards, as the originals
 do. Frames are the rows of the store in their order: where images were sampled (s-Aff-Wild2), a
@@ -13,13 +13,11 @@ valence and 20 for arousal in the one, 0, 5, 10 or 15 by search in the other; bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage, signal
 
-from affect_jax.metrics import Moments
-from affect_jax.metrics.regression import ccc_of
 from data_pipelines.errors import UserError, nearest
 
 Kernel = Callable[[np.ndarray], np.ndarray]
@@ -96,38 +94,3 @@ def smooth_tracks(
     for start, stop in zip(bounds[:-1], bounds[1:]):
         y[start:stop] = smooth(x[start:stop], window, kind)
     return y
-
-
-def search_window(
-    windows: Iterable[int], score: Callable[[int], float]
-) -> tuple[int, dict[int, float]]:
-    """The window with the strictly highest score above 0, and the score of each.
-
-    A window that scores no more than an earlier one is not taken, and no window at all (0) where
-    none scores above 0, which is the CCC of a constant.
-
-    Args:
-        score: window -> score on the data that the window is chosen on, never those reported.
-    """
-    best, scores = (0, 0.0), {}
-    for window in windows:
-        scores[window] = score(window)
-        if scores[window] > best[1]:
-            best = window, scores[window]
-    return best[0], scores
-
-
-def smoothed_ccc(
-    pred_nk: np.ndarray,
-    label_nk: np.ndarray,
-    mask_nk: np.ndarray,
-    bounds: Sequence[int],
-    kind: str = "mean",
-) -> Callable[[int], float]:
-    """window -> CCC over the labelled frames of all tracks joined: a score for `search_window`."""
-
-    def score(window: int) -> float:
-        smoothed = smooth_tracks(pred_nk, bounds, window, kind)
-        return ccc_of(Moments.of(smoothed, label_nk, mask_nk, pred_nk.shape[-1]))
-
-    return score

@@ -14,7 +14,7 @@ from affect_jax.ensemble.choose import (
 )
 from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.prediction_files import Predictions
-from affect_jax.smoothing import smooth
+from affect_jax.smoothing import smooth, smooth_tracks
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError
 
@@ -121,6 +121,23 @@ def test_the_folds_prefer_smoothing_matching_and_the_members_that_know():
     assert recipe.clip == (-1.0, 1.0) and equal.weights == (0.5, 0.5) and equal.window == 5
     assert sum(one.chosen for one in made.tried) == 1
     assert max(one.score for one in made.tried) == next(t.score for t in made.tried if t.chosen)
+
+
+def test_the_smallest_of_equally_good_windows_is_taken_by_labelled_frames():
+    rng = np.random.default_rng(6)
+    label = np.sin(np.arange(200) / 20)[:, None]
+    raw, mask = label + rng.normal(size=label.shape), rng.random(label.shape) < 0.5
+    ref = reference(np.where(mask, label, np.nan), tracks=4, mask=mask)
+    options = Options(METHODS | {"values": ("mean",)}, windows=(0, 5, 50, 60, 70))
+    made = fit(VALENCE, [raw], ref, options)
+    scores = {one.window: one.score for one in made.tried}
+    y, t = smooth_tracks(raw, ref.bounds, 5)[mask], label[mask]
+    cov = np.mean((y - y.mean()) * (t - t.mean()))
+    expected = 2 * cov / (y.var() + t.var() + (y.mean() - t.mean()) ** 2)
+    assert scores[5] == pytest.approx(expected, rel=1e-9) and scores[5] > scores[0] + 0.1
+    assert scores[50] == scores[60] == scores[70] and made.recipes[0].window == 5
+    equal = fit(VALENCE, [raw], ref, Options(options.methods, windows=(50, 60)))
+    assert equal.recipes[0].window == 50
 
 
 def test_scores_of_the_folds_are_those_of_frames_predicted_out_of_fold():

@@ -1,9 +1,9 @@
-"""Smoothing against plain loops, its edges, and the search for a window."""
+"""Smoothing against plain loops, and its edges."""
 
 import numpy as np
 import pytest
 
-from affect_jax.smoothing import KINDS, search_window, smooth, smooth_tracks, smoothed_ccc
+from affect_jax.smoothing import KINDS, smooth, smooth_tracks
 from data_pipelines.errors import UserError
 
 
@@ -52,36 +52,12 @@ def test_tracks_are_smoothed_each_by_itself():
     np.testing.assert_array_equal(smooth_tracks(x, [0, 5, 9], 3), x)
 
 
-def test_the_smallest_of_equally_good_windows_is_taken_and_none_that_scores_below_0():
-    assert search_window((0, 5, 10), {0: 0.1, 5: 0.3, 10: 0.3}.get) == (
-        5,
-        {0: 0.1, 5: 0.3, 10: 0.3},
-    )
-    assert search_window((5, 10), {5: -0.3, 10: -0.1}.get)[0] == 0
-
-
 def test_windows_that_hold_whole_tracks_tie_exactly():
     x = np.random.default_rng(0).normal(size=(60, 1))
     for kind in ("mean", "median"):
         whole = smooth_tracks(x, [0, 37, 60], 36, kind)
         for window in (40, 95, 10**9):
             np.testing.assert_array_equal(smooth_tracks(x, [0, 37, 60], window, kind), whole)
-
-
-def test_the_search_scores_labelled_frames_only():
-    rng = np.random.default_rng(0)
-    label = np.sin(np.arange(200) / 20)[:, None]
-    pred = label + rng.normal(size=label.shape)
-    mask = rng.random(label.shape) < 0.5
-    bounds = [0, 120, 200]
-    marked = np.where(mask, label, np.nan)
-    window, scores = search_window(range(0, 30, 5), smoothed_ccc(pred, marked, mask, bounds))
-    assert window > 0 and scores[window] > scores[0] + 0.2
-    y = smooth_tracks(pred, bounds, window)[mask]
-    t = label[mask]
-    cov = np.mean((y - y.mean()) * (t - t.mean()))
-    expected = 2 * cov / (y.var() + t.var() + (y.mean() - t.mean()) ** 2)
-    assert scores[window] == pytest.approx(expected, rel=1e-9)
 
 
 def test_what_cannot_be_smoothed_with_is_refused():
