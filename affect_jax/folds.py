@@ -36,6 +36,7 @@ from affect_jax.train_run import train_run
 from data_pipelines import folds
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
+from data_pipelines.trained_on import seen
 
 # Another value of these makes other folds.
 FIXED = (
@@ -211,10 +212,12 @@ def _marks(config: ConfigDict) -> list[str]:
     store, features = open_store(config.data.root), config.model.features
     lines = []
     for split in (config.data.train_split, config.data.split)[: 1 + config.folds.official]:
-        for name, trained_on in folds.seen(store, features, split).items():
+        for name, tasks in seen(store, features, split, config.tasks).items():
+            trained_on = ", ".join(store.features[name].trained_on)
             lines.append(
-                f"the extractor of feature {name!r} was trained on {', '.join(trained_on)}: scores "
-                f"on {split} are too good. Leave it out with --config.model.features."
+                f"the extractor of feature {name!r} was trained on {trained_on}: scores of "
+                f"{', '.join(tasks)} on {split} are too good. Leave it out with "
+                "--config.model.features."
             )
     for line in lines:
         _log.warning(line)

@@ -3,7 +3,8 @@
 FOLDER/<name>.h5               <track>/feature or <track>/fts, each [T, D]
 FOLDER/<name>/<track>.npy      [T, D]
 FOLDER/<name>/<track>.npz      one array [T, D], or several with one called feature or fts
-FOLDER/<name>.json             optional: {"extractor": "...", "trained_on": ["train", ...]}
+FOLDER/<name>.json             optional: {"extractor": "...", "trained_on": ["train", ...]}, see
+                               data_pipelines/trained_on.py
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ was trained on. Imports numpy alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from data_pipelines.plan import generator
@@ -74,19 +72,3 @@ def _shares(store: Store, split: str, groups: list[str]) -> np.ndarray:
             here = np.asarray(mask[track.offset : track.offset + track.frames])
             row[1 + k] += here.reshape(len(here), -1).any(1).sum()
     return counts / np.maximum(counts.sum(0), 1)
-
-
-def seen(store: Store, features: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
-    """{feature: what its extractor was trained on} where that names `split` or the whole store.
-
-    Such a feature has seen the labels that it is to predict: scores on them are too good.
-    """
-    parts = [_plain(part) for part in split.split("+")]
-    stores = [_plain(name) for name in store.name.split("+")]
-    known = {*parts, *stores, *(s + p for s in stores for p in parts)}
-    trained_on = {name: store.features[name].trained_on for name in features}
-    return {n: t for n, t in trained_on.items() if any(_plain(entry) in known for entry in t)}
-
-
-def _plain(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())

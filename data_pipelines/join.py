@@ -46,6 +46,9 @@ class JoinedStore(Store):
         self.path = pathlib.Path(",".join(str(s.path) for s in stores))
         self.name = "+".join(s.name for s in stores)
         self.manifest = {**first.manifest, "name": self.name}
+        made_by = [str(s.manifest["source"]) for s in stores if "source" in s.manifest]
+        if made_by:
+            self.manifest["source"] = "+".join(dict.fromkeys(made_by))
         self.tracks, self.frames_total = first.tracks, first.frames_total
         self._stores = stores
         self.features, self.labels, self._owner = {}, {}, {}

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from data_pipelines.folds import cut, deal, names, seen
+from data_pipelines.folds import cut, deal, names
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
 
-def make(folder, *, videos=30, pairs=6, trained_on=(), order=1):
+def make(folder, *, videos=30, pairs=6, order=1):
     """Videos of 1 to 400 frames; the first `pairs` of them with a person to each side."""
     rng = np.random.default_rng(3)
     tracks = []
@@ -16,7 +16,7 @@ def make(folder, *, videos=30, pairs=6, trained_on=(), order=1):
             n = int(np.exp(rng.uniform(0, 6)))
             valence = np.where(rng.random(n) < rng.random(), np.nan, 0.5)
             tracks.append((track, video, n, valence))
-    features, labels = {"a": dict(size=1, trained_on=trained_on)}, dict(valence=dict(size=1))
+    features, labels = {"a": dict(size=1)}, dict(valence=dict(size=1))
     labels["valence"]["kind"] = "values"
     with StoreWriter(folder, name="Aff-Wild2", features=features, labels=labels) as writer:
         for track, group, n, valence in tracks[::order]:
@@ -68,19 +68,3 @@ def test_the_deal_follows_from_groups_and_seed_alone(store, tmp_path):
 
 def test_a_store_without_the_split_stays_as_it_is(store):
     assert cut(store, "", 5, 0) is store and cut(store, "train+test", 5, 0) is store
-
-
-@pytest.mark.parametrize(
-    ("trained_on", "splits"),
-    [
-        ((), ()),
-        (("AffectNet",), ()),
-        (("AffectNet", "train"), ("train",)),
-        (("aff wild2 validation",), ("validation",)),
-        (("Aff-Wild2",), ("train", "validation")),
-    ],
-)
-def test_a_feature_has_seen_a_split_that_it_or_its_store_names(trained_on, splits, tmp_path):
-    store = make(tmp_path / "s", videos=2, pairs=0, trained_on=trained_on)
-    for split in ("train", "validation"):
-        assert seen(store, ["a"], split) == ({"a": trained_on} if split in splits else {})

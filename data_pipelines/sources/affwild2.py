@@ -24,6 +24,7 @@ from data_pipelines.labels.folders import KINDS, SPLITS
 from data_pipelines.report import Report, listed
 from data_pipelines.store_writer import StoreWriter
 
+DATA_SETS = ("Aff-Wild2", "s-Aff-Wild2")
 FLAGS: dict[str, dict[str, Any]] = {
     "edition": dict(
         type=int,

@@ -31,6 +31,7 @@ from data_pipelines.report import Report
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
+DATA_SETS = ("Aff-Wild2", "s-Aff-Wild2")
 MOUTH = ("face", "open", "log_area", "area_x100", "change")
 CONTEXT = (
     "log_area_mean",

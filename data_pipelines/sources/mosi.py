@@ -20,6 +20,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.report import Report
 from data_pipelines.store_writer import StoreWriter
 
+DATA_SETS = ("CMU-MOSI",)
 FEATURES = ("text", "audio", "video")
 KEYS = ("videos", "video_index", "utterance", "label", *FEATURES)
 KNOWN_SPLITS = ("train", "test")

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from data_pipelines.join import JoinedStore
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
+from data_pipelines.trained_on import seen
+
+LABELS = {
+    "valence": dict(kind="values", size=1),
+    "arousal": dict(kind="values", size=1),
+    "expression": dict(kind="classes", size=8),
+    "au": dict(kind="labels", size=12),
+}
+ALL = tuple(LABELS)
+
+
+def make(folder, *trained_on, name="mtl", feature="mae", labels=LABELS, **provenance):
+    """A store of a feature with that past, one frame a split."""
+    features = {feature: dict(size=1, trained_on=trained_on)}
+    with StoreWriter(folder, name=name, features=features, labels=labels, **provenance) as writer:
+        for split in ("train", "validation"):
+            writer.add(track=split, split=split, features={feature: np.zeros((1, 1))})
+    return Store(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "splits", "tasks"),
+    [
+        ("AffectNet", "", ()),
+        ("RAF-DB train", "", ()),
+        ("AffectNet expression", "", ()),
+        ("FER+", "", ()),
+        ("train", "train", ALL),
+        ("Training", "train", ALL),
+        ("train+validation", "train validation", ALL),
+        ("au", "train validation", ("au",)),
+        ("mtl", "train validation", ALL),
+        ("MTL validation", "validation", ALL),
+        ("affwild2", "train validation", ALL),
+        ("Aff-Wild2", "train validation", ALL),
+        ("s-Aff-Wild2", "train validation", ALL),
+        ("s-Aff-Wild2 expression", "train validation", ("expression",)),
+        ("Aff-Wild2 (AU)", "train validation", ("au",)),
+        ("aff wild2 VA, train", "train", ("valence", "arousal")),
+        ("the EXPR labels of s_aff_wild2", "train validation", ("expression",)),
+        ("Aff-Wild2 test", "", ()),
+        ("Aff-Wild", "", ()),
+    ],
+)
+def test_an_entry_means_splits_and_tasks_of_a_data_set(tmp_path, entry, splits, tasks):
+    store = make(tmp_path / "s", "Glint360K", entry, source="affwild2")
+    for split in ("train", "validation"):
+        expected = {"mae": tasks} if split in splits.split() else {}
+        assert seen(store, ["mae"], split, ALL) == expected
+    assert seen(store, ["mae"], "train+validation", ALL) == ({"mae": tasks} if tasks else {})
+
+
+def test_only_the_tasks_that_are_asked_for_count(tmp_path):
+    store = make(tmp_path / "s", "s-Aff-Wild2 expression", "Aff-Wild2 au", source="affwild2")
+    assert seen(store, ["mae"], "train", ["valence"]) == {}
+    assert seen(store, ["mae"], "train", ["au", "valence", "expression"]) == {
+        "mae": ("au", "expression")
+    }
+
+
+def test_a_task_that_the_store_lacks_is_a_task_all_the_same(tmp_path):
+    labels = {"valence": LABELS["valence"]}
+    store = make(tmp_path / "s", "Aff-Wild2 expression", labels=labels, source="affwild2")
+    assert seen(store, ["mae"], "train", ["valence"]) == {}
+
+
+def test_a_joined_store_has_the_names_of_all_its_parts(tmp_path):
+    mine = make(tmp_path / "a", "Aff-Wild2 AU", "CMU-MOSI train", name="mine", labels={})
+    official = make(tmp_path / "b", "mine", feature="fau", name="official", source="affwild2")
+    joined = JoinedStore([mine, official])
+    assert joined.manifest["source"] == "affwild2"
+    assert seen(joined, ["mae", "fau"], "train", ALL) == {"mae": ("au",), "fau": ALL}
+    assert seen(mine, ["mae"], "train", ALL) == {}
+
+
+def test_a_source_of_ones_own_needs_no_list_of_names(tmp_path):
+    store = make(tmp_path / "s", "Lab videos", name="x", source="lab videos")
+    assert seen(store, ["mae"], "validation", ALL) == {"mae": ALL}
