@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO, TypeVar
 
 import tqdm
@@ -35,6 +35,11 @@ class Report:
         )
         self.notes.append(full)
         self.say(f"note: {short}")
+
+    def note_not_finite(self, found: Mapping[str, Sequence[str]]) -> None:
+        """A note for each feature in {feature: tracks}, as `StoreWriter.not_finite` has them."""
+        for feature, tracks in found.items():
+            self.note(f"feature {feature!r}: tracks with NaN or infinity", tracks)
 
     def progress(self, items: Sequence[T], label: str, unit: str = "track") -> Iterator[T]:
         """The items; meanwhile a bar on a terminal, elsewhere a line at the start."""

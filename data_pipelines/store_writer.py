@@ -27,6 +27,9 @@ class StoreWriter:
             writer.add(track="a", split="train", features={"face": x}, labels={"valence": v})
 
     An exception inside the block leaves an existing store as it was.
+
+    Attributes:
+        not_finite: {feature: tracks in which it holds NaN or infinity}, of those added so far.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class StoreWriter:
         self._name = name
         self._tracks: list[dict[str, Any]] = []
         self._names: set[str] = set()
+        self.not_finite: dict[str, list[str]] = {}
 
     def __enter__(self) -> StoreWriter:
         # Process numbers come again: a killed process may have left folders of these names.
@@ -142,6 +146,8 @@ class StoreWriter:
                     )
                 present &= mask
                 x = np.where(present[:, None], x, np.float32(0))
+            if not np.isfinite(x).all():
+                self.not_finite.setdefault(f.name, []).append(track)
             if f.axis != "frame":
                 entry.setdefault("rows", {})[f.name] = rows
             arrays[f"features/{f.name}"], arrays[f"features/{f.name}.mask"] = x, present

@@ -106,6 +106,17 @@ def test_tracks_splits_groups_and_labels_are_those_of_the_folder(folder, store):
     assert made.manifest["edition"] == 4 and made.manifest["source"] == "affwild2"
 
 
+def test_tracks_whose_features_are_not_finite_are_named(folder, store, capsys):
+    for track, rows in (("314", 2), ("video10_1_left", 1)):
+        x = features(rows, 2)
+        x[-1, 1] = np.nan
+        save(folder / "features" / "voice" / f"{track}.npy", x)
+    assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
+    note = "feature 'voice': tracks with NaN or infinity: 314, video10_1_left"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert note in Store(store).manifest["notes"]
+
+
 def test_what_is_missing_is_named_by_prepare_and_again_by_verify(folder, store, capsys):
     assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
     said = capsys.readouterr().out

@@ -80,6 +80,7 @@ def fill(
                     labels=track.labels,
                     features={f.name: f.read(name) for f in features if name in f.tracks},
                 )
+        report.note_not_finite(writer.not_finite)
 
 
 def _test_tracks(

@@ -69,6 +69,7 @@ def fill(
                     features={key: table[key][rows] for key in FEATURES},
                     labels={"sentiment": table["label"][rows]},
                 )
+        report.note_not_finite(writer.not_finite)
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
