@@ -98,7 +98,6 @@ class Store:
         if manifest.get("format") != FORMAT:
             raise ValueError(f"format {manifest.get('format')!r}, expected {FORMAT}")
         self.name: str = _typed(manifest["name"], str, "name")
-        _typed(manifest.get("notes", []), list, "notes")
         _typed(manifest.get("sha256", {}), dict, "sha256")
         self.features = _specs(manifest["features"], Feature, "features")
         self.labels = _specs(manifest["labels"], Label, "labels")
@@ -109,7 +108,7 @@ class Store:
         offset, table = 0, dict.fromkeys(self.features, 0)
         names = set()
         for entry in _typed(manifest["tracks"], list, "tracks"):
-            name = _typed(_typed(entry, dict, "a track")["name"], str, "the name of a track")
+            name = str(_typed(entry, dict, "a track")["name"])
             if name in names:
                 raise ValueError(f"track {name!r} comes twice")
             names.add(name)
@@ -122,7 +121,7 @@ class Store:
             track = Track(
                 name=name,
                 split=_typed(entry["split"], str, f"track {name!r}: split"),
-                group=_typed(entry.get("group", name), str, f"track {name!r}: group"),
+                group=str(entry.get("group", name)),
                 frames=_count(entry["frames"], 0, f"track {name!r}: frames"),
                 offset=offset,
                 fps=_typed(entry.get("fps"), (int, float, type(None)), f"track {name!r}: fps"),
@@ -254,6 +253,7 @@ def _specs(table: Any, kind: type, what: str) -> dict[str, Any]:
         known = {k: v for k, v in _typed(entry, dict, repr(name)).items() if k in fields}
         for key, value in known.items():
             if fields[key].default == ():
+                value = [value] if isinstance(value, str) else value
                 known[key] = tuple(_typed(value, list, f"{name!r}: {key}"))
         specs[name] = kind(name=name, **known)
         _count(specs[name].size, 1, f"{name!r}: size")

@@ -36,7 +36,9 @@ class Findings:
 def check(store: Store) -> Findings:
     """Every check of this module on a store."""
     found = Findings()
-    found.notes += [f"from the preparation: {note}" for note in store.manifest.get("notes", ())]
+    notes = store.manifest.get("notes", [])
+    notes = notes if isinstance(notes, list) else [notes]
+    found.notes += [f"from the preparation: {note}" for note in notes]
     if not store.tracks:
         found.problems.append("no track in the store")
     for part in (_frames, _groups, _features, _labels):

@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+from data_pipelines import verify
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
@@ -124,6 +125,15 @@ def test_provenance_is_kept(path):
     assert store.manifest["edition"] == 4 and store.features["face"].trained_on == ("train",)
 
 
+def test_plain_values_stand_for_texts_and_lists_of_one(path):
+    with writer(path, {"face": dict(size=4, trained_on="train")}, notes="by hand") as into:
+        add(into, 7, group=3)
+    store = Store(path)
+    assert store.features["face"].trained_on == ("train",)
+    assert (store.tracks[0].name, store.tracks[0].group) == ("7", "3")
+    assert verify.check(store).notes == ["from the preparation: by hand"]
+
+
 def test_a_store_without_tracks_opens(path):
     with writer(path):
         pass
@@ -236,13 +246,13 @@ def test_a_folder_without_manifest_says_how_to_fill_one(tmp_path):
         lambda m: m["labels"]["au"].update(kind="fuzzy"),
         lambda m: m["tracks"][0].update(frames="many"),
         lambda m: m["tracks"][0].update(frames=-5),
-        lambda m: m["tracks"][0].update(name=3),
+        lambda m: m["tracks"][0].update(split=3),
         lambda m: m["tracks"].append(m["tracks"][0]),
         lambda m: m.update(tracks=["a"]),
         lambda m: m.update(features=[]),
         lambda m: m["features"]["face"].pop("size"),
         lambda m: m["features"]["face"].update(size="wide"),
-        lambda m: m["features"]["face"].update(trained_on="train"),
+        lambda m: m["features"]["face"].update(trained_on=3),
     ],
 )
 def test_a_manifest_of_another_form_is_a_user_error(path, damage):
