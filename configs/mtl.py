@@ -6,8 +6,8 @@ Data:     python -m data_pipelines.prepare --source=affwild2 --input=FOLDER --st
           then --config=configs/mtl.py:paper --config.data.root=STORE
 Variants: any of these, joined by commas:
           relative, lstm, bilstm, gru: another encoder than the transformer;
-          sbe, a transformer a task on top of the shared encoder; hsf, the same with feedback from
-          task to task (without both: SE, one shared encoder);
+          se, one shared encoder (the default); sbe, a transformer a task on top of it;
+          hsf, feedback from task to task, on sbe or, with se beside it, on se;
           valence, arousal, expression, au: the tasks that the paper trains for the sake of this
           one, with their feedback where hsf is given too;
           paper, the sizes and rates of the paper (arXiv 2207.09373, section 4);
@@ -52,9 +52,9 @@ TASK_SETS = {
 # Epochs (from 1, of 50) whose models are ensembled where none can be chosen. Source: section 4.
 WINDOWS = {"valence": "10-19", "arousal": "15-19", "expression": "15-24", "au": "30-34"}
 
-VARIANTS = (*ENCODERS, "sbe", "hsf", *TASK_SETS, "paper", "script", "mix", "smoke")
+VARIANTS = (*ENCODERS, "se", "sbe", "hsf", *TASK_SETS, "paper", "script", "mix", "smoke")
 # Those of which one can be chosen.
-EXCLUSIVE = (tuple(ENCODERS), ("sbe", "hsf"), tuple(TASK_SETS))
+EXCLUSIVE = (tuple(ENCODERS), ("se", "sbe"), tuple(TASK_SETS))
 
 
 def get_config(variants: str = "") -> ConfigDict:
@@ -81,7 +81,7 @@ def get_config(variants: str = "") -> ConfigDict:
 
     if encoder in ENCODERS:
         c.model.encoder = ConfigDict(ENCODERS[encoder])
-    if "sbe" in chosen or "hsf" in chosen:
+    if "sbe" in chosen or ("hsf" in chosen and "se" not in chosen):
         _branch(c)
     if target:
         _train_for(c, target)
@@ -135,7 +135,7 @@ def _feed_back(c: ConfigDict, target: str) -> None:
     c.model.structure.update(
         sources=TASK_SETS[target]["sources"],  # tasks whose networks ...
         targets=TASK_SETS[target]["targets"],  # ... those of these tasks read
-        tap="head",  # what of a source: its head's last hidden layer, or its encoder's output
+        tap="head",  # what of a source: its head's last hidden layer, or (sbe) its encoder's output
     )
 
 

@@ -36,6 +36,13 @@ def test_published_sizes_have_the_parameters_of_the_sheet(variant):
     assert count == sheet - sum(width * width + width for width in pooled)
 
 
+def test_feedback_on_one_shared_encoder_widens_the_target_head():
+    _, plain, _ = shapes(load("configs/mtl.py:script"))
+    _, params, _ = shapes(load("configs/mtl.py:se,hsf,script"))
+    first = [p["arousal"]["head"]["hidden_0"]["kernel"].shape[0] for p in (plain, params)]
+    assert first == [1024, 1024 + 2 * 256]  # the last hidden layers of valence and au
+
+
 @pytest.mark.parametrize(
     ("variant", "tasks", "monitor", "feeds"),
     [
@@ -54,7 +61,7 @@ def test_task_sets_are_those_of_the_paper(variant, tasks, monitor, feeds):
     assert config.data.length == (250 if variant == "arousal" else 64)
 
 
-@pytest.mark.parametrize("variants", ["lstm,gru", "smoke,sbe,hsf", "valence,paper,au"])
+@pytest.mark.parametrize("variants", ["lstm,gru", "smoke,sbe,se", "valence,paper,au"])
 def test_variants_that_exclude_each_other_are_refused(variants):
     with pytest.raises(UserError, match="config variants '.*' and '.*' exclude each other"):
         load(f"configs/mtl.py:{variants}")
@@ -67,7 +74,10 @@ def smoked(system):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*smoked("mtl"), *smoked("va"), "configs/mtl.py:hsf,lstm,smoke"])
+@pytest.mark.parametrize(
+    "name",
+    [*smoked("mtl"), *smoked("va"), "configs/mtl.py:hsf,lstm,smoke", "configs/mtl.py:se,hsf,smoke"],
+)
 def test_every_variant_trains_on_its_twin(name, tmp_path):
     config = load(name)
     if not config.data.root:
