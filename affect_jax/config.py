@@ -7,15 +7,37 @@ one value. The type of a value is that of the default. No jax in here: `--help` 
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
+import inspect
 import json
+import math
 import pathlib
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
+
+# Bounds of numbers (of several in one value, each). Names are checked where they are looked up.
+_FROM_1 = (
+    *("epochs", "eval_every_epochs", "chunk_steps", "optim.every_epochs"),
+    *("data.length", "data.stride", "data.batch_size", "data.eval_batch_size"),
+    *("model.encoder.hidden", "model.encoder.heads", "model.encoder.ffn"),
+    *("model.structure.ffn", "model.head.layers"),
+)
+_FROM_0 = (
+    *("seed", "folds.seed", "early_stop", "ema_decay", "checkpoint_every_steps"),
+    *("data.hop", "data.resident_gib", "data.workers"),
+    *("optim.lr", "optim.beta1", "optim.beta2", "optim.eps", "optim.weight_decay"),
+    *("optim.clip_norm", "optim.hold_epochs", "optim.decay_epochs", "optim.warmup_offset"),
+    *("optim.factor", "optim.patience", "model.encoder.layers", "model.structure.layers"),
+)
+LEAST = dict.fromkeys(_FROM_0, 0) | dict.fromkeys(_FROM_1, 1)
+BELOW = {"seed": 2**32, "folds.seed": 2**32, "optim.beta1": 1, "optim.beta2": 1, "ema_decay": 1}
 
 
 def load(spec: str) -> ConfigDict:
@@ -25,25 +47,101 @@ def load(spec: str) -> ConfigDict:
     so that `--config=configs/mtl.py` works in any folder.
     """
     path_text, _, variants = spec.partition(":")
-    path = pathlib.Path(path_text)
+    path = user_path(path_text)
     if not path.is_file():
-        import configs
-
-        installed = pathlib.Path(configs.__file__).parent
+        installed = _installed()
         path = installed / path.name if path.parts[:1] == ("configs",) else path
         if not path.is_file():
-            known = sorted(f"configs/{f.name}" for f in installed.glob("[!_]*.py"))
+            files = sorted(installed.glob("*.py"))
+            known = [f"configs/{f.name}" for f in files if "def get_config" in f.read_text()]
             raise UserError(f"--config={spec}: no file {path_text}. {nearest(path_text, known)}")
-    module_spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
-    if module_spec is None or module_spec.loader is None:
-        raise UserError(f"--config={spec}: {path} is no Python file.")
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path}: has no function get_config(variants).")
-    config = module.get_config(variants)
+    get_config = getattr(_execute(path), "get_config", None)
+    try:
+        inspect.signature(get_config).bind(variants)
+    except TypeError:
+        raise UserError(f"{path}: has no function get_config(variants).") from None
+    with _blamed(path):
+        config = get_config(variants)
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        raise UserError(f"{path}: get_config returns a {kind}, expected a ConfigDict.")
     config.name = spec
+    _complete(config, path)
     return config
+
+
+def _installed() -> pathlib.Path:
+    """The folder of the configs that came with the package."""
+    import configs
+
+    return pathlib.Path(configs.__file__).parent
+
+
+def _execute(path: pathlib.Path) -> Any:
+    """The module in a file."""
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    with _blamed(path):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _blamed(path: pathlib.Path) -> Iterator[None]:
+    """Whatever goes wrong in a config file is one line, with the file and the line in it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+        lines += [error.lineno] if isinstance(error, SyntaxError) else []
+        where = ":".join([str(path), *map(str, lines[-1:])])
+        text = " ".join(str(error).split())
+        raise UserError(f"{where}: {type(error).__name__}: {text}.") from None
+
+
+def _complete(config: ConfigDict, path: pathlib.Path) -> None:
+    """Add the keys that older configs lack; UserError where one is missing that all have."""
+    module = _execute(_installed() / "base.py")
+    base = module.base_config()
+    base.model = ConfigDict(dict(name=""))  # its other keys are the family's own
+
+    def missing(found: ConfigDict, wanted: ConfigDict, prefix: str = "") -> Iterator[str]:
+        for key, value in wanted.items():
+            group = isinstance(value, ConfigDict)
+            if key not in found and prefix + key in module.LATER:
+                found[key] = value
+            elif key not in found or (group and not isinstance(found[key], ConfigDict)):
+                yield prefix + key
+            elif group:
+                yield from missing(found[key], value, f"{prefix}{key}.")
+
+    lacking = list(missing(config, base))
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise UserError(f"{path}: config.{lacking[0]} is missing{more}. All keys: configs/base.py.")
+
+
+def check(config: ConfigDict) -> None:
+    """UserError for the first number that is out of its bounds, and for terms that are none."""
+    for key, value in flat(config):
+        if key not in LEAST:
+            continue
+        least, below = LEAST[key], BELOW.get(key, math.inf)
+        for x in value if isinstance(value, tuple) else (value,):
+            if not (isinstance(x, int | float) and least <= x < below):
+                bound = f" and below {below}" if key in BELOW else ""
+                raise UserError(f"config.{key} = {x!r}: expected a number from {least} on{bound}.")
+    for term in config.total.terms:
+        pair = isinstance(term, tuple | list) and len(term) == 2
+        if not (pair and isinstance(term[0], str) and isinstance(term[1], int | float)):
+            raise UserError(
+                f"config.total.terms: expected (('task/metric', weight), ...), got {term!r}."
+            )
 
 
 def variants_of(
@@ -101,9 +199,10 @@ def _parse(key: str, text: str, default: Any) -> Any:
             return text
         if kind in (tuple, list):
             return _tuple(text, default)
-    except (KeyError, ValueError, SyntaxError):
+    except (KeyError, ValueError, SyntaxError, TypeError):
         pass
-    example = {bool: "true or false", tuple: "a,b or ('a', 'b')"}.get(kind, f"a {kind.__name__}")
+    examples = {bool: "true or false", int: "a whole number", float: "a number"}
+    example = examples.get(kind, "a,b or ('a', 'b')")
     raise UserError(f"--config.{key}={text}: expected {example} (default: {default!r}).")
 
 
@@ -170,7 +269,11 @@ def save(config: ConfigDict, path: pathlib.Path) -> None:
 
 
 def read(path: pathlib.Path) -> ConfigDict:
-    """The config that `save` wrote; JSON's lists are tuples again."""
+    """The config that `save` wrote; JSON's lists are tuples again, newer keys have their default.
+
+    Raises:
+        UserError: it is none, or lacks a key that every config has.
+    """
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
@@ -181,6 +284,8 @@ def read(path: pathlib.Path) -> ConfigDict:
         found = restore(json.loads(path.read_text()))
         if not isinstance(found, dict):
             raise ValueError("expected keys and values")
-        return ConfigDict(found)
+        config = ConfigDict(found)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a config ({error}).") from None
+    _complete(config, path)
+    return config

@@ -25,10 +25,11 @@ def _constant(c: Any) -> Rate:
 
 
 def _linear(c: Any) -> Rate:
-    """Hold, then fall towards zero, which it would reach one epoch after the last."""
+    """Hold, then fall towards zero, which is reached one epoch after the last that falls."""
 
     def rate(epoch):
-        return c.lr * (1 - jnp.maximum(0, epoch + 1 - c.hold_epochs) / (c.decay_epochs + 1))
+        fallen = jnp.maximum(0, epoch + 1 - c.hold_epochs) / (c.decay_epochs + 1)
+        return c.lr * jnp.maximum(0, 1 - fallen)
 
     return rate
 
@@ -43,7 +44,7 @@ def _warmup(c: Any) -> Rate:
     def rate(epoch):
         hold, decay = c.hold_epochs, c.decay_epochs
         up = (epoch + c.warmup_offset) / max(1, hold + c.warmup_offset)
-        down = (hold + decay - epoch) / decay
+        down = jnp.maximum(0, hold + decay - epoch) / decay
         return c.lr * jnp.where(epoch < hold, up, down)
 
     return rate
@@ -191,9 +192,20 @@ def matching(params: Any, patterns: tuple[str, ...]) -> Any:
     Raises:
         UserError: a pattern matches nothing (a misspelt name would freeze nothing, silently).
     """
-    names = list(paths(params))
-    for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name in names):
-            raise UserError(f"pattern {pattern!r} matches no parameter. {nearest(pattern, names)}")
-    hits = [any(re.fullmatch(p, name) for p in patterns) for name in names]
+    names, compiled = list(paths(params)), patterns_of("config.freeze", patterns)
+    for p in compiled:
+        if not any(p.fullmatch(name) for name in names):
+            hint = nearest(p.pattern, names)
+            raise UserError(f"config.freeze: pattern {p.pattern!r} matches no parameter. {hint}")
+    hits = [any(p.fullmatch(name) for p in compiled) for name in names]
     return jax.tree.unflatten(jax.tree.structure(params), hits)
+
+
+def patterns_of(key: str, patterns: tuple[str, ...]) -> list[re.Pattern]:
+    """The regular expressions of a config key, compiled; UserError for one that is none."""
+    try:
+        return [re.compile(str(p)) for p in patterns]
+    except re.error as error:
+        raise UserError(
+            f"{key}: {error.pattern!r} is no regular expression ({error}). All is '.*'."
+        ) from None

@@ -2,6 +2,9 @@
 
 from ml_collections import ConfigDict
 
+# Keys that configs of older runs lack. Their defaults are what was done before.
+LATER = ("data.label_delay", "data.lanes", "folds", "keep_epochs")
+
 
 def mtl_model() -> ConfigDict:
     """The model family affect_jax/models/mtl.py: features, a temporal encoder, a head a task."""

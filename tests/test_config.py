@@ -44,7 +44,7 @@ def test_an_override_takes_the_type_of_the_default(config, key, text, value):
     [
         ("a.ii", "7", r"--config.a.ii: no such key. Did you mean 'a.i'"),
         ("b.i", "7", r"--config.b.i: no such key"),
-        ("a.i", "1.5", r"--config.a.i=1.5: expected a int \(default: 1\)"),
+        ("a.i", "1.5", r"--config.a.i=1.5: expected a whole number \(default: 1\)"),
         ("a.b", "maybe", r"expected true or false"),
         ("a", "3", r"--config.a: a group of keys"),
         ("a.i.x", "3", r"--config.a.i.x: no such key"),
@@ -56,18 +56,74 @@ def test_a_wrong_override_is_one_line_that_names_the_key(config, key, text, mess
     assert "\n" not in str(caught.value)
 
 
-def test_a_saved_config_is_read_back_the_same(config, tmp_path):
+def test_a_saved_config_is_read_back_the_same(tmp_path):
+    config = configs.load("configs/mtl.py:smoke")
     configs.save(config, tmp_path / "c.json")
     again = configs.read(tmp_path / "c.json")
     assert configs.differences(config, again) == []
-    assert again.a.t == ("p", "q") and again.a.pairs == (("m", 0.5),)
-    again.top = 4
-    assert configs.differences(config, again) == [("top", 3, 4)]
+    assert again.model.head.layers == (8,) and again.total.terms == config.total.terms
+    again.epochs = 4
+    assert configs.differences(config, again) == [("epochs", 2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.batch_size", 0, r"config.data.batch_size = 0: expected a number from 1 on\."),
+        ("data.eval_batch_size", -1, "from 1 on"),
+        ("eval_every_epochs", 0, "from 1 on"),
+        ("epochs", 0, "from 1 on"),
+        ("model.encoder.hidden", 0, "from 1 on"),
+        ("model.encoder.layers", -1, "from 0 on"),
+        ("model.head.layers", (8, 0), "config.model.head.layers = 0: expected a number from 1 on"),
+        ("seed", -1, "from 0 on"),
+        ("seed", 99999999999999999999, "from 0 on and below 4294967296"),
+        ("optim.clip_norm", -1.0, "from 0 on"),
+        ("optim.lr", float("nan"), "from 0 on"),
+        ("ema_decay", 1.0, "from 0 on and below 1"),
+        ("total.terms", ("a",), "config.total.terms: expected .* got 'a'"),
+        ("total.terms", (("valence/ccc", "x"),), "config.total.terms: expected"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_named(key, value, message):
+    config = configs.load("configs/mtl.py")
+    configs.check(config)
+    group, _, last = key.rpartition(".")
+    part = config
+    for name in group.split(".") if group else ():
+        part = part[name]
+    with part.ignore_type():
+        part[last] = value
+    with pytest.raises(UserError, match=message):
+        configs.check(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:\n", r"mine\.py:1: SyntaxError: invalid syntax"),
+        ("\nimport nosuch\n", r"mine\.py:2: ModuleNotFoundError: No module named 'nosuch'\.$"),
+        ("def get_config(variants):\n    return 1 / 0\n", r"mine\.py:2: ZeroDivisionError"),
+        ("def get_config():\n    pass\n", r"has no function get_config\(variants\)"),
+        ("get_config = 3\n", r"has no function get_config\(variants\)"),
+        ("def get_config(variants):\n    pass\n", "returns a NoneType, expected a ConfigDict"),
+        (
+            "from ml_collections import ConfigDict\ndef get_config(v):\n    return ConfigDict()\n",
+            r"mine\.py: config.checkpoint is missing \(and",
+        ),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_one_line_with_its_place(text, message, tmp_path):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        configs.load(str(tmp_path / "mine.py"))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_config_file_names_the_nearest():
-    with pytest.raises(UserError, match=r"Did you mean 'configs/mtl.py'"):
+    with pytest.raises(UserError, match=r"Did you mean 'configs/mtl.py'\? Known: ") as caught:
         configs.load("configs/mtll.py")
+    assert "base.py" not in str(caught.value)  # no config of its own
 
 
 def test_an_unknown_variant_names_the_nearest():

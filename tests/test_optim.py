@@ -23,6 +23,7 @@ def rates(epochs, **changes):
 def test_linear_holds_and_then_falls_towards_zero():
     got = rates(range(5), schedule="linear", by="epoch", lr=1.0, hold_epochs=2, decay_epochs=3)
     np.testing.assert_allclose(got, [1, 1, 0.75, 0.5, 0.25], rtol=1e-6)
+    assert not rates([5, 6, 99], schedule="linear", hold_epochs=2, decay_epochs=3).any()
 
 
 def test_warmup_rises_and_falls():
@@ -31,6 +32,7 @@ def test_warmup_rises_and_falls():
         rates(range(6), warmup_offset=0, **c), [0, 0.5, 1, 0.75, 0.5, 0.25], rtol=1e-6
     )
     assert rates([0], warmup_offset=1, **c)[0] == pytest.approx(1 / 3)
+    assert not rates([6, 7, 99], **c).any()
 
 
 def test_cosine_ends_at_zero_and_does_not_rise_again():

@@ -110,6 +110,9 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     for key in config:
         if key not in KEYS:
             raise UserError(f"config.model.{key}: no such key. {nearest(key, KEYS)}")
+    for key in KEYS:
+        if key not in config:
+            raise UserError(f"config.model.{key} is missing.")
     if not config.features:
         raise UserError("config.model.features is empty: name at least one feature of the store.")
     dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
