@@ -1,6 +1,6 @@
 """The four tasks of the ABAW multi-task challenge and its score, as plain values for configs.
 
-Names and order are those of the label files of s-Aff-Wild2 (valence, arousal, expression, aus).
+Names and order are those of data_pipelines/labels/editions.py, repeated: configs import no readers.
 """
 
 import copy

@@ -9,9 +9,11 @@ import pytest
 
 import configs
 from affect_jax import models, optim
-from affect_jax.config import load
+from affect_jax.config import check, load
 from affect_jax.tasks import tasks_from_config
 from affect_jax.weighting import weighting
+from configs.abaw_tasks import ABAW_TASKS
+from data_pipelines.labels import definitions
 
 SYSTEMS = [
     file.stem
@@ -48,9 +50,18 @@ def shapes(config, width=250):
     return tasks, variables["params"], output
 
 
+def test_tasks_have_the_classes_of_the_label_files_in_their_order():
+    readers = definitions()
+    assert set(readers) == set(ABAW_TASKS)
+    for name, task in ABAW_TASKS.items():
+        label = {"names": ()} | readers[name]
+        assert all(task[key] == label[key] for key in ("kind", "size", "names")), name
+
+
 @pytest.mark.parametrize(("system", "variant"), CASES)
 def test_every_config_is_a_model_with_a_prediction_for_each_task(system, variant):
     config = load(f"configs/{system}.py:{variant}")
+    check(config)
     tasks, params, output = shapes(config)
     for task in tasks:
         assert output.predictions[task.name].shape == (2, config.data.length, *task.raw_shape)

@@ -1,6 +1,7 @@
 """What the labels of each ABAW edition are: the one table of names, kinds, sizes and orders.
 
-Class order is fixed here and nowhere else; it is the order of the organisers' headers.
+Class order is fixed here: it is that of the organisers' headers. configs/abaw_tasks.py, which is
+plain values without imports, repeats the default edition's, and a test holds it to this table.
 """
 
 from __future__ import annotations
