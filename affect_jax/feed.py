@@ -23,6 +23,7 @@ from data_pipelines.plan import Rows
 
 Batch = dict[str, Any]
 Fetch = Callable[[Any, Any], Batch]
+FEEDERS = ("auto", "resident", "streamed")
 
 
 def resident_bytes(source: Source, rows: Rows) -> int:

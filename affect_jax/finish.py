@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import jax
 
 from affect_jax.predict import predict_split
 from affect_jax.progress import table
-from affect_jax.restore import choose_step, variables_of
-from affect_jax.run import Run, replace
+from affect_jax.restore import weights
+from affect_jax.run import Run, replace, to_json
 from affect_jax.system import Supervised
 
 
@@ -22,18 +21,18 @@ def finish(system: Supervised, run: Run) -> str:
     from affect_jax import report
 
     config = system.config
-    step, raw = choose_step(run, config.checkpoint)
+    step, variables = weights(system, run, config.checkpoint)
     lines, split = [f"finished: {run.folder}"], config.data.split
     scores: dict[str, Any] = {}
     if split:
-        scores = predict_split(system, variables_of(raw), split, run.predictions / split)
+        scores = predict_split(system, variables, split, run.predictions / split)
         references = system.store.references(split)
         lines.append(f"best checkpoint: step {step}; split {split!r}")
         lines.append(table(scores, references, "ours"))
     report.write_all(run.folder, references=system.store.references(split) if split else {})
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables_of(raw)["params"]))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     report.write_card(run.folder, system.store, step=step, parameters=parameters)
-    replace(run.finished_file, json.dumps({"step": step, "scores": scores}, indent=1) + "\n")
+    replace(run.finished_file, to_json({"step": step, "scores": scores}, indent=1) + "\n")
     lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
     return "\n".join(lines)
 
@@ -58,4 +57,4 @@ def report_split(
         )
         print(table(scores, system.store.references(split), "ours", intervals))
     if as_json:
-        print(json.dumps(scores, sort_keys=True))
+        print(to_json(scores))

@@ -28,7 +28,7 @@ from affect_jax import config as configs
 from affect_jax.members import FOLDS_FILE
 from affect_jax.predict import Predictor, score, with_total
 from affect_jax.prediction_files import write_split
-from affect_jax.restore import choose_step, variables_of
+from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace
 from affect_jax.system import Supervised
 from affect_jax.train import check
@@ -161,9 +161,9 @@ def score_folds(
                 continue
             _say(f"{name}: predicting {own.data.split}")
             run = folder.run(name)
-            system = Supervised(own, tasks=tasks, statistics=run.read_statistics())
-            step, raw = choose_step(run, config.folds.checkpoint)
-            tracks = list(Predictor(system, own.data.split).tracks(variables_of(raw)))
+            system = system_of(run, own)
+            step, variables = weights(system, run, config.folds.checkpoint)
+            tracks = list(Predictor(system, own.data.split).tracks(variables))
             found[name] = {
                 "split": own.data.split,
                 "step": step,

@@ -79,10 +79,12 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
             )
         config = configs.read(run.config_file)
         configs.override(config, changes)
+        configs.check(config)
         return config
     config = configs.load(flags.config)
     configs.override(config, changes)
-    if run.exists:
+    configs.check(config)
+    if run.exists and (run.started or flags.mode == "folds"):
         different = configs.differences(configs.read(run.config_file), config)
         different = [d for d in different if d[0] != "name"]
         if different:
@@ -113,13 +115,20 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
 
 def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
     """Evaluate or predict one split with the chosen checkpoint of the run."""
+    from affect_jax import config as configs
     from affect_jax.finish import report_split
-    from affect_jax.predict import predict_split, require_labels
-    from affect_jax.restore import choose_step, variables_of
-    from affect_jax.system import Supervised
+    from affect_jax.predict import predict_split, require_labels, require_terms
+    from affect_jax.restore import system_of, weights
 
     run.require()
-    system = Supervised(config, tasks=run.read_tasks(), statistics=run.read_statistics())
+    for key, _, new in configs.differences(configs.read(run.config_file), config):
+        if key == "tasks" or key.startswith("task."):
+            raise UserError(
+                f"--config.{key}={new}: what {run.folder} predicts is fixed since its training. "
+                "Leave it out."
+            )
+    system = system_of(run, config)
+    require_terms(system)
     split = config.data.split
     if not split:
         known = ", ".join(system.store.splits)
@@ -127,9 +136,13 @@ def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
     system.store.split(split)
     if flags.mode == "evaluate":
         require_labels(system, split)
-    step, raw = choose_step(run, config.checkpoint)
+    step, variables = weights(system, run, config.checkpoint)
     print(f"step {step} of {run.folder} on split {split!r} of {system.store.path}", file=sys.stderr)
-    scores = predict_split(system, variables_of(raw), split, run.predictions / split)
+    scores = predict_split(system, variables, split, run.predictions / split)
+    without = [t.name for t in system.tasks if not any(s.startswith(f"{t.name}/") for s in scores)]
+    if scores and without:
+        names = ", ".join(without)
+        print(f"no label of {names} in split {split!r}: not scored", file=sys.stderr)
     report_split(system, run, split, scores, as_json=flags.mode == "evaluate")
 
 

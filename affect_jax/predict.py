@@ -6,7 +6,6 @@ one metric update a track. A few tracks are held at once, however long the split
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,14 +15,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from affect_jax import sharding
+from affect_jax.diagnose import explain_prediction
 from affect_jax.feed import feeder
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import write_split
-from affect_jax.run import replace
+from affect_jax.run import replace, to_json
 from affect_jax.state import zero_carry
 from affect_jax.system import Supervised
 from affect_jax.tasks import Task, decode, total
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, nearest
 from data_pipelines.plan import reconstruct
 from data_pipelines.store import Store
 
@@ -95,10 +95,16 @@ class Predictor:
     def _join(self, track: int, pieces: list[tuple[int, Raw]]) -> Raw:
         ids = np.array([row for row, _ in pieces])
         frames = self._system.store.tracks[track].frames
-        return {
+        joined = {
             name: reconstruct(self._rows, ids, np.stack([raw[name] for _, raw in pieces]), frames)
             for name in pieces[0][1]
         }
+        for name, raw in joined.items():
+            bad = ~np.isfinite(raw).reshape(frames, -1).all(1)
+            if bad.any():
+                where = track, int(np.argmax(bad))
+                raise UserError(explain_prediction(self._system, self._rows, ids, name, *where))
+        return joined
 
 
 def _to_host(tree: Any) -> Any:
@@ -155,8 +161,24 @@ def predict_split(
     tracks = write_split(folder, system.tasks, system.store, indices, predicted)
     scores = with_total(score(system.tasks, system.store, tracks), system.config)
     if scores:
-        replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
+        replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
     return scores
+
+
+def require_terms(system: Supervised) -> None:
+    """UserError for a term of `config.total` that is no score, if its task is not left out."""
+    known = scores_of(system.tasks)
+    tasks = [task.name for task in system.tasks]
+    for name, _ in system.config.total.terms:
+        task = name.partition("/")[0]
+        if name not in known and (task in tasks or task not in system.config.task):
+            hint = nearest(name, known)
+            raise UserError(f"config.total.terms: no score that is one number: {name!r}. {hint}")
+
+
+def scores_of(tasks: Sequence[Task]) -> list[str]:
+    """Names of all scores of the tasks that are one number each."""
+    return [f"{t.name}/{m}" for t in tasks for m in t.metrics if METRICS[m].sign]
 
 
 def require_labels(system: Supervised, split: str) -> None:

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from affect_jax.checkpoint import last_whole, read_raw, steps_in
 from affect_jax.config import read
-from affect_jax.optim import paths
+from affect_jax.optim import paths, patterns_of
 from affect_jax.run import Run
 from affect_jax.state import State
+from affect_jax.system import Supervised
 from data_pipelines.errors import UserError, nearest
 
 _log = logging.getLogger(__name__)
+
+
+def system_of(run: Run, config: ConfigDict) -> Supervised:
+    """The system of an existing run: its tasks, and its statistics where the config asks for any.
+
+    Args:
+        config: the run's own, or one that differs in what does not change the model.
+    """
+    statistics = run.read_statistics(config)
+    return Supervised(config, tasks=run.read_tasks(), statistics=statistics)
+
+
+def weights(system: Supervised, run: Run, which: str) -> tuple[int, dict[str, Any]]:
+    """(step, model variables) of a checkpoint of the run, `which` as in `choose_step`.
+
+    Raises:
+        UserError: there is none, or the system's model has other parameters.
+    """
+    step, raw = choose_step(run, which)
+    variables = variables_of(raw)
+    theirs, ours = paths(variables), paths(system.variable_shapes)
+    for name in sorted(theirs.keys() | ours.keys()):
+        saved, wanted = (getattr(tree.get(name), "shape", "none") for tree in (theirs, ours))
+        if saved != wanted:
+            raise UserError(
+                f"{run.folder}: the shape of {name} is {saved} in its checkpoints, {wanted} in "
+                "the model of this config on this store. Keep config.model, and give features of "
+                "the widths that it was trained on."
+            )
+    return step, variables
 
 
 def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
@@ -78,33 +109,39 @@ def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})
 
 
-def take_parameters(state: State, folder: str, patterns: tuple[str, ...]) -> State:
-    """The state with the other run's best parameters where their path matches a pattern.
+def parameters_of(folder: str, patterns: tuple[str, ...], like: Any) -> dict[str, np.ndarray]:
+    """{path: leaf} of a run's best parameters, those of `like` whose path matches a pattern.
 
     Raises:
         UserError: nothing matches, or a matching parameter has another shape.
     """
-    other = Run(folder)
-    other.require()
-    step, raw = choose_step(other, "best")
-    theirs, mine = paths(variables_of(raw)["params"]), paths(state.params)
-    taken = 0
-    leaves = []
+    chosen = patterns_of("config.init.match", patterns)
+    run = Run(folder)
+    run.require()
+    _, raw = choose_step(run, "best")
+    theirs, mine = paths(variables_of(raw)["params"]), paths(like)
+    found = {}
     for name, leaf in mine.items():
-        if name in theirs and any(re.fullmatch(p, name) for p in patterns):
+        if name in theirs and any(p.fullmatch(name) for p in chosen):
             if theirs[name].shape != leaf.shape:
                 raise UserError(
                     f"{folder}: parameter {name} has shape {theirs[name].shape}, this model's has "
                     f"{leaf.shape}. Leave it out with --config.init.match."
                 )
-            leaf, taken = np.asarray(theirs[name]), taken + 1
-        leaves.append(leaf)
-    if not taken:
+            found[name] = np.asarray(theirs[name])
+    if not found:
         raise UserError(
             f"config.init.match = {patterns}: no parameter of {folder} matches. "
             f"{nearest(patterns[0] if patterns else '', mine)}"
         )
-    _log.info("%d of %d parameters taken from %s, step %d", taken, len(mine), folder, step)
+    return found
+
+
+def take_parameters(state: State, folder: str, patterns: tuple[str, ...]) -> State:
+    """The state with `parameters_of` another run in the place of its own."""
+    found, mine = parameters_of(folder, patterns, state.params), paths(state.params)
+    _log.info("%d of %d parameters taken from %s", len(found), len(mine), folder)
+    leaves = [found.get(name, leaf) for name, leaf in mine.items()]
     params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
     ema = jax.tree.map(np.copy, params) if state.ema else state.ema
     return state.replace(params=params, ema=ema)

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from affect_jax import tasks as task_table
 from data_pipelines.batch import Statistics
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import user_path
 
 
@@ -41,6 +44,11 @@ class Run:
     def exists(self) -> bool:
         """Has a training started here?"""
         return self.config_file.is_file()
+
+    @property
+    def started(self) -> bool:
+        """Is there a checkpoint? Before the first, another config costs nothing."""
+        return any(path.name.isdecimal() for path in self.checkpoints.glob("*"))
 
     def require(self) -> None:
         """UserError where there is no run to evaluate."""
@@ -89,7 +97,12 @@ class Run:
 
     def read_tasks(self) -> tuple[task_table.Task, ...]:
         """The task table that the run was trained with."""
-        return task_table.from_json((self.folder / "tasks.json").read_text())
+        file = self.folder / "tasks.json"
+        try:
+            text = file.read_text()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: the run's table of tasks cannot be read ({error}).") from None
+        return task_table.from_json(text, str(file))
 
     def write_statistics(self, statistics: Statistics | None) -> None:
         """statistics.npz: mean and deviation of the training features."""
@@ -99,15 +112,29 @@ class Run:
         arrays |= {f"std/{k}": v for k, v in statistics.std.items()}
         np.savez(self.folder / "statistics.npz", **arrays)
 
-    def read_statistics(self) -> Statistics | None:
-        """What `write_statistics` wrote; None where the run does not normalise by them."""
-        if not (self.folder / "statistics.npz").is_file():
+    def read_statistics(self, config: ConfigDict) -> Statistics | None:
+        """What `write_statistics` wrote; None where `config` does not normalise by them.
+
+        Raises:
+            UserError: they are not whole. Those of the data at hand would change the numbers.
+        """
+        if config.data.normalise != "train":
             return None
-        with np.load(self.folder / "statistics.npz") as arrays:
-            parts = {"mean": {}, "std": {}}
-            for key in arrays.files:
-                kind, _, name = key.partition("/")
-                parts[kind][name] = arrays[key]
+        file = self.folder / "statistics.npz"
+        parts: dict[str, dict[str, np.ndarray]] = {"mean": {}, "std": {}}
+        try:
+            with np.load(file) as arrays:
+                for key in arrays.files:
+                    kind, _, name = key.partition("/")
+                    parts[kind][name] = arrays[key]
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{file}: the mean and deviation of the run's training features cannot be read "
+                f"({error}). Without them its model predicts something else."
+            ) from None
+        for name in config.model.features:
+            if name not in parts["mean"] or name not in parts["std"]:
+                raise UserError(f"{file}: has no feature {name!r}. {nearest(name, parts['mean'])}")
         return Statistics(**parts)
 
     def records(self) -> list[dict[str, Any]]:
@@ -119,7 +146,7 @@ class Run:
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         with open(self.metrics_file, "a") as file:
-            file.write(json.dumps(record, sort_keys=True) + "\n")
+            file.write(to_json(record) + "\n")
 
     def cut_back(self, step: int) -> None:
         """Keep the whole lines up to `step`: what came after the checkpoint happens again."""
@@ -133,6 +160,19 @@ class Run:
             except (ValueError, KeyError):
                 break  # a line that a kill cut in two
         replace(self.metrics_file, "".join(kept))
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON with sorted keys. A number that is not finite becomes null: JSON has no other."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {k: plain(v) for k, v in x.items()}
+        if isinstance(x, list | tuple):
+            return [plain(v) for v in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return json.dumps(plain(value), indent=indent, sort_keys=True, allow_nan=False)
 
 
 def replace(path: pathlib.Path, text: str) -> None:

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from affect_jax import models, optim, sharding
 from affect_jax.compilation import compiler_options
 from affect_jax.config import epochs_in
+from affect_jax.feed import FEEDERS
 from affect_jax.state import State
 from affect_jax.step import Step, supervised
 from affect_jax.tasks import Task, tasks_from_config
@@ -69,9 +70,9 @@ class Supervised:
         self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
         self.features = tuple(config.model.features)
         self.store.require_features(self.features)
-        if data.normalise not in NORMALISATIONS:
-            hint = nearest(data.normalise, NORMALISATIONS)
-            raise UserError(f"config.data.normalise = {data.normalise!r}: {hint}")
+        for key, known in (("normalise", NORMALISATIONS), ("feeder", FEEDERS)):
+            if data[key] not in known:
+                raise UserError(f"config.data.{key} = {data[key]!r}: {nearest(data[key], known)}")
         if statistics is None and data.normalise == "train":
             statistics = Statistics.of(
                 self.store, self.features, self.store.split(data.train_split)
@@ -124,7 +125,7 @@ class Supervised:
     @property
     def carries(self) -> bool:
         """Does the model hand state from a segment to the next?"""
-        return self._shapes.carry is not None
+        return self._shapes[0].carry is not None
 
     @property
     def compiler_options(self) -> dict[str, str]:
@@ -189,9 +190,14 @@ class Supervised:
         return assemble(self.source(labels=False), rows, np.full(width, -1, np.int32))
 
     @functools.cached_property
-    def _shapes(self) -> models.Output:
-        """Shapes of what the model returns for a batch of one row. Traced once: that is slow."""
-        return jax.eval_shape(lambda: self._init(jax.random.key(0), 1)[0])
+    def _shapes(self) -> tuple[models.Output, Any]:
+        """Shapes of (output, variables) for a batch of one row. Traced once: that is slow."""
+        return jax.eval_shape(lambda: self._init(jax.random.key(0), 1))
+
+    @property
+    def variable_shapes(self) -> Any:
+        """Shapes and types of the model's variables: {"params": ...}."""
+        return self._shapes[1]
 
     def _init(self, key: jax.Array, width: int) -> tuple[models.Output, Any]:
         return self.model.init_with_output(
@@ -200,7 +206,9 @@ class Supervised:
 
     def carry(self, width: int) -> Any:
         """Zero carry for `width` rows: no past. None for a model without one."""
-        return jax.tree.map(lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), self._shapes.carry)
+        return jax.tree.map(
+            lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), self._shapes[0].carry
+        )
 
     def init(self, monitored: tuple[str, ...]) -> State:
         """The state before the first step, from the config's seed."""
@@ -215,7 +223,7 @@ class Supervised:
             params["weighting"] = weighting_params
         devices = jax.device_count()
         width = -(-config.data.batch_size // devices) * devices
-        losses = [task.name for task in self.tasks] + list(self._shapes.aux.get("losses", {}))
+        losses = [task.name for task in self.tasks] + list(self._shapes[0].aux.get("losses", {}))
         zero = lambda: jnp.zeros((), jnp.float32)  # noqa: E731 - leaves must not share a buffer
         count = lambda: jnp.zeros((), jnp.int32)  # noqa: E731
         return State(

@@ -22,8 +22,9 @@ from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.feed import feeder
 from affect_jax.optim import learning_rate, matching, plateau
-from affect_jax.predict import Predictor, score, with_total
+from affect_jax.predict import Predictor, require_terms, score, scores_of, with_total
 from affect_jax.progress import Progress
+from affect_jax.restore import parameters_of, take_parameters
 from affect_jax.run import Run
 from affect_jax.state import State
 from affect_jax.step import chunk
@@ -248,8 +249,12 @@ def chunk_bounds(total: int, done: int, size: int) -> list[int]:
     return sorted({done, *(b for b in bounds if b >= done)})
 
 
-def check(system: Supervised) -> None:
-    """UserError for what is wrong in a training's config, before anything is written."""
+def check(system: Supervised, run: Run | None = None) -> None:
+    """UserError for what is wrong in a training's config, before anything is written.
+
+    Args:
+        run: one that has started, whose newest checkpoint is gone on with.
+    """
     config, data = system.config, system.config.data
     late = [epoch for epoch in epochs_in(config.keep_epochs) if not 1 <= epoch <= config.epochs]
     if late:
@@ -267,6 +272,11 @@ def check(system: Supervised) -> None:
         _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
     state = jax.eval_shape(lambda: system.init(names))
     system.steps(state.params)
+    if run is not None:
+        with Checkpoints(run.checkpoints) as checkpoints:
+            checkpoints.restore_last(state)
+    elif config.init.run:
+        parameters_of(config.init.run, tuple(config.init.match), state.params)
 
 
 def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:
@@ -282,11 +292,12 @@ def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: 
 def monitored(system: Supervised) -> tuple[str, ...]:
     """`config.monitor`, checked; losses can be monitored as loss/<name>."""
     config = system.config
-    known = [f"{t.name}/{m}" for t in system.tasks for m in t.metrics]
-    known += [f"loss/{t.name}" for t in system.tasks] + ["loss/total"]
+    require_terms(system)
+    known = scores_of(system.tasks)
     terms = [name for name, _ in config.total.terms]
     if terms and all(name in known for name in terms):
         known.insert(0, config.total.name)
+    known += [f"loss/{t.name}" for t in system.tasks] + ["loss/total"]
     # The default names every task of the system; a run of some tasks monitors those.
     tasks = [task.name for task in system.tasks]
     left_out = [name for name in config.task if name not in tasks]
@@ -295,7 +306,8 @@ def monitored(system: Supervised) -> tuple[str, ...]:
         if name in known:
             chosen.append(name)
         elif name.split("/")[0] not in left_out and name != config.total.name:
-            raise UserError(f"config.monitor: unknown score {name!r}. {nearest(name, known)}")
+            hint = nearest(name, known)
+            raise UserError(f"config.monitor: no score that is one number: {name!r}. {hint}")
     if not config.data.split:
         chosen = [name for name in chosen if name.startswith("loss/")] or ["loss/total"]
     return tuple(chosen) or tuple(known[:1])
@@ -305,8 +317,6 @@ def warm_start(state: State, config: ConfigDict) -> State:
     """Parameters of another run's best checkpoint, where their paths match `config.init`."""
     if not config.init.run:
         return state
-    from affect_jax.restore import take_parameters
-
     return take_parameters(state, config.init.run, tuple(config.init.match))
 
 

@@ -21,18 +21,18 @@ def train_run(config: ConfigDict, run: Run) -> str:
     """
     run.create()
     with run.lock():
-        if run.finished_file.is_file() and run.exists:
-            if not configs.differences(configs.read(run.config_file), config):
-                return f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}"
-            run.finished_file.unlink()
-        if run.exists:
-            for key, old, new in configs.differences(configs.read(run.config_file), config):
-                print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
-        old = run.exists
-        system = Supervised(config, statistics=run.read_statistics() if old else None)
-        check(system)
+        changes = configs.differences(configs.read(run.config_file), config) if run.exists else []
+        if run.finished_file.is_file() and run.exists and not changes:
+            return f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}"
+        started = run.started
+        system = Supervised(config, statistics=run.read_statistics(config) if started else None)
+        if changes or not started:
+            check(system, run if started else None)
+        for key, old, new in changes:
+            print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
+        run.finished_file.unlink(missing_ok=True)
         run.write_tasks(system.tasks)
-        if not old:
+        if not started:
             run.write_statistics(system.statistics)
         configs.save(config, run.config_file)  # last: from here on the folder is a run
         train(system, run)

@@ -1,11 +1,17 @@
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from affect_jax.main import cli
+from affect_jax.main import cli, parse, resolve
+from affect_jax.run import Run
+from data_pipelines.errors import UserError
+from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.stores import small_store
 
@@ -63,10 +69,6 @@ def test_evaluating_the_validation_split_again_gives_the_scores_of_training(work
 
 
 def test_predict_works_on_a_store_without_labels(workdir, tmp_path, capsys):
-    import numpy as np
-
-    from data_pipelines.store_writer import StoreWriter
-
     features = {"a": dict(size=5), "b": dict(size=3)}
     with StoreWriter(tmp_path / "bare", name="bare", features=features, labels={}) as writer:
         x = {"a": np.zeros((7, 5)), "b": np.ones((7, 3))}
@@ -91,7 +93,10 @@ def test_predict_works_on_a_store_without_labels(workdir, tmp_path, capsys):
         (["--workdir=nowhere"], "no run here yet. Name its config"),
         (["--workdir=x", "--config=configs/nothing.py"], "no file configs/nothing.py"),
         (["--workdir=x", "--config=configs/mtl.py", "--config.epoch=3"], "Did you mean 'epochs'"),
-        (["--workdir=x", "--config=configs/mtl.py", "--config.epochs=x"], "expected a int"),
+        (
+            ["--workdir=x", "--config=configs/mtl.py", "--config.epochs=x"],
+            "expected a whole number",
+        ),
         (["--workdir=x", "--config=configs/mtl.py", "--config.epochs"], "expected a value"),
         (
             ["--workdir=x", "--config=configs/mtl.py", "--config.data.root=/nowhere"],
@@ -121,6 +126,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(flags, message, capsys, monkeypat
         ("optim.schedule=cosin", "Did you mean 'cosine'"),
         ("weighting=fixd", "Did you mean 'fixed'"),
         ("monitor=valence/cc", "Did you mean 'valence/ccc'"),
+        ("monitor=expression/confusion", "no score that is one number: 'expression/confusion'"),
+        ("total.terms=(('valence/ccx', 1),)", "config.total.terms: no score that is one number"),
+        ("data.feeder=foo", "config.data.feeder = 'foo': Known: auto"),
+        ("data.batch_size=0", "config.data.batch_size = 0: expected a number from 1 on"),
+        ("freeze=*", "config.freeze: '*' is no regular expression"),
+        ("init.run=/nowhere", "/nowhere: no run here"),
     ],
 )
 def test_a_wrong_value_is_named_before_anything_is_trained(
@@ -129,13 +140,129 @@ def test_a_wrong_value_is_named_before_anything_is_trained(
     flags = [f"--config.data.root={store}", "--config.model.features=a,b", f"--config.{change}"]
     assert cli(["--config=configs/mtl.py:smoke", f"--workdir={tmp_path / 'run'}", *flags]) == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run" / "config.json").exists()  # so the right value can follow
 
 
 def test_another_config_on_an_existing_run_is_refused(workdir, store, capsys):
     flags = ["--config=configs/mtl.py:smoke", f"--workdir={workdir}"]
     assert cli([*flags, f"--config.data.root={store}", "--config.data.length=4"]) == 2
     assert "was started with model.features" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.split=tset", "has no split 'tset'"),
+        ("model.encoder.hidden=32", "has shape"),
+    ],
+)
+def test_a_mistake_on_a_finished_run_changes_nothing(change, message, workdir, capsys):
+    before = {name: (workdir / name).read_bytes() for name in ("config.json", "finished.json")}
+    assert cli([f"--workdir={workdir}", f"--config.{change}"]) == 2
+    assert message in capsys.readouterr().err
+    assert before == {name: (workdir / name).read_bytes() for name in before}
+
+
+def test_until_the_first_checkpoint_another_config_is_taken(workdir, store, tmp_path):
+    flags = ["--config=configs/mtl.py:smoke", f"--config.data.root={store}"]
+    flags, changes = parse([*flags, "--config.seed=3", f"--workdir={tmp_path}"])
+    shutil.copy(workdir / "config.json", tmp_path)
+    assert resolve(flags, changes, Run(tmp_path)).seed == 3
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(UserError, match="was started with data.length = 4, now it is 64"):
+        resolve(flags, changes, Run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tasks=valence", "--config.tasks=('valence',): what"),
+        ("task.au.decode=argmax", "fixed since its training"),
+        ("model.encoder.hidden=32", "head/hidden_0/kernel is (16, 8) in its checkpoints, (32, 8)"),
+        ("model.features=a", "encoder/projection/kernel is (8, 16) in its checkpoints, (5, 16)"),
+        ("model.features=mae", "statistics.npz: has no feature 'mae'. Did you mean 'a'?"),
+    ],
+)
+def test_what_does_not_fit_the_weights_of_a_run_is_one_line(change, message, workdir, capsys):
+    assert cli(["--mode=evaluate", f"--workdir={workdir}", f"--config.{change}"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+@pytest.fixture
+def copied(workdir, tmp_path):
+    return shutil.copytree(workdir, tmp_path / "copy", ignore=shutil.ignore_patterns("events"))
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:99])
+
+
+def without(*keys):
+    def change(file):
+        text = json.loads(file.read_text())
+        for key in keys:
+            group, _, last = key.rpartition(".")
+            del (text[group] if group else text)[last]
+        file.write_text(json.dumps(text))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("statistics.npz", pathlib.Path.unlink, "statistics.npz: the mean and deviation"),
+        ("statistics.npz", cut, "statistics.npz: the mean and deviation"),
+        ("tasks.json", pathlib.Path.unlink, "copy/tasks.json: the run's table of tasks cannot"),
+        ("tasks.json", cut, "copy/tasks.json: not a task table"),
+        ("config.json", cut, "copy/config.json: cannot be read as a config"),
+        ("config.json", without("data"), "copy/config.json: config.data is missing. All keys"),
+        ("config.json", without("data.root", "optim"), "config.data.root is missing (and 1 more)"),
+        ("config.json", lambda file: file.write_text("{}"), "config.checkpoint is missing (and "),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(name, damage, message, copied, capsys):
+    damage(copied / name)
+    assert cli(["--mode=evaluate", f"--workdir={copied}"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_run_of_before_a_key_came_is_evaluated_and_gone_on_with(copied, store, capsys):
+    without("data.label_delay", "folds", "keep_epochs")(copied / "config.json")
+    assert cli(["--mode=evaluate", f"--workdir={copied}"]) == 0
+    assert "P_MTL" in json.loads(capsys.readouterr().out.splitlines()[-1])
+    flags = [f"--config.data.root={store}", "--config.model.features=a,b", "--config.data.length=4"]
+    assert cli(["--config=configs/mtl.py:smoke", f"--workdir={copied}", *flags]) == 0
+    assert "this run is finished" in capsys.readouterr().out
+
+
+def test_an_input_that_is_no_number_is_named_and_nothing_is_scored(copied, tmp_path, capsys):
+    store = small_store(tmp_path / "s")
+    track = next(track for track in store.tracks if track.split == "validation")
+    np.load(store.path / "features" / "a.npy", mmap_mode="r+")[track.offset + 5, 1] = np.nan
+    image = store.frames[track.offset + 5]
+    assert cli(["--mode=evaluate", f"--workdir={copied}", f"--config.data.root={store.path}"]) == 2
+    out, err = capsys.readouterr()
+    assert f"feature 'a' of track validation0, image {image}" in err and not out
+    assert f"for track validation0, image {store.frames[track.offset + 4]}, is not finite" in err
+
+
+def test_tasks_without_labels_are_said_to_be_left_out(copied, tmp_path, capsys):
+    labels = {"valence": dict(kind="values", size=1)}
+    features = {"a": dict(size=5), "b": dict(size=3)}
+    with StoreWriter(tmp_path / "s", name="some", features=features, labels=labels) as writer:
+        x = {"a": np.ones((7, 5)), "b": np.ones((7, 3))}
+        target = {"valence": np.linspace(-1, 1, 7)}
+        writer.add(track="me", split="validation", features=x, labels=target)
+    flags = [f"--workdir={copied}", f"--config.data.root={tmp_path / 's'}"]
+    assert cli(["--mode=evaluate", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert set(json.loads(out.splitlines()[-1])) == {
+        f"valence/{m}" for m in ("ccc", "pearson", "rmse")
+    }
+    assert "no label of arousal, expression, au in split 'validation': not scored" in err
 
 
 def test_help_is_quick_because_it_imports_no_jax():

@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from affect_jax.run import Run
+from affect_jax.run import Run, to_json
 from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError
 
@@ -53,7 +54,15 @@ def test_evaluating_nothing_says_so(tmp_path):
 def test_statistics_are_read_back(tmp_path):
     run = Run(tmp_path)
     run.write_statistics(Statistics({"a": np.arange(3.0)}, {"a": np.ones(3)}))
-    again = run.read_statistics()
+    config = ConfigDict(dict(data=dict(normalise="train"), model=dict(features=("a",))))
+    again = run.read_statistics(config)
     np.testing.assert_array_equal(again.mean["a"], np.arange(3.0))
     np.testing.assert_array_equal(again.std["a"], np.ones(3))
-    assert json.dumps(list(again.mean)) == '["a"]'
+    assert list(again.mean) == ["a"]
+    config.data.normalise = "track"
+    assert run.read_statistics(config) is None
+
+
+def test_a_score_that_is_no_number_is_null():
+    scores = {"b": [1.0, float("nan")], "a": float("inf"), "n": 2}
+    assert json.loads(to_json(scores)) == {"a": None, "b": [1.0, None], "n": 2}

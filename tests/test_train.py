@@ -11,9 +11,12 @@ import pytest
 
 from affect_jax import checkpoint
 from affect_jax.optim import paths
+from affect_jax.predict import Predictor, score
+from affect_jax.restore import weights
 from affect_jax.run import Run
 from affect_jax.step import chunk
-from affect_jax.train import Stopped, chunk_bounds, train
+from affect_jax.train import Stopped, check, chunk_bounds, train
+from data_pipelines.batch import assemble
 from data_pipelines.errors import UserError
 from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
@@ -163,6 +166,35 @@ def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store,
         strict=True,
     )
     assert all((np.asarray(a) != b).any() for a, b in heads)
+
+
+def test_overlapping_windows_are_trained_on_and_averaged_with_averaged_weights(store, tmp_path):
+    changes = dict(data__hop=2, ema_decay=0.75, epochs=1)
+    count = len(tiny_system(store, **changes).rows("train"))
+    system, run = tiny_system(store, **changes, data__batch_size=count), Run(tmp_path)
+    check(system)
+    first = jax.device_get(system.init(("P_MTL",)).params)
+    state = train(system, run)
+    step, variables = weights(system, run, "last")
+    assert step == int(state.step) == 1 and count > len(tiny_system(store).rows("train"))
+    average = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, first, jax.device_get(state.params))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), variables["params"], average
+    )
+    rows = system.rows("validation")
+    batch = assemble(system.source(labels=False), rows, np.arange(len(rows)))
+    raw = np.asarray(jax.jit(system.model.apply)(variables, batch).predictions["valence"])
+    found = dict(Predictor(system, "validation").tracks(variables))
+    for track, predicted in found.items():
+        total, count = np.zeros_like(predicted["valence"]), np.zeros((len(predicted["valence"]), 1))
+        for row in np.flatnonzero(rows.track == track):
+            total[rows.frames(row)] += raw[row, : rows.sizes[row]]
+            count[rows.frames(row)] += 1
+        assert count.min() >= 1 and count.max() >= 2
+        np.testing.assert_allclose(predicted["valence"], total / count, atol=1e-5)
+    scores = score(system.tasks, system.store, found.items())
+    logged = run.records()[0]["scores"]["validation"]["valence/ccc"]
+    assert logged == pytest.approx(scores["valence/ccc"], abs=1e-6)
 
 
 def test_early_stopping_ends_the_run_and_keeps_the_best_step(store, tmp_path):
