@@ -12,7 +12,9 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from affect_jax.config import epochs_in
+from affect_jax.config import epochs_in, read
+from data_pipelines.errors import UserError
+from data_pipelines.folds import names
 from data_pipelines.paths import user_path
 
 FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
@@ -21,14 +23,15 @@ FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
 def expand(name: str | os.PathLike) -> Iterator[tuple[pathlib.Path, str]]:
     """(run folder, checkpoint as `config.checkpoint` names it, or "") of all that is named.
 
-    A folder that is neither comes back as it is: whoever opens it says what is missing.
+    A folder that is neither comes back as it is: whoever opens it says what is missing. UserError
+    as `all_folds`.
     """
     path, at, epochs = str(name).rpartition("@")
     if not at or not re.fullmatch(r"\d+(-\d+)?", epochs):
         path, epochs = str(name), ""
     folder = user_path(path)
     checkpoints = [f"epoch:{e}" for e in sorted(epochs_in([epochs]))] if epochs else [""]
-    for run in fold_runs(folder) or [folder]:
+    for run in all_folds(folder) if (folder / FOLDS_FILE).is_file() else [folder]:
         for checkpoint in checkpoints:
             yield run, checkpoint
 
@@ -39,3 +42,20 @@ def fold_runs(folder: pathlib.Path) -> list[pathlib.Path]:
         return []
     runs = (p for p in folder.glob("fold*") if re.fullmatch(r"fold\d+", p.name))
     return sorted(runs, key=lambda p: int(p.name.removeprefix("fold")))
+
+
+def all_folds(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The run folders of a cross-validation that is finished; UserError where one is missing."""
+    c = read(folder / FOLDS_FILE).folds
+    runs = [folder / name for name in names(c.count + bool(c.official))]
+    if not (folder / "scores.json").is_file():
+        raise UserError(
+            f"{folder}: not all folds are trained. Go on with: python -m affect_jax.main "
+            f"--mode=folds --workdir={folder}"
+        )
+    for run in runs:
+        if not (run / "config.json").is_file():
+            raise UserError(
+                f"{run}: this fold is gone. Put it back, or name the others one by one."
+            )
+    return runs

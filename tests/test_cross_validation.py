@@ -11,11 +11,19 @@ import pytest
 
 from affect_jax import checkpoint
 from affect_jax import config as configs
+from affect_jax.ensemble.__main__ import cli as ensemble
+from affect_jax.ensemble.fitted import Fitted
+from affect_jax.ensemble.members import Member, predict_run
+from affect_jax.ensemble.seen import seen
 from affect_jax.folds import Folds, fold_configs
 from affect_jax.main import cli
+from affect_jax.prediction_files import Predictions
+from affect_jax.restore import choose_step
+from affect_jax.run import Run
 from affect_jax.system import Supervised
 from affect_jax.train import Stopped
 from data_pipelines.errors import UserError
+from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.tiny import tiny_config
@@ -57,6 +65,7 @@ def flags(store, folder):
         "--config.data.length=4",
         "--config.folds.count=2",
         "--config.checkpoint=last",
+        "--config.keep_epochs=1",
     ]
 
 
@@ -196,6 +205,93 @@ def test_a_signal_says_how_to_go_on_with_all_folds(store, tmp_path, monkeypatch,
 def test_folds_that_cannot_be_made_are_refused(store, changes, message):
     with pytest.raises(UserError, match=message):
         fold_configs(tiny_config(store, **changes))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Other data, whose split is called `train` too."""
+    rng = np.random.default_rng(1)
+    path = tmp_path_factory.mktemp("store") / "elsewhere"
+    features, labels = {"a": dict(size=3)}, {"valence": dict(kind="values", size=1)}
+    with StoreWriter(path, name="elsewhere", features=features, labels=labels) as writer:
+        for i in range(2):
+            x = np.cumsum(rng.normal(size=(9, 3)), 0)
+            valence = {"valence": np.tanh(x[:, 0])}
+            writer.add(track=f"other{i}", split="train", features={"a": x}, labels=valence)
+    return path
+
+
+MEANS = ("--values=mean", "--smooth=none", "--match=no")
+
+
+def test_folds_are_applied_at_the_checkpoint_of_their_held_out_predictions(
+    unbroken, elsewhere, tmp_path, capsys
+):
+    folder, out, expected = tmp_path / "folds", tmp_path / "out", []
+    shutil.copytree(unbroken, folder)
+    for fold in ("fold1", "fold2", "fold3"):
+        run = Run(folder / fold)
+        config = configs.read(run.config_file)
+        config.checkpoint = "epoch:1"
+        configs.save(config, run.config_file)
+        assert choose_step(run, config.checkpoint)[0] < choose_step(run, "last")[0]
+        predict_run(run, str(elsewhere), "train", "last", tmp_path / fold)
+        expected.append(Predictions.read(tmp_path / fold / "valence.npz").raw)
+    assert ensemble([f"folds:{folder}", f"--out={out}", *MEANS]) == 0
+    data = [f"--config.data.root={elsewhere}", "--config.data.split=train"]
+    assert ensemble([f"--apply={out}", *data]) == 0
+    made = Predictions.read(out / "predictions" / "train" / "valence.npz").raw
+    np.testing.assert_allclose(made, np.mean(expected, 0), atol=1e-6)
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not scores["trained_on_this_split"] and not scores["chosen_on_this_split"]
+
+
+def test_an_ensemble_says_which_members_were_trained_on_what_it_reports(
+    unbroken, store, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert ensemble([str(unbroken), f"--out={out}", *MEANS]) == 0
+    data = [f"--config.data.root={store}", "--config.data.split=validation"]
+    assert ensemble([f"--apply={out}", *data]) == 0
+    said = capsys.readouterr()
+    scores = json.loads(said.out.splitlines()[-1])
+    assert scores == json.loads((out / "predictions" / "validation" / "scores.json").read_text())
+    assert scores["trained_on_this_split"] and not scores["fitted_on_this_split"]
+    assert "warning: split 'validation' trained fold1, fold2: " in said.err
+    assert "ensemble (trained on this split)" in said.out
+
+
+def test_what_members_have_seen_is_known_by_track(unbroken, store, tmp_path):
+    tracks = {}
+    for track in Store(store).tracks:
+        tracks.setdefault(track.split, set()).add(track.name)
+
+    def known(split, kind, where, checkpoint="", of=None):
+        found = seen([Member(kind, str(where), checkpoint)], split, tracks.get(of or split, set()))
+        return bool(found.trained), bool(found.chosen)
+
+    whole, neither = {"kind": "folds", "where": unbroken}, (False, False)
+    assert known("train", **whole) == known("validation", **whole) == neither
+    assert known("all", **whole, of="train") == (True, False)
+    for fold, which, split, expected in (
+        ("fold1", "", "train", (True, False)),
+        ("fold3", "", "validation", neither),
+        ("fold3", "epoch:1", "validation", neither),
+        ("fold3", "best", "validation", (False, True)),
+        ("fold3", "valence/ccc", "validation", (False, True)),
+        ("fold3", "best", "elsewhere", neither),
+    ):
+        assert known(split, "run", unbroken / fold, which) == expected
+    stored = unbroken / "fold1" / "predictions" / "fold1"
+    assert known("validation", "predictions", stored) == (True, False)
+    Fitted(tmp_path, (Member("run", str(unbroken / "fold1")),), (), {}).write()
+    assert known("validation", "ensemble", tmp_path) == (True, False)
+    gone = shutil.copytree(unbroken / "fold3", tmp_path / "fold3")
+    config = configs.read(gone / "config.json")
+    config.data.root = str(tmp_path / "nowhere")
+    configs.save(config, gone / "config.json")
+    assert known("train", "run", gone) == (True, False)
+    assert known("test", "run", gone) == neither
 
 
 def test_without_the_official_fold_its_split_is_in_no_config(store):

@@ -35,6 +35,7 @@ def labels_of(track, frames):
     valence = (0.6 * np.sin(np.arange(frames) / 9 + ord(track)))[:, None]
     return {
         "valence": valence.astype(np.float32),
+        "arousal": -valence.astype(np.float32),
         "expression": rng.integers(0, 3, frames).astype(np.int32),
         "au": (rng.random((frames, 2)) < 0.3).astype(np.int8),
     }
@@ -259,19 +260,134 @@ def test_two_runs_predict_other_data_and_keep_their_own_predictions(tmp_path, ca
     assert code == 2 and "this needs data to fit on" in error
 
 
-def test_classes_are_counted_in_training_or_else_in_the_fitted_split(tmp_path):
+@pytest.mark.parametrize(
+    ("named", "train", "known", "where"),
+    [
+        (None, "train", slice(0, 70), "train"),
+        (None, "fitting", slice(70, 95), "validation"),
+        ("validation", "train", slice(70, 95), "validation"),
+        ("train+validation", "train", slice(0, 95), "train+validation"),
+    ],
+)
+def test_classes_are_counted_in_training_or_else_in_the_fitted_split(
+    tmp_path, named, train, known, where
+):
     store = small_store(tmp_path / "store", frames=(40, 30), validation=(25,))
+    store = store.with_splits({"train0": train, "train1": train})
     task = Task("expression", "classes", 8)
     label, mask = store.label("expression")
     here = reference_of(task, "validation", store)
-    for split, known in (("train", slice(0, 70)), ("nowhere", slice(70, 95))):
-        counts, where = class_counts(task, store, split, here, "validation")
-        expected = np.bincount(label[known][mask[known]], minlength=8)
-        assert counts == tuple(expected) and where == (
-            "train" if split == "train" else "validation"
-        )
+    expected = tuple(np.bincount(label[known][mask[known]], minlength=8))
+    assert class_counts(task, store, named, here, "validation") == (expected, where)
     unlabelled = dataclasses.replace(here, label=None, label_mask=None)
-    assert class_counts(task, None, "train", unlabelled, "validation") == ((), "")
+    assert class_counts(task, None, None, unlabelled, "validation") == ((), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.data.train_split=trian"], "has no split 'trian'. Did you mean 'train'?"),
+        (["--config.data.train_split=train+tset"], "has no split 'tset'"),
+    ],
+)
+def test_the_split_whose_classes_are_counted_must_be_there(tmp_path, capsys, words, message):
+    store = small_store(tmp_path / "store")
+    data = [f"--config.data.root={store.path}", "--config.data.split=validation"]
+    code, _, error = run(capsys, "m", f"--out={tmp_path / 'out'}", *data, *words)
+    assert code == 2 and message in error and error.count("\n") == 0
+
+
+def test_a_vote_is_marked_on_the_split_whose_classes_decide_its_ties(members, tmp_path, capsys):
+    out, vote = tmp_path / "out", ("--tasks=expression", "--classes=vote")
+    code, lines, _ = run(capsys, *members, f"--out={out}", *vote)
+    assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is True
+    assert Fitted.read(out).fitted_on["tracks"] == list(FIT)
+    code, lines, _ = run(capsys, f"--apply={out}", "--config.data.split=test")
+    assert code == 0 and json.loads(lines[-1])["fitted_on_this_split"] is False
+
+
+def test_another_fit_takes_the_predictions_of_the_last_one_with_it(members, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli([*members, f"--out={out}", *MEANS]) == 0
+    assert cli([f"--apply={out}", "--config.data.split=test"]) == 0
+    assert cli([*members, f"--out={out}", *MEANS, "--tasks=valence,au"]) == 0
+    made = sorted(str(p.relative_to(out)) for p in out.rglob("*.*"))
+    assert made == [
+        "ensemble.json",
+        "plots/members_fit.png",
+        "predictions/fit/au.npz",
+        "predictions/fit/scores.json",
+        "predictions/fit/valence.npz",
+        "tasks.json",
+    ]
+    inside = out / "predictions" / "fit"
+    code, _, error = run(capsys, inside, f"--out={out}", *MEANS, "--tasks=valence")
+    assert code == 2 and "member out is in it" in error and inside.is_dir()
+
+
+def test_scores_of_a_split_go_when_it_is_predicted_without_labels(members, tmp_path):
+    out = tmp_path / "out"
+    assert cli([*members, f"--out={out}", *MEANS]) == 0
+    assert cli([f"--apply={out}", "--config.data.split=test"]) == 0
+    for i in range(3):
+        write_member(tmp_path / f"m{i}/predictions/test", i, 1.0, TEST, labelled=False)
+    assert cli([f"--apply={out}", "--config.data.split=test"]) == 0
+    assert not (out / "predictions/test/scores.json").exists()
+    assert not (out / "plots/members_test.png").exists()
+
+
+def test_a_member_that_lost_a_task_or_its_folder_is_named(members, tmp_path, capsys):
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    assert cli([members[0], f"--out={inner}", *MEANS]) == 0
+    assert cli([str(inner), members[1], f"--out={outer}", *MEANS, "--config.data.split=fit"]) == 0
+    apply = [f"--apply={outer}", "--config.data.split=test"]
+    write_member(tmp_path / "m1/predictions/test", 0, 1.0, TEST, tasks=TASKS[:2])
+    code, _, error = run(capsys, *apply)
+    assert code == 2 and "member m1 has no task 'au'" in error
+    write_member(tmp_path / "m1/predictions/test", 0, 1.0, TEST, tasks=(TASKS[2], OTHER_CLASSES))
+    other = (TASKS[0], OTHER_CLASSES, TASKS[2])
+    (tmp_path / "m1/predictions/test/tasks.json").write_text(to_json(other))
+    code, _, error = run(capsys, *apply)
+    assert code == 2 and "'expression' of member m1 is classes of size 3 ('x', 'y', 'z')" in error
+    shutil.rmtree(tmp_path / "m1")
+    code, _, error = run(capsys, *apply)
+    assert code == 2 and "predictions/fit: member m1 is gone" in error
+    assert cli([members[0], f"--out={inner}", *MEANS, "--tasks=valence"]) == 0
+    code, _, error = run(capsys, inner, members[0], f"--out={outer}", *MEANS, "--tasks=au")
+    assert code == 2 and "member inner has no task 'au'" in error
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "message"),
+    [
+        ("valence", np.zeros(160), "labels (160,), expected (160, 1) of 1 values"),
+        ("expression", np.full(160, 7), "label 7 at track 'a', image 1; expected 0 to 2"),
+        ("expression", np.full(160, -1), "label -1 at track 'a', image 1; expected 0 to 2"),
+        ("au", np.full((160, 2), 2), "label 2 at track 'a', image 1; expected 0 to 1"),
+    ],
+)
+def test_labels_that_the_task_does_not_have_are_named(
+    members, tmp_path, capsys, task, label, message
+):
+    file = tmp_path / f"m0/predictions/fit/{task}.npz"
+    odd = {"label": label, "label_mask": np.ones(label.shape, bool)}
+    dataclasses.replace(Predictions.read(file), **odd).write(file)
+    code, _, error = run(capsys, members[0], f"--out={tmp_path / 'out'}")
+    assert code == 2 and f"member m0, task {task}: {message}" in error
+
+
+def test_each_task_may_have_a_window_of_its_own(members, tmp_path, capsys):
+    out, arousal = tmp_path / "out", dataclasses.replace(TASKS[0], name="arousal")
+    both = [
+        write_member(tmp_path / f"n{i}/predictions/fit", i, 0.5, FIT, tasks=(TASKS[0], arousal))
+        for i in (0, 1)
+    ]
+    flags = [f"--out={out}", "--values=mean", "--match=no"]
+    assert cli([*both, *flags, "--smooth=valence:50,arousal:20"]) == 0
+    assert [r.window for rs in Fitted.read(out).recipes.values() for r in rs] == [50, 20]
+    assert cli([*both, *flags, "--smooth=arousal:none", "--windows=7,8"]) == 0
+    windows = [r.window for rs in Fitted.read(out).recipes.values() for r in rs]
+    assert windows[0] in (7, 8) and windows[1] == 0
 
 
 OTHER_CLASSES = Task("expression", "classes", 3, ("x", "y", "z"), "ce", ("f1",))
@@ -339,8 +455,6 @@ def test_folds_are_one_member_with_held_out_predictions_or_many(tmp_path, capsys
         assert code == 0 and "CCC" in json.loads(lines[-1])
         files.append(Predictions.read(fitted / "predictions/validation/valence.npz").raw)
     np.testing.assert_allclose(files[0], files[1], atol=1e-6)
-    code, _, error = run(capsys, folds / "fold1", f"--out={many}", "--config.data.split=train")
-    assert "split 'train' trained fold1" in error
 
 
 @pytest.mark.slow
@@ -370,7 +484,12 @@ def test_nine_systems_together_beat_their_mean_on_recordings_that_were_not_fitte
         (["MEMBER", "--out=o", "--values=meen"], "Did you mean 'mean'"),
         (["MEMBER", "--out=o", "--smooth=wide"], "--smooth=wide: expected numbers of frames"),
         (["MEMBER", "--out=o", "--match=maybe"], "--match=maybe"),
+        (["MEMBER", "--out=o", "--smooth=valenc:5"], "Did you mean 'valence'"),
+        (["MEMBER", "--out=o", "--smooth=5,10"], "expected W for all, or TASK:W,TASK:W"),
+        (["MEMBER", "--out=o", "--smooth=valence:wide"], "expected numbers of frames"),
+        (["MEMBER", "--out=o", "--config.data.train_split=x"], "of which data? Give"),
         (["MEMBER", "MEMBER", "--out=o"], "named twice"),
+        (["MEMBER", "MEMBER/../fit", "--out=o"], "named twice"),
         (["MEMBER", "--out=o", "--tasks=arousal"], "has no task 'arousal'"),
         (["MEMBER", "--out=MEMBER"], "exists and is no ensemble"),
         (["MEMBER", "--out=MEMBER/au.npz"], "--out=MEMBER/au.npz: cannot be made"),

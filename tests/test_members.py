@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from affect_jax.checkpoint import steps_in
-from affect_jax.config import epochs_in
+from affect_jax.config import epochs_in, save
 from affect_jax.members import FOLDS_FILE, expand
 from affect_jax.restore import choose_step
 from affect_jax.run import Run
@@ -33,10 +33,21 @@ def test_the_folder_of_a_cross_validation_stands_for_its_folds(tmp_path):
     for name in ("fold2", "fold10", "fold1", "predictions", "folded"):
         (tmp_path / name).mkdir()
     assert list(expand(tmp_path)) == [(tmp_path, "")]
-    (tmp_path / FOLDS_FILE).write_text("{}")
-    folds = [tmp_path / name for name in ("fold1", "fold2", "fold10")]
+    config = get_config("smoke")
+    config.folds.count = 9
+    save(config, tmp_path / FOLDS_FILE)
+    folds = [tmp_path / f"fold{k}" for k in range(1, 11)]
+    for fold in folds[::-1]:
+        fold.mkdir(exist_ok=True)
+        (fold / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not all folds are trained. Go on with: .*--mode=folds"):
+        list(expand(tmp_path))
+    (tmp_path / "scores.json").write_text("{}")
     assert list(expand(tmp_path)) == [(fold, "") for fold in folds]
     assert list(expand(f"{tmp_path}@3")) == [(fold, "epoch:3") for fold in folds]
+    (tmp_path / "fold7" / "config.json").unlink()
+    with pytest.raises(UserError, match="fold7: this fold is gone"):
+        list(expand(tmp_path))
 
 
 @pytest.mark.parametrize("variants", ["mix", "mix,smoke", "mix,script", "mix,paper,au"])

@@ -5,6 +5,7 @@ ccc_weights.py   weights of the best CCC, from joint moments
 choose.py        fits a recipe, with every choice made by folds over groups
 members.py       runs, ensembles, folders of predictions and features as members
 agree.py         what members must have in common
+seen.py          which members know the labels of a split already
 fitted.py        the ensemble as a folder, and its use on data
 report.py        what the command prints and draws
 __main__.py      python -m affect_jax.ensemble

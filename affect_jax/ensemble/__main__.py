@@ -23,11 +23,15 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import user_path
+
+if TYPE_CHECKING:
+    from affect_jax.ensemble.choose import Options
+    from affect_jax.tasks import Task
 
 KINDS = ("values", "classes", "labels")
 CHOOSE = "choose"
@@ -49,9 +53,9 @@ def _parser() -> Parser:
     add(
         "--config.data.train_split",
         dest="train_split",
-        default="train",
         metavar="NAME",
-        help="whose labels say which class is rarest, for ties of votes (default: train)",
+        help="whose labels say which class is rarest, for ties of votes (default: train, or the "
+        "split that is fitted on where there is none)",
     )
     add("--tasks", metavar="A,B", help="combine only these (default: all, which must agree)")
     add(
@@ -61,7 +65,11 @@ def _parser() -> Parser:
     )
     add("--classes", metavar="HOW", help="mean, vote, greedy or choose (default)")
     add("--labels", metavar="HOW", help="mean, vote, threshold, greedy or choose (default)")
-    add("--smooth", metavar="W", help="window of values in frames, none, or search (default)")
+    add(
+        "--smooth",
+        metavar="W",
+        help="window of values in frames, none, or search (default); TASK:W,TASK:W for each task",
+    )
     add("--windows", default="0,5,10,20,50", metavar="W,W", help="that --smooth=search tries")
     add("--smoothing", default="mean", metavar="KIND", help="mean, gaussian, median, exponential")
     add("--abaw3", metavar="FOLDER", help="also write the files of the ABAW3 original there")
@@ -112,19 +120,23 @@ def _fit(flags: argparse.Namespace) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / sources.FITTED_FILE).is_file():
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
+    if flags.train_split and store is None:
+        raise UserError(f"--config.data.train_split={flags.train_split}: of which data? Give "
+                        "--config.data.root=STORE.")  # fmt: skip
+    if flags.train_split:
+        store.split(flags.train_split)
     members = sources.parse(flags.members, store)
     if folder.resolve() in ensembles_in(members):
         raise UserError(f"--out={folder}: is a member, or in one. Give another --out.")
+    if inside := [
+        m for m in members if m.kind != "feature" and folder.resolve() in m.place.parents
+    ]:
+        raise UserError(f"--out={folder}: member {inside[0].name} is in it. Give another --out.")
     tasks = common_tasks(members, flags.tasks, store)
     split = flags.split or sources.default_split(members[0])
     if store is not None and not split:
         known = ", ".join(store.splits)
         raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
-    trained = [member.name for member in members if split in sources.seen(member)]
-    if trained:
-        names = ", ".join(trained)
-        print(f"warning: split {split!r} trained {names}: a fit on it trusts them too much",
-              file=sys.stderr)  # fmt: skip
     if unfinished := [member.name for member in members if sources.unfinished(member)]:
         print(f"warning: {', '.join(unfinished)}: in training still; the checkpoints so far count",
               file=sys.stderr)  # fmt: skip
@@ -156,11 +168,12 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
     for task in draft.tasks:
         reference, raws = opened.gather(task) if opened is not None else (None, [])
         labelled = reference is not None and reference.label is not None
-        options, counts = _options(flags, labelled), ()
+        options, counts, where = _options(flags, task, draft.tasks, labelled), (), ""
         if task.kind == "classes" and reference is not None:
-            counts, counted[task.name] = class_counts(
+            counts, where = class_counts(
                 task, opened.store, flags.train_split, reference, opened.split
             )
+            counted[task.name] = where
         if not options.needs_labels(task.kind):
             found = unfitted(task, len(draft.members), options, counts)
         elif reference is None:
@@ -173,8 +186,10 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
         recipes[task.name], equal[task.name] = found.recipes, found.equal
         if found.tried:
             tried[task.name] = [one._asdict() for one in found.tried]
-            tracks = [str(track) for track in reference.tracks]
             print(tried_table(task, found.tried))
+        by_counts = counts and any(recipe.method == "vote" for recipe in found.recipes)
+        if found.tried or (by_counts and {*where.split("+")} & {*opened.split.split("+")}):
+            tracks = [str(track) for track in reference.tracks]
         names = [member.name for member in draft.members]
         print(in_words(task, found.recipes, names) + "\n")
     fitted_on = None
@@ -187,8 +202,10 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
     )
 
 
-def _options(flags: argparse.Namespace, labelled: bool) -> Any:
-    """What the folds may choose between; without labels the defaults need none."""
+def _options(
+    flags: argparse.Namespace, task: Task, tasks: Sequence[Task], labelled: bool
+) -> Options:
+    """What the folds may choose between for a task; without labels the defaults need none."""
     from affect_jax.ensemble.choose import METHODS, Options
     from affect_jax.smoothing import KINDS as SMOOTHINGS
 
@@ -200,7 +217,7 @@ def _options(flags: argparse.Namespace, labelled: bool) -> Any:
         methods[kind] = METHODS[kind] if how == CHOOSE else (how,)
     if flags.smoothing not in SMOOTHINGS:
         raise UserError(f"--smoothing={flags.smoothing}: {nearest(flags.smoothing, SMOOTHINGS)}")
-    smooth = flags.smooth or ("search" if labelled else "none")
+    smooth = _smooth(flags.smooth, task, tasks) or ("search" if labelled else "none")
     if smooth == "search":
         windows = flags.windows.split(",")
     else:
@@ -213,6 +230,20 @@ def _options(flags: argparse.Namespace, labelled: bool) -> Any:
     if match not in matches:
         raise UserError(f"--match={match}: {nearest(match, matches)}")
     return Options(methods, flags.smoothing, tuple(map(int, windows)), matches[match])
+
+
+def _smooth(text: str | None, task: Task, tasks: Sequence[Task]) -> str | None:
+    """What --smooth says of a task, None for nothing: W for all, or TASK:W,TASK:W."""
+    if not text or not {":", ","} & set(text):
+        return text
+    values, found = [one.name for one in tasks if one.kind == "values"], {}
+    for name, _, window in (part.partition(":") for part in text.split(",")):
+        if name not in values or not window:
+            raise UserError(
+                f"--smooth={text}: expected W for all, or TASK:W,TASK:W. {nearest(name, values)}"
+            )
+        found[name] = window
+    return found.get(task.name)
 
 
 def _made(flag: str, text: str | None) -> pathlib.Path | None:

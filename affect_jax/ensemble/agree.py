@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -36,15 +36,46 @@ def common_tasks(
                 "combine: --tasks=A,B."
             )
         for name in names:
-            if name not in table:
-                raise UserError(f"member {member.name} has no task {name!r}.")
-            a, b = ((t.kind, t.size, tuple(t.names)) for t in (tables[0][name], table[name]))
-            if a != b:
-                raise UserError(
-                    f"task {name!r} of member {member.name} is {b[0]} of size {b[1]} {b[2]}, of "
-                    f"member {members[0].name} {a[0]} of size {a[1]} {a[2]}."
-                )
+            whose = f"member {members[0].name}"
+            require_same_task(member.name, table.values(), tables[0][name], whose)
     return tuple(tables[0][name] for name in names)
+
+
+def require_same_task(name: str, own: Iterable[Task], task: Task, whose: str) -> None:
+    """UserError where a member has no such task among its own, or means another by it."""
+    mine = next((one for one in own if one.name == task.name), None)
+    if mine is None:
+        raise UserError(f"member {name} has no task {task.name!r}.")
+    a, b = ((t.kind, t.size, tuple(t.names)) for t in (task, mine))
+    if a != b:
+        raise UserError(
+            f"task {task.name!r} of member {name} is {b[0]} of size {b[1]} {b[2]}, of {whose} "
+            f"{a[0]} of size {a[1]} {a[2]}."
+        )
+
+
+def require_labels(task: Task, labelled: Predictions, whose: str) -> None:
+    """UserError naming the first label that is none of the task; none at all is right."""
+    label = labelled.label
+    if label is None:
+        return
+    shape = (len(labelled.track), *[task.size] * (task.kind != "classes"))
+    if label.shape != shape:
+        raise UserError(
+            f"{whose}, task {task.name}: labels {label.shape}, expected "
+            f"{shape} of {task.size} {task.kind}."
+        )
+    if task.kind == "values":
+        return
+    numbers = range(task.size if task.kind == "classes" else 2)
+    wrong = labelled.label_mask & ~np.isin(label, numbers)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0, 0])
+        raise UserError(
+            f"{whose}, task {task.name}: label {label[wrong][0]} at track "
+            f"{str(labelled.tracks[labelled.track[row]])!r}, image {labelled.frame[row]}; expected "
+            f"0 to {numbers[-1]}."
+        )
 
 
 def require_same_frames(name: str, own: Predictions, reference: Predictions, whose: str) -> None:
@@ -74,17 +105,20 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
 
 
 def class_counts(
-    task: Task, store: Store | None, train_split: str, fitted: Predictions, split: str
+    task: Task, store: Store | None, train_split: str | None, fitted: Predictions, split: str
 ) -> tuple[tuple[int, ...], str]:
     """(labels of each class, the split that they were counted in); ((), "") where none is known.
 
     Args:
-        train_split: where to count; if the store has no such split, the one that is fitted on,
-            whose labels `fitted` holds and whose name is `split`.
+        train_split: where to count. None: in "train" or, where the store has none, in the split
+            that is fitted on, whose labels `fitted` holds and whose name is `split`.
     """
-    if store is not None and train_split in store.splits:
-        fitted, split = reference_of(task, train_split, store), train_split
+    if store is not None and (train_split or "train" in store.splits):
+        split = train_split or "train"
+        fitted = reference_of(task, split, store)
+        require_labels(task, fitted, str(store.path))
     if fitted.label is None:
         return (), ""
-    counts = np.bincount(fitted.label[fitted.label_mask], minlength=task.size)
+    labels = fitted.label[fitted.label_mask].astype(np.int64)
+    counts = np.bincount(labels, minlength=task.size)
     return tuple(int(n) for n in counts), split

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from affect_jax import config as configs
 from affect_jax.ensemble import members as sources
-from affect_jax.ensemble.agree import require_same_frames
+from affect_jax.ensemble.agree import require_labels, require_same_frames, require_same_task
 from affect_jax.ensemble.choose import MEANS, unfitted
 from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
 from affect_jax.ensemble.recipe import Recipe, combine
@@ -32,7 +33,7 @@ from data_pipelines.join import open_store
 from data_pipelines.store import Store
 
 FORMAT = 1
-MARK = "fitted_on_this_split"
+OUTPUTS = ("predictions", "plots")
 
 Recipes = tuple[Recipe, ...]
 
@@ -62,8 +63,11 @@ class Fitted:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self) -> None:
-        """Write ensemble.json and tasks.json."""
+        """Write ensemble.json and tasks.json; what an earlier fit here has predicted goes."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for old in (self.folder / name for name in OUTPUTS):
+            if old.is_dir():
+                shutil.rmtree(old)
         recipes = {
             kind: {name: [dataclasses.asdict(r) for r in rs] for name, rs in table.items()}
             for kind, table in (("recipes", self.recipes), ("equal", self.equal))
@@ -130,6 +134,9 @@ class Fitted:
             sources.open_member(member, root, split, store, scratch / str(i))
             for i, member in enumerate(self.members)
         ]
+        for one in opened:
+            for task in self.tasks:
+                require_same_task(one.name, one.tasks, task, "the ensemble")
         return OpenMembers(opened, split, store)
 
     def apply(self, root: str | None, split: str, folder: pathlib.Path) -> None:
@@ -180,7 +187,7 @@ class OpenMembers:
         """(tracks, frames and labels of the split, raw predictions of every member [N, size]).
 
         Raises:
-            UserError: a member has other tracks or frames.
+            UserError: a member has other tracks or frames, or a label is none of the task.
         """
         reference, raws, whose = None, [], "the store"
         if self.store is not None:
@@ -203,6 +210,7 @@ class OpenMembers:
                     f"{str(own.tracks[own.track[row]])!r}, image {own.frame[row]}."
                 )
             raws.append(own.raw)
+        require_labels(task, reference, whose)
         return reference, raws
 
 

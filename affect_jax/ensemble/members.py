@@ -1,10 +1,12 @@
 """Members of an ensemble: whatever predicts the same tasks for the same frames.
 
-RUN                  a run; predicts the data that are named, or its stored predictions
+RUN                  a run at its config's checkpoint; predicts the data that are named, or gives
+                     its stored predictions
 RUN@17, RUN@10-19    a run at the end of these epochs
 FOLDS                the folder of a cross-validation: all its runs
 folds:FOLDS          a cross-validation as one member: on the split that was cut each track is
-                     predicted by the run that has not seen it, elsewhere it is the runs' mean
+                     predicted by the run that has not seen it, elsewhere it is the runs' mean;
+                     both at `folds.checkpoint` of its config
 FITTED               an ensemble, applied to the data
 FOLDER               a folder of predictions, <task>.npz; for another split its neighbour
 feature:NAME         a feature of the store that is itself a prediction: its columns have the
@@ -16,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.join import open_store
 from data_pipelines.paths import user_path
 from data_pipelines.store import Store
 
@@ -47,6 +50,11 @@ class Member:
     kind: str
     where: str
     checkpoint: str = ""
+
+    @property
+    def place(self) -> pathlib.Path:
+        """Its folder, however that was written."""
+        return pathlib.Path(self.where).resolve()
 
     @property
     def name(self) -> str:
@@ -86,8 +94,9 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
             continue
         if text.startswith(FOLDS):
             folder = user_path(text.removeprefix(FOLDS))
-            if not named.fold_runs(folder):
+            if not (folder / named.FOLDS_FILE).is_file():
                 raise UserError(f"{text}: no cross-validation here (no {named.FOLDS_FILE}).")
+            named.all_folds(folder)
             found.append(Member("folds", str(folder)))
             continue
         for folder, checkpoint in named.expand(text):
@@ -95,8 +104,9 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
             if checkpoint and kind != "run":
                 raise UserError(f"{text}: only a run has epochs, {folder} holds {kind}.")
             found.append(Member(kind, str(folder), checkpoint))
+    keys = [(m.kind, m.checkpoint, m.where if m.kind == "feature" else m.place) for m in found]
     for i, member in enumerate(found):
-        if member in found[:i]:
+        if keys[i] in keys[:i]:
             raise UserError(f"member {member.name} is named twice.")
     return found
 
@@ -117,11 +127,18 @@ def _features(text: str, store: Store | None) -> list[str]:
     return [name]
 
 
-def _kind(folder: pathlib.Path) -> str:
+def holds(folder: pathlib.Path) -> str:
+    """What was made in a folder: "ensemble", "folds", "run", or "" for none of them."""
     if (folder / FITTED_FILE).is_file():
         return "ensemble"
-    if Run(folder).exists:
-        return "run"
+    if (folder / named.FOLDS_FILE).is_file():
+        return "folds"
+    return "run" if Run(folder).exists else ""
+
+
+def _kind(folder: pathlib.Path) -> str:
+    if kind := holds(folder):
+        return kind
     # A run that has lost its config still has its statistics.
     if any(file.stem != "statistics" for file in folder.glob("*.npz")):
         return "predictions"
@@ -150,12 +167,22 @@ def default_split(member: Member) -> str:
     return ""
 
 
-def seen(member: Member) -> set[str]:
-    """Splits whose labels a run was trained on, as far as its own config says."""
-    if member.kind != "run":
-        return set()
-    config = configs.read(Run(member.where).config_file)
-    return {*config.data.train_split.split("+"), config.get("folds", {}).get("cut", "")} - {""}
+def fold_members(folder: pathlib.Path) -> tuple[Member, ...]:
+    """The runs of a cross-validation, at the checkpoint that its held-out predictions are of."""
+    checkpoint = configs.read(folder / named.FOLDS_FILE).folds.checkpoint
+    return tuple(Member("run", str(run), checkpoint) for run in named.all_folds(folder))
+
+
+def held_out(folder: pathlib.Path, split: str, tracks: Collection[str] | None) -> bool:
+    """Has a cross-validation predicted this split by runs that have not seen it?
+
+    Args:
+        tracks: of the split of the data that are named, which may be others; None for its own.
+    """
+    file = next((folder / "predictions" / split).glob("*.npz"), None)
+    if file is None or tracks is None:
+        return file is not None
+    return not set(Predictions.read(file).tracks.tolist()).isdisjoint(tracks)
 
 
 def unfinished(member: Member) -> bool:
@@ -177,25 +204,28 @@ def open_member(
             member.name, tasks_of(member, store), lambda task: _feature(member, task, split, store)
         )
     folder = pathlib.Path(member.where)
+    inside = member.kind == "predictions" and folder.parent.name == "predictions"
+    if not (folder.parent if inside else folder).is_dir():
+        raise UserError(f"{folder}: member {member.name} is gone. Put it back, or fit without it.")
     if member.kind == "predictions":
         neighbour = folder.parent / split
-        if folder.parent.name == "predictions":
-            if root is None and not neighbour.is_dir():
+        if inside:
+            if not neighbour.is_dir() and (root is None or not folder.is_dir()):
                 known = ", ".join(splits(folder.parent))
                 raise UserError(
                     f"{folder.parent}: no predictions of split {split!r}. Known: {known}."
                 )
             folder = neighbour if neighbour.is_dir() else folder
         return _folder(member.name, folder, find_tasks(folder))
-    if member.kind == "folds" and not (folder / "scores.json").is_file():
-        raise UserError(
-            f"{folder}: not all folds are trained. Go on with: python -m affect_jax.main "
-            f"--mode=folds --workdir={folder}"
-        )
     stored = folder / "predictions" / split
-    # Of folds they are the only ones that were not trained on, whatever store is named.
-    usable = member.kind == "folds" or (root is None and not member.checkpoint)
-    if usable and any(stored.glob("*.npz")):
+    if member.kind == "folds":
+        named.all_folds(folder)
+        # Whatever store is named, of their own data no other predictions are held out.
+        tracks = store and {store.tracks[i].name for i in store.split(split)}
+        usable = held_out(folder, split, tracks)
+    else:
+        usable = root is None and not member.checkpoint and any(stored.glob("*.npz"))
+    if usable:
         return _folder(member.name, stored, find_tasks(folder))
     if member.kind == "run":
         predict_run(Run(folder), root, split, member.checkpoint, scratch)
@@ -205,8 +235,7 @@ def open_member(
     if member.kind == "ensemble":
         inner = Fitted.read(folder)
     else:
-        runs = tuple(Member("run", str(run)) for run in named.fold_runs(folder))
-        inner = mean_of(scratch, runs, tasks_of(member, store))
+        inner = mean_of(scratch, fold_members(folder), tasks_of(member, store))
     inner.apply(root, split, scratch)
     return _folder(member.name, scratch, inner.tasks)
 
@@ -215,7 +244,7 @@ def _folder(name: str, folder: pathlib.Path, tasks: tuple[Task, ...]) -> Opened:
     """Predictions in a folder, described by these tasks."""
 
     def read(task: Task) -> Predictions:
-        own = next(t for t in tasks if t.name == task.name)
+        own = next(t for t in tasks if t.name == task.name)  # `Fitted.open` has looked
         predictions = Predictions.read(folder / f"{task.name}.npz")
         if own.kind != "bins":
             return predictions
@@ -229,14 +258,15 @@ def predict_run(
 ) -> None:
     """Predict a split with a run into a folder of its own; the run's predictions stay."""
     from affect_jax.predict import predict_split
-    from affect_jax.restore import choose_step, variables_of
-    from affect_jax.system import Supervised
+    from affect_jax.restore import system_of, weights
 
     config = configs.read(run.config_file)
     configs.override(config, [("data.root", root)] if root else [])
-    system = Supervised(config, tasks=run.read_tasks(), statistics=run.read_statistics())
-    _, raw = choose_step(run, checkpoint or config.checkpoint)
-    predict_split(system, variables_of(raw), split, folder)
+    if {*split.split("+")} <= {*open_store(config.data.root).splits}:
+        config.folds.cut = ""  # the split is whole: other data than the folds', or all of them
+    system = system_of(run, config)
+    _, variables = weights(system, run, checkpoint or config.checkpoint)
+    predict_split(system, variables, split, folder)
 
 
 def reference_of(task: Task, split: str, store: Store) -> Predictions:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affect_jax.ensemble.ccc_weights import mean
 from affect_jax.ensemble.choose import Tried
-from affect_jax.ensemble.fitted import MARK, Fitted, OpenMembers, scores_of, with_total
+from affect_jax.ensemble.fitted import Fitted, OpenMembers, scores_of, with_total
 from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.ensemble.seen import seen
 from affect_jax.interop import abaw3_files
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
@@ -22,6 +24,9 @@ from affect_jax.report import score_intervals, style
 from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.run import replace
 from affect_jax.tasks import Task, better_sign
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BEST = "best member*"
 
@@ -36,6 +41,9 @@ def predict_and_report(
     """
     split = members.split
     folder = fitted.folder / "predictions" / split
+    picture = fitted.folder / "plots" / f"members_{split}.png"
+    for old in (folder / "scores.json", picture):  # of other predictions of a split of this name
+        old.unlink(missing_ok=True)
     ours: dict[str, Any] = {}
     plain: dict[str, Any] = {}
     equal: dict[str, Any] = {}
@@ -59,11 +67,20 @@ def predict_and_report(
             equal |= scored(fitted.equal[task.name])
         for scores, raw in zip(singles, raws):
             scores |= scores_of(task, _with(made, raw))
-    tracks = {str(track) for p in loaded.values() for track in p.tracks}
-    same = tracks & fitted.fitted_tracks
     print(f"predictions: {folder}")
     if not ours:
         return
+    tracks = frozenset(str(track) for p in loaded.values() for track in p.tracks)
+    same = tracks & fitted.fitted_tracks
+    known = seen(fitted.members, split, tracks)
+    for warning in known.warnings(split):
+        print(warning, file=sys.stderr)
+    marks = {
+        "fitted_on_this_split": bool(same),
+        "trained_on_this_split": bool(known.trained),
+        "chosen_on_this_split": bool(known.chosen),
+    }
+    did = " and ".join(name.partition("_")[0] for name, found in marks.items() if found)
     ours = with_total(ours, fitted.total)
     references = {"plain mean": with_total(plain, fitted.total)}
     if equal:
@@ -71,15 +88,16 @@ def predict_and_report(
     references[BEST] = _best(singles)
     group_of = _groups(loaded)
     intervals = score_intervals(loaded, group_of, fitted.total)
-    heading = "ensemble (fitted on this split)" if same else "ensemble"
+    heading = f"ensemble ({did} on this split)" if did else "ensemble"
     print(table(ours, references, heading, intervals))
     print(f"* in hindsight: the best of {len(singles)} for each score, by these labels")
     if same:
         print(f"fitted on {len(same)} of these {len(tracks)} tracks: the scores are too good")
-    scores = ours | {MARK: bool(same)}
+    scores = ours | marks
     replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
     names = [one.name for one in members.opened]
-    picture = _draw(fitted, split, names, singles, ours, references, bool(same))
+    title = f"{fitted.folder.name} on {split}" + (f" ({did} on it)" if did else "")
+    style.save(_draw(fitted, names, singles, ours, references, title), picture)
     print(f"picture: {picture}")
     print(json.dumps(scores, sort_keys=True))
 
@@ -139,14 +157,13 @@ def _groups(loaded: Mapping[Task, Predictions]) -> dict[str, str]:
 
 def _draw(
     fitted: Fitted,
-    split: str,
     names: Sequence[str],
     singles: Sequence[Mapping[str, Any]],
     ours: Mapping[str, Any],
     references: Mapping[str, Mapping[str, Any]],
-    same: bool,
-) -> pathlib.Path:
-    """plots/members_<split>.png: the first score of each task."""
+    title: str,
+) -> Figure:
+    """The first score of each task."""
     panels = []
     for task in fitted.tasks:
         name = next((f"{task.name}/{m}" for m in task.metrics if METRICS[m].sign), None)
@@ -156,9 +173,7 @@ def _draw(
         scores = [(n, one[name], w) for n, one, w in zip(names, singles, weights)]
         lines = {"ensemble": ours} | {k: v for k, v in references.items() if k != BEST}
         panels.append(Panel(name, scores, {k: v[name] for k, v in lines.items() if name in v}))
-    title = f"{fitted.folder.name} on {split}" + (" (fitted on it)" if same else "")
-    path = fitted.folder / "plots" / f"members_{split}.png"
-    return style.save(draw_members(panels, title), path)
+    return draw_members(panels, title)
 
 
 def tried_table(task: Task, tried: Sequence[Tried]) -> str:
