@@ -74,7 +74,11 @@ def test_predict_works_on_a_store_without_labels(workdir, tmp_path, capsys):
         x = {"a": np.zeros((7, 5)), "b": np.ones((7, 3))}
         writer.add(track="me", split="test", features=x)
     flags = [f"--workdir={workdir}", f"--config.data.root={tmp_path / 'bare'}"]
+    old = workdir / "predictions" / "test" / "scores.json"
+    old.parent.mkdir()
+    old.write_text("{}")  # of a labelled store that was evaluated before
     assert cli(["--mode=predict", *flags, "--config.data.split=test"]) == 0
+    assert not old.exists()
     with np.load(workdir / "predictions" / "test" / "expression.npz") as arrays:
         assert arrays["raw"].shape == (7, 8) and arrays["tracks"].tolist() == ["me"]
         assert arrays["frame"].tolist() == list(range(1, 8)) and "label" not in arrays
