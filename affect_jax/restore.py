@@ -109,8 +109,10 @@ def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})
 
 
-def parameters_of(folder: str, patterns: tuple[str, ...], like: Any) -> dict[str, np.ndarray]:
-    """{path: leaf} of a run's best parameters, those of `like` whose path matches a pattern.
+def parameters_of(
+    folder: str, patterns: tuple[str, ...], like: Any
+) -> tuple[int, dict[str, np.ndarray]]:
+    """(step, {path: leaf}) of a run's best parameters: those of `like` that match a pattern.
 
     Raises:
         UserError: nothing matches, or a matching parameter has another shape.
@@ -118,7 +120,7 @@ def parameters_of(folder: str, patterns: tuple[str, ...], like: Any) -> dict[str
     chosen = patterns_of("config.init.match", patterns)
     run = Run(folder)
     run.require()
-    _, raw = choose_step(run, "best")
+    step, raw = choose_step(run, "best")
     theirs, mine = paths(variables_of(raw)["params"]), paths(like)
     found = {}
     for name, leaf in mine.items():
@@ -134,13 +136,14 @@ def parameters_of(folder: str, patterns: tuple[str, ...], like: Any) -> dict[str
             f"config.init.match = {patterns}: no parameter of {folder} matches. "
             f"{nearest(patterns[0] if patterns else '', mine)}"
         )
-    return found
+    return step, found
 
 
 def take_parameters(state: State, folder: str, patterns: tuple[str, ...]) -> State:
     """The state with `parameters_of` another run in the place of its own."""
-    found, mine = parameters_of(folder, patterns, state.params), paths(state.params)
-    _log.info("%d of %d parameters taken from %s", len(found), len(mine), folder)
+    mine = paths(state.params)
+    step, found = parameters_of(folder, patterns, state.params)
+    _log.info("%d of %d parameters taken from %s, step %d", len(found), len(mine), folder, step)
     leaves = [found.get(name, leaf) for name, leaf in mine.items()]
     params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
     ema = jax.tree.map(np.copy, params) if state.ema else state.ema
