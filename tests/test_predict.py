@@ -8,22 +8,33 @@ from ml_collections import ConfigDict
 from affect_jax.predict import Predictor
 from affect_jax.state import State
 from affect_jax.system import Supervised
+from configs import mtl, va
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from tests.stores import LABELS, small_store
 from tests.tiny import tiny_config
 
+ENCODERS = mtl.ENCODERS | va.ENCODERS
+REST = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ENCODERS
+    if name not in ("lstm", "transformer_attention")
+]
+
 
 def predicted(store, split, encoder, variables=None, **changes):
     """({track: {task: raw}}, variables) of the tiny model; random parameters if none are given."""
     config = tiny_config(store, data__normalise="none", **changes)
-    if encoder == "lstm":
-        lstm = dict(name="lstm", hidden=8, layers=1, dropout=0.0, bidirectional=False)
-        config.model.encoder = ConfigDict(lstm)
+    if encoder != "transformer":
+        sizes = dict(hidden=8, layers=1, heads=2, ffn=8, memory=2, chunk=3, window=2)
+        config.model.encoder = ConfigDict(ENCODERS[encoder])
+        config.model.encoder.update({k: v for k, v in sizes.items() if k in ENCODERS[encoder]})
     system = Supervised(config)
     if variables is None:
         state: State = system.init(("P_MTL",))
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        # Larger than at the start of a training, so that outputs are far above rounding.
+        params = jax.tree.map(lambda p: 4 * p if p.ndim > 1 else p, state.params)
+        variables = {"params": params, "batch_stats": state.batch_stats}
     tracks = Predictor(system, split).tracks(variables)
     return {system.store.tracks[i].name: raw for i, raw in tracks}, variables
 
@@ -41,7 +52,7 @@ def reordered(store: Store, folder, order):
     return folder
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "lstm"])
+@pytest.mark.parametrize("encoder", ["transformer", "lstm", "transformer_attention"] + REST)
 def test_a_tracks_predictions_stay_when_batches_order_and_company_change(encoder, tmp_path):
     store = small_store(tmp_path / "store", frames=(11, 3, 24), validation=(9, 14))
     size = {"data__eval_batch_size": 3}
@@ -55,4 +66,4 @@ def test_a_tracks_predictions_stay_when_batches_order_and_company_change(encoder
     for name, raw in whole.items():
         assert len(raw["valence"]) == next(t.frames for t in store.tracks if t.name == name)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), raw, again[name])
-    assert np.ptp(whole["train2"]["valence"]) > 1e-4  # or nothing was compared
+    assert np.ptp(whole["train2"]["valence"]) > 1e-3  # or nothing was compared
