@@ -242,8 +242,11 @@ def test_folds_are_applied_at_the_checkpoint_of_their_held_out_predictions(
     assert ensemble([f"--apply={out}", *data]) == 0
     made = Predictions.read(out / "predictions" / "train" / "valence.npz").raw
     np.testing.assert_allclose(made, np.mean(expected, 0), atol=1e-6)
-    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = capsys.readouterr()
+    scores = json.loads(said.out.splitlines()[-1])
     assert not scores["trained_on_this_split"] and not scores["chosen_on_this_split"]
+    # What the folds say of a feature, those that they are combined with hear too.
+    assert "warning: folds: the extractor of feature 'a' was trained on train: " in said.err
 
 
 def test_an_ensemble_says_which_members_were_trained_on_what_it_reports(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from affect_jax.prediction_files import Predictions
 from affect_jax.progress import table
 from affect_jax.report import score_intervals, style
 from affect_jax.report.figure_members import Panel, draw_members
-from affect_jax.run import replace
+from affect_jax.run import replace, to_json
 from affect_jax.tasks import Task, better_sign
 
 if TYPE_CHECKING:
@@ -75,12 +74,12 @@ def predict_and_report(
     known = seen(fitted.members, split, tracks)
     for warning in known.warnings(split):
         print(warning, file=sys.stderr)
-    marks = {
+    about = {
         "fitted_on_this_split": bool(same),
         "trained_on_this_split": bool(known.trained),
         "chosen_on_this_split": bool(known.chosen),
     }
-    did = " and ".join(name.partition("_")[0] for name, found in marks.items() if found)
+    did = " and ".join(name.partition("_")[0] for name, found in about.items() if found)
     ours = with_total(ours, fitted.total)
     references = {"plain mean": with_total(plain, fitted.total)}
     if equal:
@@ -93,13 +92,13 @@ def predict_and_report(
     print(f"* in hindsight: the best of {len(singles)} for each score, by these labels")
     if same:
         print(f"fitted on {len(same)} of these {len(tracks)} tracks: the scores are too good")
-    scores = ours | marks
-    replace(folder / "scores.json", json.dumps(scores, indent=1, sort_keys=True) + "\n")
+    scores = ours | about
+    replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
     names = [one.name for one in members.opened]
     title = f"{fitted.folder.name} on {split}" + (f" ({did} on it)" if did else "")
     style.save(_draw(fitted, names, singles, ours, references, title), picture)
     print(f"picture: {picture}")
-    print(json.dumps(scores, sort_keys=True))
+    print(to_json(scores))
 
 
 def write_abaw3(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,10 +26,12 @@ class Seen(NamedTuple):
     Attributes:
         trained: trained on some of them.
         chosen: not so, but their checkpoint is the one that scored best on some of them.
+        marks: what cross-validations among them say of features whose extractor knew the labels.
     """
 
     trained: tuple[str, ...]
     chosen: tuple[str, ...]
+    marks: tuple[str, ...]
 
     def warnings(self, split: str) -> list[str]:
         """A line each of what there is to say."""
@@ -40,7 +43,7 @@ class Seen(NamedTuple):
             f"warning: split {split!r} {did} {', '.join(names)}: fits and scores on it are {what}"
             for names, did, what in said
             if names
-        ]
+        ] + [f"warning: {mark}" for mark in self.marks]
 
 
 def seen(members: Sequence[Member], split: str, tracks: frozenset[str]) -> Seen:
@@ -52,7 +55,8 @@ def seen(members: Sequence[Member], split: str, tracks: frozenset[str]) -> Seen:
     """
     known = [(member.name, _seen(member, split, tracks)) for member in members]
     trained = tuple(name for name, (was_trained, _) in known if was_trained)
-    return Seen(trained, tuple(n for n, (_, chosen) in known if chosen and n not in trained))
+    chosen = tuple(name for name, (_, was_chosen) in known if was_chosen and name not in trained)
+    return Seen(trained, chosen, tuple(f"{m.name}: {line}" for m in members for line in _marks(m)))
 
 
 def _seen(member: Member, split: str, tracks: frozenset[str]) -> tuple[bool, bool]:
@@ -76,6 +80,17 @@ def _seen(member: Member, split: str, tracks: frozenset[str]) -> tuple[bool, boo
         _holds_any(config, config.data.train_split, split, tracks),
         by_score and _holds_any(config, config.data.split, split, tracks),
     )
+
+
+def _marks(member: Member) -> list[str]:
+    """What the folds that a member is made of say in their scores."""
+    folder = pathlib.Path(member.where)
+    if member.kind == "ensemble":
+        return [line for one in Fitted.read(folder).members for line in _marks(one)]
+    file = folder / "scores.json"
+    if member.kind != "folds" or not file.is_file():
+        return []
+    return json.loads(file.read_text()).get("marks", [])
 
 
 def _holds_any(config: ConfigDict, own: str, split: str, tracks: frozenset[str]) -> bool:
