@@ -72,6 +72,8 @@ def _search(windows, pieces, label, mask=None):
     makes one video two, as folds need. No window (0) where none scores above 0: the original's.
     """
     mask = np.ones(len(label), bool) if mask is None else mask
+    if not mask.any():  # where an ensemble refuses to fit
+        return 0, dict.fromkeys(windows, 0.0)
     lengths = [*map(len, pieces), 1]
     reference = Predictions(
         tracks=np.arange(len(lengths)).astype(str),
