@@ -31,7 +31,7 @@ _FROM_1 = (
 )
 _FROM_0 = (
     *("seed", "folds.seed", "early_stop", "ema_decay", "checkpoint_every_steps"),
-    *("data.hop", "data.resident_gib", "data.workers"),
+    *("data.hop", "data.resident_gib", "data.workers", "data.label_delay"),
     *("optim.lr", "optim.beta1", "optim.beta2", "optim.eps", "optim.weight_decay"),
     *("optim.clip_norm", "optim.hold_epochs", "optim.decay_epochs", "optim.warmup_offset"),
     *("optim.factor", "optim.patience", "model.encoder.layers", "model.structure.layers"),
