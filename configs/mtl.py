@@ -81,6 +81,8 @@ def get_config(variants: str = "") -> ConfigDict:
 
     if encoder in ENCODERS:
         c.model.encoder = ConfigDict(ENCODERS[encoder])
+    if encoder in ("lstm", "bilstm", "gru"):
+        c.optim.lr = 5e-3
     if "sbe" in chosen or ("hsf" in chosen and "se" not in chosen):
         _branch(c)
     if target:
