@@ -31,7 +31,13 @@ _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 @functools.cache
 def compiler_options(platform: str, *, recurrent: bool) -> dict[str, str]:
-    """For jax.jit: the options worth having on `platform`, as far as this jaxlib knows them."""
+    """For jax.jit: the options worth having on `platform`, as far as this jaxlib knows them.
+
+    Args:
+        platform: of the devices, as jax names it: "cpu", "gpu".
+        recurrent: the model hands a state on. Most such run over time; the attention memory,
+            which does not, goes without the gain.
+    """
     if platform != "cpu" or recurrent:
         return {}
     import jax
