@@ -333,6 +333,23 @@ def test_mouth_context_equals_the_windows_taken_one_by_one(fps):
             np.testing.assert_allclose(got[name][i], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("fps", [30.0, 7.0, 0.3])
+def test_mouth_quantiles_are_those_of_the_windows_taken_one_by_one(fps):
+    rng = np.random.default_rng(2)
+    state = rng.integers(0, 3, 90) * (np.arange(90) < 60)
+    mouth = affwild2_mouth.mouth_features(rng.integers(50, 4000, 90), state)
+    got = affwild2_mouth.mouth_quantiles(mouth, fps)
+    padded = np.pad(mouth[:, 3].astype(np.float64) / 100, 500, mode="edge")
+    for name, seconds in affwild2_mouth.QUANTILE_SCALES.items():
+        width = max(1, round(seconds * fps))
+        for i in range(90):
+            window = np.sort(padded[500 + i - width // 2 :][:width])
+            low, middle, high = got[name][i]
+            # The value with a tenth, half and nine tenths of the window below it.
+            for value, share in ((low, 0.1), (middle, 0.5), (high, 0.9)):
+                assert value == np.float32(np.log(window[int(share * width)] + 0.01))
+
+
 def test_splits_of_any_name_are_taken_and_the_missing_named(mouth, store):
     report = Report()
     affwild2_mouth.fill(mouth, store, report)

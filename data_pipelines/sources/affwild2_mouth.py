@@ -11,7 +11,8 @@ frames a second and the video from the track's name.
 
 Features: "mouth", five numbers a frame, and six centred moving statistics of them for each time
 scale, "mouth_1s", "mouth_4s", "mouth_16s", "mouth_64s" and "mouth_track": what the ridge baseline
-of this slice sees (benchmarks/ridge_mouth.py).
+of this slice sees (benchmarks/ridge_mouth.py). Moving quantiles, "mouth_1s_quantiles" and
+"mouth_4s_quantiles", are for models beside: an ensemble gains by members that see other things.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SCALES = {
     "mouth_64s": 64.0,
     "mouth_track": None,
 }
+QUANTILES = ("log_area_q10", "log_area_q50", "log_area_q90")
+QUANTILE_SCALES = {"mouth_1s_quantiles": 1.0, "mouth_4s_quantiles": 4.0}
 DEFAULT_FPS = 30.0
 KNOWN_SPLITS = ("train", "validation")
 
@@ -112,6 +115,25 @@ def _context(mouth: np.ndarray, seconds: float | None, fps: float) -> np.ndarray
     return np.stack([*columns, seen], axis=1).astype(np.float32)
 
 
+def mouth_quantiles(mouth: np.ndarray, fps: float) -> dict[str, np.ndarray]:
+    """{feature of QUANTILE_SCALES: float32 [T, 3]}, 10, 50 and 90 % quantiles of log(area + 0.01).
+
+    Centred windows of max(1, round(seconds * fps)) frames, edges repeated; the area is 0 where
+    there is no face. The larger offset keeps closed mouths, below 1e-3, from being far apart.
+    """
+    # Slow to import, and only needed here.
+    from scipy.ndimage import percentile_filter
+
+    log_area = np.log(mouth[:, MOUTH.index("area_x100")].astype(np.float64) / 100 + 0.01)
+
+    def quantiles(seconds: float) -> np.ndarray:
+        width = max(1, round(seconds * fps))
+        columns = [percentile_filter(log_area, q, size=width, mode="nearest") for q in (10, 50, 90)]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    return {name: quantiles(seconds) for name, seconds in QUANTILE_SCALES.items()}
+
+
 def fill(
     folder: str | pathlib.Path, store: str | pathlib.Path, report: Report | None = None
 ) -> None:
@@ -130,6 +152,10 @@ def fill(
             **{
                 name: dict(size=len(CONTEXT), extractor="moving statistics of mouth")
                 for name in SCALES
+            },
+            **{
+                name: dict(size=len(QUANTILES), extractor="moving quantiles of mouth")
+                for name in QUANTILE_SCALES
             },
         },
         labels={k: v for k, v in readers.definitions().items() if k in ("valence", "arousal")},
@@ -180,7 +206,11 @@ def _fill_split(
                 frames=texts.frames,
                 fps=fps,
                 labels=texts.labels,
-                features={"mouth": mouth, **mouth_context(mouth, fps)},
+                features={
+                    "mouth": mouth,
+                    **mouth_context(mouth, fps),
+                    **mouth_quantiles(mouth, fps),
+                },
             )
     for text, names in (
         ("tracks without arrays, no face in any frame", without),
