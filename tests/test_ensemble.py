@@ -16,6 +16,7 @@ from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode, to_json
+from benchmarks import subsets
 from data_pipelines.sources import avec2019
 from data_pipelines.store_writer import StoreWriter
 from tests.stores import small_store
@@ -532,3 +533,21 @@ def test_a_broken_file_of_an_ensemble_is_named(members, tmp_path, capsys):
         (out / "ensemble.json").write_text(broken)
         code, _, error = run(capsys, f"--apply={out}", "--config.data.split=test")
         assert code == 2 and "not an ensemble that this version wrote" in error
+
+
+def test_subsets_are_listed_by_the_score_that_the_ensemble_chooses_by(tmp_path, capsys):
+    members = [
+        write_member(
+            tmp_path / str(noise) / "predictions" / "fit", seed, noise, FIT, tasks=TASKS[:1]
+        )
+        for seed, noise in enumerate((0.4, 0.8, 2.0))
+    ]
+    subsets.main([*members, "--split=fit"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 + 3 + 1  # subsets of one, two and three members
+    assert f"  {members[0]}: valence" in lines[0]  # the one with the least noise
+    code, _, _ = run(capsys, *members, f"--out={tmp_path / 'all'}", "--config.data.split=fit")
+    assert code == 0
+    tried = json.loads((tmp_path / "all" / "ensemble.json").read_text())["notes"]["tried"]
+    best = max(one["score"] for one in tried["valence"])
+    assert float(lines[-1].split()[0]) == pytest.approx(best, abs=1e-4)
