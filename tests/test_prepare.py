@@ -305,11 +305,16 @@ def test_mouth_features_follow_their_definition():
     )
 
 
+def mouth_of_90_frames(seed):
+    """Features of a face that is gone after 60 frames, and now and then before."""
+    rng = np.random.default_rng(seed)
+    state = rng.integers(0, 3, 90) * (np.arange(90) < 60)
+    return affwild2_mouth.mouth_features(rng.integers(50, 4000, 90), state)
+
+
 @pytest.mark.parametrize("fps", [30.0, 2.0, 0.3])
 def test_mouth_context_equals_the_windows_taken_one_by_one(fps):
-    rng = np.random.default_rng(1)
-    state = rng.integers(0, 3, 90) * (np.arange(90) < 60)
-    mouth = affwild2_mouth.mouth_features(rng.integers(50, 4000, 90), state)
+    mouth = mouth_of_90_frames(seed=1)
     got = affwild2_mouth.mouth_context(mouth, fps)
     padded = np.pad(mouth.astype(np.float64), ((3000, 3000), (0, 0)), mode="edge")
     for name, seconds in affwild2_mouth.SCALES.items():
@@ -335,9 +340,7 @@ def test_mouth_context_equals_the_windows_taken_one_by_one(fps):
 
 @pytest.mark.parametrize("fps", [30.0, 7.0, 0.3])
 def test_mouth_quantiles_are_those_of_the_windows_taken_one_by_one(fps):
-    rng = np.random.default_rng(2)
-    state = rng.integers(0, 3, 90) * (np.arange(90) < 60)
-    mouth = affwild2_mouth.mouth_features(rng.integers(50, 4000, 90), state)
+    mouth = mouth_of_90_frames(seed=2)
     got = affwild2_mouth.mouth_quantiles(mouth, fps)
     padded = np.pad(mouth[:, 3].astype(np.float64) / 100, 500, mode="edge")
     for name, seconds in affwild2_mouth.QUANTILE_SCALES.items():
