@@ -1,0 +1,157 @@
+"""Files of others, a reader a format: whatever is wrong in one is a UserError of one line.
+
+Damaged files make the libraries raise nearly anything; `readable` has the one list of it. Arrays
+are checked before they are unpacked: a small file may say that it holds a huge one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+
+# What reading a damaged or foreign file may raise, in numpy, zipfile, zlib, json and h5py.
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,  # UnicodeDecodeError and JSONDecodeError among them
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    SyntaxError,  # a header is Python text
+    MemoryError,  # of a header nested too deeply, too
+    RuntimeError,  # an encrypted archive; RecursionError and NotImplementedError are of its kind
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def readable(path: str | os.PathLike, what: str, hint: str = "") -> Iterator[None]:
+    """A block that reads a file; what fails in it is "PATH: not WHAT (why). HINT"."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _READ_ERRORS as error:
+        message = f"{os.fspath(path)}: not {what} ({reason(error)}). {hint}"
+        raise UserError(message.rstrip()) from None
+
+
+def reason(error: BaseException) -> str:
+    """Why, in one short line; the kind of the error where it says nothing itself."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = " ".join(str(error).split())[:200].rstrip(".")
+    if isinstance(error, KeyError):
+        return f"no {text}"
+    return text or type(error).__name__
+
+
+def read_json(path: str | os.PathLike, what: str = "a JSON file", hint: str = "") -> Any:
+    """What a JSON file holds. UserError where it cannot be read or is none."""
+    with readable(path, what, hint):
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def open_npy(path: str | os.PathLike, what: str = "a readable array file") -> np.ndarray:
+    """The array of a .npy file as a memory map. UserError where it cannot be read or is none."""
+    with readable(path, what), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of headers written by Python 2, and of overflows in bad ones
+        return np.lib.format.open_memmap(path, mode="r")
+
+
+class Npz(Mapping[str, np.ndarray]):
+    """The arrays of a .npz file by name, each read, whole and checked, when it is asked for.
+
+    Use it as a context. Every complaint is a UserError: "PATH: not WHAT (why). HINT".
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        what: str = "a readable npz file",
+        hint: str = "",
+    ):
+        self._about = path, what, hint
+        with readable(*self._about):
+            self._archive = zipfile.ZipFile(path)
+            self._members = {
+                member.filename.removesuffix(".npy"): member
+                for member in self._archive.infolist()
+                if member.filename.endswith(".npy")
+            }
+
+    def __enter__(self) -> Npz:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._archive.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """(shape, dtype) of an array that is there; nothing of it is unpacked."""
+        with readable(*self._about), self._archive.open(self._members[name]) as file:
+            return self._header(name, file)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._members:
+            raise KeyError(name)
+        with readable(*self._about):
+            with self._archive.open(self._members[name]) as file:
+                shape, dtype = self._header(name, file)
+                require_memory(math.prod(shape) * dtype.itemsize, name)
+            with self._archive.open(self._members[name]) as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+
+    def _header(self, name: str, file: Any) -> tuple[tuple[int, ...], np.dtype]:
+        version = np.lib.format.read_magic(file)
+        kinds = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in kinds:
+            raise ValueError(f"{name}: array format {version}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape, _, dtype = kinds[version](file)
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects, which are not read")
+        there = self._members[name].file_size - file.tell()
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
+            raise ValueError(f"{name}: {dtype} {shape} in {there} bytes")
+        return shape, dtype
+
+
+def require_memory(size: int, what: str) -> None:
+    """MemoryError that says so where `size` bytes are more than this machine has."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > there:
+        raise MemoryError(
+            f"{what} needs {size / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f}"
+        )
