@@ -1,11 +1,15 @@
-"""Paths as users write them."""
+"""Paths as users write them, and names from data that become part of one."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import unicodedata
 
 from data_pipelines.errors import UserError
+
+# A file system takes 255 bytes; what is written under a name has an ending behind it.
+LONGEST_NAME = 240
 
 
 def user_path(text: str | os.PathLike) -> pathlib.Path:
@@ -14,3 +18,36 @@ def user_path(text: str | os.PathLike) -> pathlib.Path:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"{os.fspath(text)}: no such home folder. Write the path out.") from None
+
+
+def require_name(name: str, what: str) -> str:
+    """The name, if a file can be called by it and by nothing else; UserError where not.
+
+    Args:
+        name: of a track, split, group, feature or label, as some data has it.
+        what: whose it is, for the message: "STORE: track".
+    """
+    if not isinstance(name, str):
+        raise UserError(f"{what} {_shown(name)}: {type(name).__name__}, expected a name.")
+    wrong = ""
+    if not name.strip():
+        wrong = "is empty"
+    elif name in (".", ".."):
+        wrong = "is a folder's"
+    elif bad := next((c for c in name if c in "/\\" or _invisible(c)), ""):
+        wrong = f"holds {bad!r}"
+    elif len(name.encode()) > LONGEST_NAME:
+        wrong = f"has {len(name.encode()):,} bytes, over {LONGEST_NAME}"
+    if wrong:
+        raise UserError(f"{what} {_shown(name)}: the name {wrong}. Files are called by it; rename.")
+    return name
+
+
+def _invisible(character: str) -> bool:
+    """Control characters, line and paragraph ends, and halves of a character (not UTF-8)."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _shown(name: object) -> str:
+    text = repr(name)
+    return text if len(text) <= 60 else f"{text[:50]}...{text[-5:]}"
