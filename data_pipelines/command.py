@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from data_pipelines.errors import UserError
 
@@ -31,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def exit_code(
-    run: Callable[[Sequence[str]], None],
+    run: Callable[[Sequence[str]], int | None],
     arguments: Sequence[str] | None = None,
     *,
     stopped: str = "stopped",
@@ -39,22 +42,59 @@ def exit_code(
     """Run a program and say in one line why it failed.
 
     Args:
-        run: takes the arguments; those of the process where None are given here.
-        stopped: what to say when Ctrl-C ends it.
+        run: takes the arguments; those of the process where None are given here. Its result is
+            the exit code, None stands for 0.
+        stopped: what to say when Ctrl-C, SIGTERM or a terminal that closes (SIGHUP) ends it.
 
     Returns:
-        0; 2 for a user's mistake or a file that cannot be used; 130 for Ctrl-C, as shells have it.
+        The program's; 2 for a user's mistake or a file that cannot be used; 130 for Ctrl-C, 143
+        for SIGTERM and 129 for SIGHUP, as shells have it.
     """
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        with _signals():
+            return run(list(sys.argv[1:] if arguments is None else arguments)) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return 2
     except OSError as error:  # a full disk, no permission: nothing of ours to trace
         where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
+        _say(f"error: {where}{error.strerror or error}.")
         return 2
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
-    return 0
+    except KeyboardInterrupt as stop:
+        _say(stopped)
+        return 128 + (stop.number if isinstance(stop, _Signal) else signal.SIGINT)
+
+
+class _Signal(KeyboardInterrupt):
+    """A signal that ends a program as Ctrl-C does: what it has begun is cleared away."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block with a _Signal; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        for each in taken:  # they may come together; the first is enough, and is cleared up after
+            signal.signal(each, signal.SIG_IGN)
+        raise _Signal(number)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        both = signal.SIGTERM, signal.SIGHUP
+        taken = [number for number in both if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # of a terminal that is closed
+        print(line, file=sys.stderr)

@@ -1,6 +1,8 @@
 """What every program answers: exit codes in place of tracebacks, and paths as users write them."""
 
+import os
 import pathlib
+import signal
 
 import pytest
 
@@ -27,6 +29,35 @@ def test_a_program_says_in_one_line_why_it_ends(problem, code, line, capsys):
 
     assert exit_code(run, ["a"]) == code
     assert capsys.readouterr().err == line
+
+
+def test_the_exit_code_of_the_program_is_kept():
+    assert exit_code(lambda _: 1, []) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_program_as_ctrl_c_does(number, code, capsys):
+    cleared = []
+
+    def run(_):
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # another, while it clears up
+            cleared.append(True)
+
+    assert exit_code(run, [], stopped="over") == code
+    assert cleared and capsys.readouterr().err == "over\n"
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert exit_code(lambda _: os.kill(os.getpid(), signal.SIGHUP), []) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_mistake_of_our_own_keeps_its_traceback():
