@@ -42,6 +42,9 @@ _READ_ERRORS = (
 )
 
 
+_POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")
+
+
 @contextlib.contextmanager
 def readable(path: str | os.PathLike, what: str, hint: str = "") -> Iterator[None]:
     """A block that reads a file; what fails in it is "PATH: not WHAT (why). HINT"."""
@@ -50,6 +53,8 @@ def readable(path: str | os.PathLike, what: str, hint: str = "") -> Iterator[Non
     except UserError:
         raise
     except _READ_ERRORS as error:
+        with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+            refuse_pointer(path, file.read(64))
         message = f"{os.fspath(path)}: not {what} ({reason(error)}). {hint}"
         raise UserError(message.rstrip()) from None
 
@@ -60,9 +65,11 @@ def reason(error: BaseException) -> str:
         return error.strerror
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    text = " ".join(str(error).split())[:200].rstrip(".")
+    # A TokenError's text is that of a tuple.
+    text = error.args[0] if isinstance(error, tokenize.TokenError) else str(error)
+    text = " ".join(text.split())[:200].rstrip(".")
     if isinstance(error, KeyError):
-        return f"no {text}"
+        return f"no {text}" if " " not in text else text.strip("\"'")  # h5py's are sentences
     return text or type(error).__name__
 
 
@@ -146,6 +153,51 @@ class Npz(Mapping[str, np.ndarray]):
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
             raise ValueError(f"{name}: {dtype} {shape} in {there} bytes")
         return shape, dtype
+
+
+def refuse_pointer(path: str | os.PathLike, data: bytes) -> None:
+    """UserError where a file is what git-lfs or git-annex leave in place of one."""
+    if data.startswith(_POINTERS):
+        raise UserError(
+            f"{os.fspath(path)}: a pointer to a file that is not here; fetch it (git lfs pull, "
+            "git annex get)."
+        )
+
+
+_KINDS = {
+    "i": "integers",
+    "u": "integers",
+    "f": "numbers",
+    "b": "0 or 1",
+    "U": "names",
+    "S": "names",
+}
+
+
+def require_array(
+    where: str, shape: tuple[int, ...], dtype: np.dtype, kinds: str, expected: tuple[int | str, ...]
+) -> None:
+    """UserError unless an array is of one of the kinds and of the expected shape.
+
+    Args:
+        where: file and array, for the message.
+        kinds: letters of `numpy.dtype.kind` that are welcome, the plainest last.
+        expected: its shape; a text stands for any length from 1.
+    """
+    if dtype.kind not in kinds:
+        raise UserError(f"{where} is of type {dtype}, expected {_KINDS[kinds[-1]]}.")
+    fits = len(shape) == len(expected) and all(
+        a > 0 if isinstance(b, str) else a == b for a, b in zip(shape, expected)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, expected))
+        raise UserError(f"{where} has shape {shape}, expected [{wanted}].")
+
+
+def float32(array: Any) -> np.ndarray:
+    """The array as float32; what is too large for it becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32)
 
 
 def require_memory(size: int, what: str) -> None:
