@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO, TypeVar
@@ -17,21 +18,28 @@ class Report:
 
     Attributes:
         notes: every note in full, in order.
+        used: files that were read and folders that were named, see `use`.
     """
 
     def __init__(self, stream: TextIO | None = None):
         self.notes: list[str] = []
+        self.used: set[pathlib.Path] = set()
         self._stream = stream
+
+    def use(self, *paths: pathlib.Path) -> None:
+        """Files that were read, or folders that were named: `folder.note_rest` passes over them."""
+        self.used.update(paths)
 
     def say(self, line: str) -> None:
         """A line for the moment."""
         if self._stream is not None:
-            print(line, file=self._stream, flush=True)
+            print(_printable(line), file=self._stream, flush=True)
 
     def note(self, text: str, names: Sequence[str] = ()) -> None:
         """Something to look at: said (with the first names) and kept (with all of them)."""
         full, short = (
-            f"{text}: {listed(names, n)}" if names else text for n in (len(names), SHOWN)
+            _printable(f"{text}: {listed(names, n)}" if names else text)
+            for n in (len(names), SHOWN)
         )
         self.notes.append(full)
         self.say(f"note: {short}")
@@ -57,3 +65,8 @@ def listed(names: Iterable[str], shown: int = SHOWN) -> str:
     names = list(names)
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
+
+
+def _printable(line: str) -> str:
+    """The line, escaped where names from data would break it or cannot be written as UTF-8."""
+    return line if line.isprintable() else ascii(line)[1:-1]
