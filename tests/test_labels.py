@@ -77,10 +77,17 @@ def test_a_text_of_one_row_is_a_track_of_one_frame(text):
     assert track.frames.tolist() == [1] and track.labels["valence"][0].shape == (1, 1)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
 def test_line_ends_blank_ends_and_a_byte_order_mark_do_not_matter(text, end):
     path = text("\ufeffvalence,arousal", "0.1,0.2", "-5.0, -5", "", "", end=end)
     assert labels.read_text(path, "va").labels["arousal"][1].tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize("end", ["  \n", "\t\n \n", "  ", "\n\n"])
+def test_last_lines_of_blanks_are_no_rows(text, end):
+    path = text("valence,arousal", "0.1,0.2", end, end="\n")
+    path.write_text("valence,arousal\n0.1,0.2\n" + end)
+    assert len(labels.read_text(path, "va").frames) == 1
 
 
 def test_fifteen_digits_are_read_as_numbers(text):
@@ -112,12 +119,21 @@ def test_a_file_without_a_last_line_end_is_named_as_possibly_cut(text, tmp_path)
         ("va", ["valence,arousal", "0,0", "-5,0.5"], r":3: only one of .* is -5 \(-5, 0.5\)"),
         ("va", ["valence,arousal", "0.5,-5"], ":2: only one of valence and arousal"),
         ("va", ["valence,arousal", "1.01,0"], ":2: valence is 1.01, expected -1 to 1"),
+        ("va", ["valence,arousal", "1.0000001,0"], ":2: valence is 1.0000001, expected -1 to 1"),
+        ("va", ["valence,arousal", "-5,-5.0000001"], r"is -5 \(-5, -5.0000001\)"),
+        ("va", ["valence;arousal", "0;0"], ":1: header .*separated by semicolons; commas are"),
+        ("va", ["valence\tarousal", "0\t0"], ":1: header .*separated by tabs; commas are"),
+        ("va", ["valence,arousal", "0\t0"], ":2: 1 fields .*separated by tabs; commas are"),
+        ("va", ["valence,arousal", "0,5;0,3"], ":2: 3 fields .*separated by semicolons; commas"),
+        ("va", ["version https://git-lfs.github.com/spec/v1"], "a pointer to a file that is not"),
+        ("va", ["/annex/objects/SHA256E-s5--0.txt"], "a pointer to a file that is not here"),
         ("va", ["valence,arousal", "0,0", "0,-4.9"], ":3: arousal is -4.9, expected -1 to 1"),
         ("expr", [EXPR_HEADER, "3", "8"], ":3: expression is 8, expected 0 to 7"),
         ("expr", [EXPR_HEADER, "-2"], ":2: expression is -2, expected 0 to 7, or -1"),
         ("expr", [EXPR_HEADER, "1.5"], ":2: expression is 1.5, expected 0 to 7"),
         ("au", [AU_HEADER, AUS, "2" + ",0" * 11], ":3: AU1 is 2, expected 0 or 1, or -1"),
         ("au", [AU_HEADER, "0," * 11 + "-2"], ":2: AU26 is -2"),
+        ("expr", [EXPR_HEADER, "2.0000001"], ":2: expression is 2.0000001, expected 0 to 7"),
         ("au", [AU_HEADER, "0" + ",0" * 10], ":2: 11 fields .*expected 12: AU1,AU2,...,AU26"),
     ],
 )
@@ -131,6 +147,12 @@ def test_a_file_that_is_no_text_is_refused_with_its_line(tmp_path):
     path.write_bytes(b"valence,arousal\n0.1,0.2\n\xff\xd8\n")
     with pytest.raises(UserError, match=r"a\.txt:3: byte 0xff is not UTF-8"):
         labels.read_text(path, "va")
+
+
+def test_utf_16_is_named_as_the_cause(tmp_path):
+    (tmp_path / "a.txt").write_text("valence,arousal\n0,0\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"a\.txt: is UTF-16 text\. Save it as UTF-8"):
+        labels.read_text(tmp_path / "a.txt", "va")
 
 
 def test_a_file_that_is_not_there_is_a_user_error(tmp_path):
@@ -273,7 +295,10 @@ def test_a_row_in_place_of_the_header_is_named_as_lost(text):
     ("lines", "message"),
     [
         ([], "a header and no rows"),
-        ([row("a/00001.jpg"), row("a/00001.jpg")], ":3: image 1 of 'a' comes twice"),
+        (
+            [row("a/00001.jpg"), row("a/00001.jpg", 0.3)],
+            ":3: image 1 of 'a' comes twice, in line 2 with other labels",
+        ),
         ([row("a/00005.jpg"), row("a/00003.jpg")], ":3: image 3 of 'a' comes after image 5"),
         (
             [row("a/00001.jpg"), row("b/00001.jpg"), row("a/00002.jpg")],
@@ -281,6 +306,9 @@ def test_a_row_in_place_of_the_header_is_named_as_lost(text):
         ),
         ([row("a/00000.jpg")], ":2: image number 0, the first image is 1"),
         ([row("a_00001.jpg")], r":2: image 'a_00001.jpg', expected <video>/<frame number>\.jpg"),
+        ([row("../00001.jpg")], r":2: video '\.\.': the name is a folder's"),
+        ([row("a\x1b/00001.jpg")], r":2: video 'a\\x1b': the name holds"),
+        ([row("a/00001.jpg").replace(",", "\t")], ":2: image .*separated by tabs; commas are"),
         ([row("cropped/a/00001.jpg")], ":2: image 'cropped/a/00001.jpg'"),
         ([row("a/00001.jpg"), ""], None),
         ([row("a/00001.jpg"), "", row("a/00002.jpg")], ":3: image ''"),
@@ -302,6 +330,23 @@ def test_a_malformed_multi_task_list_is_refused_with_its_line(text, lines, messa
         return
     with pytest.raises(UserError, match=message):
         labels.read_mtl(path)
+
+
+def test_a_row_that_comes_twice_is_taken_once_and_said(text):
+    rows = [row("a/00001.jpg"), row("a/00002.jpg", 0.3), row("a/2.jpg", "0.30"), row("a/00005.jpg")]
+    rows += [row("b/00003.jpg"), row("a/00001.jpg"), row("b/00004.jpg")]
+    with pytest.warns(UserWarning, match="taken once: line 4 is line 3, line 7 is line 2"):
+        tracks = labels.read_mtl(text(MTL_HEADER, *rows))
+    assert tracks["a"].frames.tolist() == [1, 2, 5] and tracks["a"].again == (2, 4)
+    assert tracks["b"].frames.tolist() == [3, 4] and tracks["b"].again == ()
+    assert tracks["a"].labels["valence"][0][:, 0].tolist() == [
+        np.float32(x) for x in (0.1, 0.3, 0.1)
+    ]
+
+
+def test_names_with_accents_apart_are_composed_and_said(text):
+    with pytest.warns(UserWarning, match=r"accents apart \(NFD\)"):
+        assert list(labels.read_mtl(text(MTL_HEADER, row("u\u0308/00001.jpg")))) == ["\xfc"]
 
 
 # Test lists --------------------------------------------------------------------------------------
@@ -329,7 +374,8 @@ def test_a_list_of_names_gives_tracks_of_unknown_length(text, header):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a", "b", "a"], ":3: 'a' again, first in line 1"),
+        (["a;0", "b;1"], ":1: 'a;0', .* by semicolons; commas"),
+        (["a/1.jpg", "a/01.jpg"], ":2: image 1 of 'a' comes twice"),
         (["a", "", "b"], ":2: '', expected the name of a video"),
         (["a", "b/00001.jpg"], ":2: 'b/00001.jpg', expected the name of a video"),
         (["a/00001.jpg", "b"], ":2: image 'b', expected <video>"),
@@ -339,6 +385,12 @@ def test_a_list_of_names_gives_tracks_of_unknown_length(text, header):
 def test_a_malformed_test_list_is_refused_with_its_line(text, lines, message):
     with pytest.raises(UserError, match=message):
         labels.read_test_list(text(*lines))
+
+
+@pytest.mark.parametrize("name", ["a", "a/00001.jpg,"])
+def test_what_a_list_names_twice_is_taken_once_and_said(text, name):
+    with pytest.warns(UserWarning, match="taken once: line 3 is line 2"):
+        assert list(labels.read_test_list(text("image", name, name))) == ["a"]
 
 
 # Folders -----------------------------------------------------------------------------------------
@@ -398,7 +450,28 @@ def test_the_multi_task_lists_are_found_in_any_sub_folder(tmp_path):
         "train": ["a"],
         "validation": ["b"],
     }
-    assert test["c"].tolist() == [1, 5]
+    assert test["c"].frames.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("names", ["{}_set.txt", "{}_Set.TXT"])
+def test_the_multi_task_lists_of_the_third_edition_are_found_in_their_folder(tmp_path, names):
+    folder = tmp_path / "3rd ABAW Annotations" / "MTL_Challenge"
+    for split in ("train", "validation"):
+        write(folder / names.format(split), MTL_HEADER, row(f"{split}/00003.jpg"))
+    write(folder / names.format("test"), "image", "c/00001.jpg,", "c/00005.jpg,")
+    report = Report()
+    splits, test = labels.read_folder(tmp_path, edition=3, report=report)
+    assert {split: list(tracks) for split, tracks in splits.items()} == {
+        "train": ["train"],
+        "validation": ["validation"],
+    }
+    assert test["c"].frames.tolist() == [1, 5] and report.notes == []
+
+
+def test_a_train_set_elsewhere_is_no_multi_task_list(tmp_path):
+    write(tmp_path / "train_set.txt", MTL_HEADER, row("a/00003.jpg"))
+    with pytest.raises(UserError, match="was found in or below it"):
+        labels.read_folder(tmp_path)
 
 
 def test_test_lists_of_other_challenges_are_left_alone(tmp_path):
@@ -410,13 +483,26 @@ def test_test_lists_of_other_challenges_are_left_alone(tmp_path):
     write(folder / "CVPR_6th_ABAW_VA_test_set_example.txt", "image_location,valence,arousal",
           "b/00001.jpg,0,0", "b/00002.jpg,0,0")  # fmt: skip
     test = labels.read_folder(tmp_path)[1]
-    assert list(test) == ["b", "c"] and test["b"].tolist() == [1, 2] and test["c"] is None
+    assert list(test) == ["b", "c"] and test["b"].frames.tolist() == [1, 2] and test["c"] is None
     official(tmp_path, "EXPR_Recognition_Challenge")("Train_Set", "a", "1")
     assert set(labels.read_folder(tmp_path)[1]) == {"b", "c", "d"}
 
 
+def test_suffixes_and_names_of_lists_are_taken_in_any_case(tmp_path):
+    path = official(tmp_path)("Train_Set", "a", "0.1,0.2")
+    path.rename(path.with_suffix(".TXT"))
+    official(tmp_path)("Train_Set", "b", "0.1,0.2")
+    assert list(labels.read_folder(tmp_path)[0]["train"]) == ["a", "b"]
+    write(tmp_path / "mtl" / "Training_Set_Annotations.TXT", MTL_HEADER, row("c/00003.jpg"))
+    assert list(labels.read_folder(tmp_path, kinds=["mtl"])[0]["train"]) == ["c"]
+    official(tmp_path)("Train_Set", "a", "0.1,0.2")
+    with pytest.raises(UserError, match=r"a\.txt: beside it .*a\.TXT\. Leave one"):
+        labels.read_folder(tmp_path, kinds=["va"])
+
+
 def test_files_of_the_system_are_not_annotations(tmp_path):
     path = official(tmp_path)("Train_Set", "a", "0.1,0.2")
+    write(tmp_path / "__MACOSX" / "VA_Set" / "Train_Set" / "._a.txt", "x")
     (path.parent / "._a.txt").write_bytes(b"\x00\x05")
     (path.parent / ".DS_Store").write_bytes(b"\x00")
     assert list(labels.read_folder(tmp_path)[0]["train"]) == ["a"]

@@ -61,6 +61,7 @@ def read_list(path: pathlib.Path, form: Format, *, warn: Warn) -> Official:
                 f"editions before {ONE_FILE_FROM} took a text a video: --edition=3."
             )
     else:
+        images = list(dict.fromkeys(images))  # what comes twice is taken once
         images = images[len(images) - sum(map(len, frames.values())) :]  # without a header
     return _checked(Official(path, frames, images), form)
 

@@ -1,8 +1,9 @@
 """The annotations folder as the organisers give it: which file holds what, and tracks merged.
 
-Two forms are known, each directly in the folder or anywhere below it:
+Two forms are known, each directly in the folder or anywhere below it, names in any case:
 
     training_set_annotations.txt, validation_set_annotations.txt             s-Aff-Wild2: kind "mtl"
+    MTL_Challenge/{train,validation,test}_set.txt                            its third edition
     VA_Estimation_Challenge/{Train_Set,Validation_Set}/<track>.txt           kind "va"
     EXPR_Recognition_Challenge/..., EXPR_Classification_Challenge/...        kind "expr"
     AU_Detection_Challenge/...                                               kind "au"
@@ -19,31 +20,32 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.folder import by_name, files, folders, nothing, warn_decomposed
 from data_pipelines.labels.editions import DEFAULT_EDITION, check_edition, definitions
-from data_pipelines.labels.lists import read_mtl, read_test_list
+from data_pipelines.labels.lists import read_mtl, read_test_tracks
 from data_pipelines.labels.texts import TrackLabels, read_text
 from data_pipelines.report import Report
 
 SPLITS = ("train", "validation", "test")
 KINDS = {"mtl": ("valence", "arousal", "expression", "au"), "va": ("valence", "arousal"),
          "expr": ("expression",), "au": ("au",)}  # fmt: skip
-_MTL = {"training_set_annotations.txt": "train", "validation_set_annotations.txt": "validation"}
+_MTL_LIST = re.compile(r"(train|training|validation|val)_set_annotations\.txt", re.IGNORECASE)
+# The names of the third edition, which say nothing outside their folder.
+_MTL_LIST_3 = re.compile(r"(train|training|validation|val|test)_set\.txt", re.IGNORECASE)
+_MTL_FOLDER = re.compile(r"mtl[ _-]?(challenge|set)", re.IGNORECASE)
 _FOLDERS = {
     "va": re.compile(r"va_.*(challenge|set)", re.IGNORECASE),
     "expr": re.compile(r"expr(ession)?_.*(challenge|set)", re.IGNORECASE),
     "au": re.compile(r"au_.*(challenge|set)", re.IGNORECASE),
 }
-_SPLIT_FOLDERS = {
-    "train_set": "train",
-    "training_set": "train",
-    "validation_set": "validation",
-    "val_set": "validation",
-}
+_SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation",
+                "val": "validation", "test": "test"}  # fmt: skip
+_SPLIT_FOLDERS = {f"{name}_set": split for name, split in _SPLIT_NAMES.items() if name != "test"}
 _TEST_LIST = re.compile(r".*_test_set_(release|example|sample)\.txt", re.IGNORECASE)
 _TEST_KINDS = {
     "mtl": re.compile(r"(^|_)mtl_", re.IGNORECASE),
@@ -60,7 +62,7 @@ def read_folder(
     kinds: Sequence[str] = (),
     edition: int = DEFAULT_EDITION,
     report: Report | None = None,
-) -> tuple[dict[str, dict[str, TrackLabels]], dict[str, np.ndarray | None]]:
+) -> tuple[dict[str, dict[str, TrackLabels]], dict[str, TrackLabels | None]]:
     """Reads what an annotations folder holds.
 
     Args:
@@ -68,7 +70,7 @@ def read_folder(
         edition: of the challenge; see `edition_of`.
 
     Returns:
-        ({split: {track: its labels}}, {test track: int32 image numbers, or None if not listed}).
+        ({split: {track: its labels}}, {test track: its images, or None where only it is named}).
     """
     folder, report = pathlib.Path(folder), report or Report()
     if not folder.is_dir():
@@ -83,7 +85,7 @@ def read_folder(
     kinds = tuple(kinds) or tuple(found)
     if not kinds:
         raise UserError(
-            f"{folder}: neither {next(iter(_MTL))} nor a folder such as "
+            f"{folder}: neither training_set_annotations.txt nor a folder such as "
             "VA_Estimation_Challenge/Train_Set was found in or below it."
         )
     if "mtl" in kinds and len(kinds) > 1:
@@ -94,6 +96,7 @@ def read_folder(
     if "mtl" in kinds:
         if edition < 3:
             raise UserError(f"{folder}: a multi-task list, which edition {edition} did not have.")
+        report.use(*found["mtl"].values())
         splits = {
             split: read_mtl(path, warn=report.note)
             for split, path in report.progress(list(found["mtl"].items()), "lists", "list")
@@ -101,7 +104,9 @@ def read_folder(
     else:
         texts = {kind: _read_texts(found[kind], kind, edition, report) for kind in kinds}
         splits = _merge(texts, edition, report)
-    test = _read_tests(folder, kinds, report)
+    for kind in set(found) - set(kinds):
+        report.use(*found[kind].values())
+    test = _read_tests(folder, kinds, set(found), report)
     _one_split_each({**splits, "test": test})
     return splits, test
 
@@ -111,7 +116,7 @@ def edition_of(folder: str | pathlib.Path, given: int | None) -> int:
     if given is not None:
         return check_edition(given)
     folder = pathlib.Path(folder)
-    for path in _folders(folder) if folder.is_dir() else ():
+    for path in folders(folder) if folder.is_dir() else ():
         match = _EDITION.match(path.name)
         if match and int(match[1]) != DEFAULT_EDITION:
             raise UserError(
@@ -128,16 +133,12 @@ def kind_of_test_list(name: str) -> str | None:
     return next((kind for kind, pattern in _TEST_KINDS.items() if pattern.search(name)), None)
 
 
-def _folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    yield folder
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            yield from _folders(child)
-
-
-def _texts(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Text files of a folder; names that begin with a dot are some system's own."""
-    return sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".") and p.is_file())
+def _mtl_split(path: pathlib.Path) -> str | None:
+    """The split of a multi-task list by its name and folder; None for other files."""
+    match = _MTL_LIST.fullmatch(path.name)
+    if match is None and _MTL_FOLDER.fullmatch(path.parent.name):
+        match = _MTL_LIST_3.fullmatch(path.name)
+    return _SPLIT_NAMES[match[1].lower()] if match else None
 
 
 def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.Path]]:
@@ -152,10 +153,11 @@ def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.P
                 f"and {path.relative_to(folder)}. Leave one."
             )
 
-    for path in _folders(folder):
-        for text in _texts(path):
-            if text.name in _MTL:
-                put("mtl", _MTL[text.name], text)
+    for path in folders(folder):
+        for text in files(path, ".txt"):
+            split = _mtl_split(text)
+            if split in ("train", "validation"):
+                put("mtl", split, text)
         for kind, pattern in _FOLDERS.items():
             if path != folder and pattern.fullmatch(path.parent.name):
                 split = _SPLIT_FOLDERS.get(path.name.lower())
@@ -164,6 +166,7 @@ def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.P
                 else:
                     known = ", ".join(_SPLIT_FOLDERS)
                     report.note(f"{path}: not read, the folders of splits are called {known}.")
+                    report.use(path)
     order = {split: i for i, split in enumerate(SPLITS)}
     return {
         kind: dict(sorted(found[kind].items(), key=lambda item: order[item[0]]))
@@ -172,21 +175,29 @@ def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.P
     }
 
 
+def text_files(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
+    """{track: its text} of a folder, sorted; UserError where there is none."""
+    found = files(folder, ".txt")
+    if not found:
+        raise UserError(f"{nothing(folder, 'annotation texts (<track>.txt)')}.")
+    report.use(*found)
+    warn_decomposed((path.stem for path in found), folder, report.note)
+    return dict(sorted(by_name(found).items()))
+
+
 def _read_texts(
     places: Mapping[str, pathlib.Path], kind: str, edition: int, report: Report
 ) -> dict[str, dict[str, TrackLabels]]:
     texts: dict[str, dict[str, TrackLabels]] = {}
     for split, place in places.items():
-        files = _texts(place)
-        if not files:
-            raise UserError(f"{place}: no annotation texts (<track>.txt) in it.")
+        tracks = text_files(place, report)
         warnings: list[str] = []
         texts[split] = {
-            file.stem: read_text(file, kind, edition=edition, warn=warnings.append)
-            for file in report.progress(files, f"{kind} {split}")
+            track: read_text(file, kind, edition=edition, warn=warnings.append)
+            for track, file in report.progress(list(tracks.items()), f"{kind} {split}")
         }
         if warnings:
-            report.note(f"{len(warnings)} of {len(files)} texts", warnings)
+            report.note(f"{len(warnings)} of {len(tracks)} texts", warnings)
     return texts
 
 
@@ -236,24 +247,26 @@ def _longer(array: np.ndarray, total: int) -> np.ndarray:
 
 
 def _read_tests(
-    folder: pathlib.Path, kinds: Sequence[str], report: Report
-) -> dict[str, np.ndarray | None]:
-    """{track: image numbers or None} of the test lists that belong to the kinds taken."""
-    tests: dict[str, np.ndarray | None] = {}
-    origin: dict[str, pathlib.Path] = {}
-    for path in _folders(folder):
-        for file in _texts(path):
-            if kind_of_test_list(file.name) not in kinds:
+    folder: pathlib.Path, kinds: Sequence[str], there: Set[str], report: Report
+) -> dict[str, TrackLabels | None]:
+    """{track: its images or None} of the test lists that belong to the kinds taken."""
+    tests: dict[str, TrackLabels | None] = {}
+    for path in folders(folder):
+        for file in files(path, ".txt"):
+            kind = "mtl" if _mtl_split(file) == "test" else kind_of_test_list(file.name)
+            if kind in there:  # also of those that nobody asked for
+                report.use(file)
+            if kind not in kinds:
                 continue
-            for track, frames in read_test_list(file, warn=report.note).items():
+            for track, listed in read_test_tracks(file, warn=report.note).items():
                 before = tests.get(track)
-                if frames is not None and before is not None and not np.array_equal(before, frames):
+                if listed and before and not np.array_equal(before.frames, listed.frames):
                     raise UserError(
-                        f"{file}: {len(frames)} images of {track!r}, and {len(before)} others in "
-                        f"{origin[track]}. Prepare the kinds into stores of their own (--labels)."
+                        f"{file}: {len(listed.frames)} images of {track!r}, and "
+                        f"{len(before.frames)} others in {before.source}. Prepare the kinds into "
+                        "stores of their own (--labels)."
                     )
-                if before is None:
-                    tests[track], origin[track] = frames, file
+                tests[track] = before or listed
     return tests
 
 

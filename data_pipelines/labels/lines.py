@@ -11,19 +11,26 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data_pipelines.errors import UserError
+from data_pipelines.files import refuse_pointer
 
 # Not all that float() takes: it also likes 1_000, control characters and other scripts' digits.
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[ \t]*", re.ASCII | re.IGNORECASE)
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 Warn = Callable[[str], object]
 
 
 def read_lines(path: pathlib.Path, warn: Warn) -> list[str]:
-    """Lines of a UTF-8 text; LF and CRLF, with or without byte order mark, no blank end."""
+    """Lines of a UTF-8 text; LF, CRLF or CR, with or without byte order mark, no blank end."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    if data.startswith(_UTF16):
+        raise UserError(f"{path}: is UTF-16 text. Save it as UTF-8.")
+    for end in (b"\r\r\n", b"\r\n", b"\r"):
+        data = data.replace(end, b"\n")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -31,14 +38,23 @@ def read_lines(path: pathlib.Path, warn: Warn) -> list[str]:
         raise UserError(
             f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8 text. Is it a text file?"
         ) from None
-    if text and not text.endswith("\n"):
+    refuse_pointer(path, data)
+    # Not splitlines(): it also breaks at form feeds and Unicode separators.
+    lines = text.split("\n")
+    if lines[-1].strip():
         # Every official file ends with one; a line cut inside a number still reads as a number.
         warn(f"{path}: no line end after the last line, the file may be cut off.")
-    # Not splitlines(): it also breaks at form feeds and Unicode separators.
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    if lines == [""]:
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
         raise UserError(f"{path}: the file is empty.")
     return lines
+
+
+def separator(line: str) -> str:
+    """Says so where fields are not separated by commas but by what spreadsheets also write."""
+    found = [name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in line]
+    return f" Fields are separated by {found[0]}; commas are expected." if found else ""
 
 
 def parse_numbers(
@@ -71,18 +87,28 @@ def parse_numbers(
 
 
 def _check_line(where: str, line: str, fields: Sequence[str], after: str) -> None:
-    expected = f"expected {len(fields)}: {_shown(fields)}"
+    expected = f"expected {len(fields)}: {_fields(fields)}"
     if not line.strip():
         raise UserError(f"{where}: nothing{after}, {expected}.")
     values = line.split(",")
     if len(values) != len(fields):
-        raise UserError(f"{where}: {len(values)} fields{after} ({line[:60]!r}), {expected}.")
+        raise UserError(
+            f"{where}: {len(values)} fields{after} ({line[:60]!r}), {expected}.{separator(line)}"
+        )
     for name, value in zip(fields, values):
         if not _NUMBER.fullmatch(value) or not math.isfinite(float(value)):
-            raise UserError(f"{where}: {name} is {value!r}, expected a number.")
+            raise UserError(
+                f"{where}: {name} is {value[:60]!r}, expected a number.{separator(value)}"
+            )
 
 
-def _shown(fields: Sequence[str]) -> str:
+def shown(number: float) -> str:
+    """A number as short as it can be told from its neighbours: 8, 1.01, 1.0000001."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def _fields(fields: Sequence[str]) -> str:
     return ",".join(fields if len(fields) <= 8 else (*fields[:2], "...", fields[-1]))
 
 

@@ -21,7 +21,14 @@ from data_pipelines.labels.editions import (
     check_edition,
     expressions,
 )
-from data_pipelines.labels.lines import Warn, parse_numbers, read_lines, refuse_first
+from data_pipelines.labels.lines import (
+    Warn,
+    parse_numbers,
+    read_lines,
+    refuse_first,
+    separator,
+    shown,
+)
 
 VA_COLUMNS = ("valence", "arousal")
 NO_VALUE, NO_CLASS = -5, -1  # the organisers' marks for "no label"; they stay in this package
@@ -37,11 +44,14 @@ class TrackLabels:
             int32 [T], au int8 [T, K] of 0/1; masks bool of the same shape, False (and the label 0)
             where there is none.
         source: file and track, for messages.
+        again: where the track's list repeats itself: places, among all its rows of the track, of
+            those that were left out.
     """
 
     frames: np.ndarray
     labels: Mapping[str, tuple[np.ndarray, np.ndarray]]
     source: str
+    again: tuple[int, ...] = ()
 
 
 def read_text(
@@ -67,7 +77,7 @@ def read_text(
     if got != header:
         raise UserError(
             f"{path}:1: header {lines[0][:80]!r}, expected {','.join(header)!r}"
-            f"{_other_edition(kind, got, edition)}."
+            f"{_other_edition(kind, got, edition)}.{separator(lines[0])}"
         )
     if len(lines) == 1:
         raise UserError(f"{path}: a header and no rows.")
@@ -97,7 +107,9 @@ def va_columns(
         missing[:, 0] != missing[:, 1],
         path,
         first_line,
-        lambda i: f"only one of valence and arousal is -5 ({table[i, 0]:g}, {table[i, 1]:g}).",
+        lambda i: (
+            f"only one of valence and arousal is -5 ({shown(table[i, 0])}, {shown(table[i, 1])})."
+        ),
     )
     arrays = {}
     for column, name in enumerate(VA_COLUMNS):
@@ -108,7 +120,7 @@ def va_columns(
             path,
             first_line,
             lambda i, name=name, values=values: (
-                f"{name} is {values[i]:g}, expected -1 to 1, or -5 for no label."
+                f"{name} is {shown(values[i])}, expected -1 to 1, or -5 for no label."
             ),
         )
         values = np.where(known, values, 0).astype(np.float32)
@@ -126,7 +138,8 @@ def expression_column(
         path,
         first_line,
         lambda i: (
-            f"expression is {values[i]:g}, expected 0 to {len(classes) - 1}, or -1 for no label."
+            f"expression is {shown(values[i])}, expected 0 to {len(classes) - 1}, "
+            "or -1 for no label."
         ),
     )
     return np.where(known, values, 0).astype(np.int32), known
@@ -141,7 +154,7 @@ def au_table(
 
     def complaint(row: int) -> str:
         unit = int(np.argmax(bad[row]))
-        return f"{units[unit]} is {table[row, unit]:g}, expected 0 or 1, or -1 for no label."
+        return f"{units[unit]} is {shown(table[row, unit])}, expected 0 or 1, or -1 for no label."
 
     refuse_first(bad.any(axis=1), path, first_line, complaint)
     return np.where(known, table, 0).astype(np.int8), known
