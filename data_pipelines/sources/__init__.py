@@ -4,8 +4,9 @@ A source is a module here with a docstring (its first line is shown by --help) a
 
     fill(folder, store, report, **flags) -> None
 
-which writes a store (`data_pipelines.store_writer`), tells `report` what is missing or odd,
-and hands `report.notes` to the writer, so that `verify` repeats them. Optional `FLAGS`, {name:
+which writes a store (`data_pipelines.store_writer`), tells `report` what is missing or odd and
+what in the folder it does not read (`data_pipelines.folder`), and hands `report.notes` to the
+writer, so that `verify` repeats them. Optional `FLAGS`, {name:
 keywords of argparse's add_argument}, are its own command-line flags; optional `DATA_SETS` are the
 names under which people know the data (data_pipelines/trained_on.py). The module's name is the
 source's; there is no list to keep.

@@ -6,7 +6,9 @@
 
 Row i of a feature belongs to label row i (in the multi-task lists a sample of the frames, in the
 texts every frame); another number of rows is an error. A track that a feature does not have is a
-gap in that feature. Test tracks are taken where a list names them and a feature has them.
+gap in that feature. Test tracks are taken where a list names them and a feature has them. Names
+are compared in Unicode's composed form (NFC), which the store has; what else lies in the folder is
+named.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from data_pipelines import labels as readers
 from data_pipelines.errors import UserError
 from data_pipelines.feature_files import FeatureFiles, find_features
+from data_pipelines.folder import note_rest
 from data_pipelines.labels.folders import KINDS, SPLITS
 from data_pipelines.report import Report, listed
 from data_pipelines.store_writer import StoreWriter
@@ -54,6 +57,7 @@ def fill(
     edition = readers.edition_of(annotations, edition)
     splits, test = readers.read_folder(annotations, kinds=kinds, edition=edition, report=report)
     features = find_features(folder / "features", report)
+    note_rest(folder, report)
     splits["test"] = _test_tracks(test, features, report)
     tracks = {name: track for part in splits.values() for name, track in part.items()}
     sizes = {feature.name: _size(feature, tracks) for feature in features}
@@ -78,29 +82,36 @@ def fill(
                     group=readers.group_of(name),
                     frames=track.frames,
                     labels=track.labels,
-                    features={f.name: f.read(name) for f in features if name in f.tracks},
+                    features={f.name: _read(f, name, track) for f in features if name in f.tracks},
                 )
         report.note_not_finite(writer.not_finite)
 
 
 def _test_tracks(
-    listed: Mapping[str, np.ndarray | None], features: Sequence[FeatureFiles], report: Report
+    listed: Mapping[str, readers.TrackLabels | None],
+    features: Sequence[FeatureFiles],
+    report: Report,
 ) -> dict[str, readers.TrackLabels]:
     """Tracks without labels; their length from the list or, where it has none, the features."""
     tracks, without = {}, []
-    for name, frames in listed.items():
+    for name, track in listed.items():
         having = [f for f in features if name in f.tracks]
         if not having:
             without.append(name)
-            continue
-        source = "the test list"
-        if frames is None:
-            total, source = having[0].shape(name)[0], having[0].where(name)
-            frames = np.arange(1, total + 1, dtype=np.int32)
-        tracks[name] = readers.TrackLabels(frames, {}, source)
+        elif track is None:
+            frames = np.arange(1, having[0].shape(name)[0] + 1, dtype=np.int32)
+            tracks[name] = readers.TrackLabels(frames, {}, having[0].where(name))
+        else:
+            tracks[name] = track
     if without:
         report.note("test tracks without any feature, left out", without)
     return tracks
+
+
+def _read(feature: FeatureFiles, name: str, track: readers.TrackLabels) -> np.ndarray:
+    """float32 [T, D]: a row a label row; rows of images that a list repeats are left out."""
+    array = feature.read(name)
+    return array if len(array) == len(track.frames) else np.delete(array, track.again, 0)
 
 
 def _size(feature: FeatureFiles, tracks: Mapping[str, readers.TrackLabels]) -> int:
@@ -118,13 +129,18 @@ def _size(feature: FeatureFiles, tracks: Mapping[str, readers.TrackLabels]) -> i
                 f"{feature.where(name)}: width {shape[1]}, but {feature.where(first)} has "
                 f"{shapes[first][1]}."
             )
-    uneven = [name for name, shape in shapes.items() if shape[0] != len(tracks[name].frames)]
+    rows = {name: len(track.frames) for name, track in tracks.items()}
+    uneven = [
+        name
+        for name, shape in shapes.items()
+        if shape[0] not in (rows[name], rows[name] + len(tracks[name].again))
+    ]
     if uneven:
         name = uneven[0]
         more = f"; also uneven: {listed(uneven[1:], 5)}" if uneven[1:] else ""
         raise UserError(
             f"{feature.where(name)}: {shapes[name][0]} rows, but {tracks[name].source} has "
-            f"{len(tracks[name].frames)}. Row i of a feature belongs to label row i{more}."
+            f"{rows[name]}. Row i of a feature belongs to label row i{more}."
         )
     return shapes[first][1]
 

@@ -4,6 +4,7 @@
     FOLDER/mouth/<split>.npz                 <track>/area_e6 (mouth area times 1e6, 0 where absent)
                                              <track>/state (0 no face, 1 closed, 2 open)
     FOLDER/manifest.json                     optional: fps and video of each track
+    FOLDER/segments/...                      what the slice's makers cut; not read
 
 Array index i is image i + 1. Arrays longer than the annotation are cut; frames beyond the end of a
 shorter one, and tracks without arrays, have no face. Without a manifest the rate is taken as 30
@@ -19,40 +20,34 @@ from __future__ import annotations
 
 import json
 import pathlib
-import zipfile
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from data_pipelines import folder as folders
 from data_pipelines import labels as readers
 from data_pipelines.errors import UserError
-from data_pipelines.paths import user_path
+from data_pipelines.files import Npz, read_json, readable
+from data_pipelines.labels.folders import text_files
+from data_pipelines.mouth import (
+    CONTEXT,
+    MOUTH,
+    QUANTILE_SCALES,
+    QUANTILES,
+    SCALES,
+    mouth_context,
+    mouth_features,
+    mouth_quantiles,
+)
+from data_pipelines.paths import require_name, user_path
 from data_pipelines.report import Report
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
 DATA_SETS = ("Aff-Wild2", "s-Aff-Wild2")
-MOUTH = ("face", "open", "log_area", "area_x100", "change")
-CONTEXT = (
-    "log_area_mean",
-    "log_area_std",
-    "area_x100_mean",
-    "open_mean",
-    "change_mean",
-    "face_mean",
-)
-# Feature and its window in seconds; None: the whole track.
-SCALES = {
-    "mouth_1s": 1.0,
-    "mouth_4s": 4.0,
-    "mouth_16s": 16.0,
-    "mouth_64s": 64.0,
-    "mouth_track": None,
-}
-QUANTILES = ("log_area_q10", "log_area_q50", "log_area_q90")
-QUANTILE_SCALES = {"mouth_1s_quantiles": 1.0, "mouth_4s_quantiles": 4.0}
-DEFAULT_FPS = 30.0
+DEFAULT_FPS, HIGHEST_FPS = 30.0, 1000.0
 KNOWN_SPLITS = ("train", "validation")
 
 # CCC of the ridge regression published with the slice, for exactly these 57 tracks; computed
@@ -66,81 +61,16 @@ _RIDGE = {
 }
 
 
-def mouth_features(area_e6: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """float32 [T, 5] in the order of MOUTH: face p, open o, log(area + 1e-3), 100 area, |o' - o|.
-
-    Area and its logarithm are 0 where there is no face; the change in the first frame is 0.
-    """
-    face = state > 0
-    opened = (state == 2).astype(np.float64)
-    area = np.where(face, area_e6 * 1e-6, 0.0)
-    log_area = np.where(face, np.log(area + 1e-3), 0.0)
-    change = np.abs(np.diff(opened, prepend=opened[:1]))
-    return np.stack([face, opened, log_area, 100 * area, change], axis=1).astype(np.float32)
-
-
-def mouth_context(mouth: np.ndarray, fps: float) -> dict[str, np.ndarray]:
-    """{feature of SCALES: float32 [T, 6]}, the columns in the order of CONTEXT.
-
-    Centred moving means over max(1, round(seconds * fps)) frames, edges repeated. Means of
-    log area, its standard deviation, area and open are over frames with a face; all but
-    face_mean are 0 where hardly a frame of the window (less than 0.1 %) has one.
-    """
-    return {name: _context(mouth.astype(np.float64), s, fps) for name, s in SCALES.items()}
-
-
-def _context(mouth: np.ndarray, seconds: float | None, fps: float) -> np.ndarray:
-    # Slow to import, and only needed here.
-    from scipy.ndimage import uniform_filter1d
-
-    def mean(x: np.ndarray) -> np.ndarray:
-        if seconds is None:
-            return np.full_like(x, x.mean())
-        return uniform_filter1d(x, max(1, round(seconds * fps)), mode="nearest")
-
-    face, opened, log_area, area, change = mouth.T
-    seen = mean(face)
-    some = seen >= 1e-3
-    of_seen = np.where(some, seen, 1.0)
-    log_mean = mean(log_area) / of_seen
-    variance = np.maximum(mean(log_area**2) / of_seen - log_mean**2, 0.0)
-    columns = [
-        log_mean,
-        np.sqrt(variance),
-        mean(area) / of_seen,
-        mean(opened) / of_seen,
-        mean(change),
-    ]
-    columns = [np.where(some, column, 0.0) for column in columns]
-    return np.stack([*columns, seen], axis=1).astype(np.float32)
-
-
-def mouth_quantiles(mouth: np.ndarray, fps: float) -> dict[str, np.ndarray]:
-    """{feature of QUANTILE_SCALES: float32 [T, 3]}, 10, 50 and 90 % quantiles of log(area + 0.01).
-
-    Centred windows of max(1, round(seconds * fps)) frames, edges repeated; the area is 0 where
-    there is no face. The larger offset keeps closed mouths, below 1e-3, from being far apart.
-    """
-    # Slow to import, and only needed here.
-    from scipy.ndimage import percentile_filter
-
-    log_area = np.log(mouth[:, MOUTH.index("area_x100")].astype(np.float64) / 100 + 0.01)
-
-    def quantiles(seconds: float) -> np.ndarray:
-        width = max(1, round(seconds * fps))
-        columns = [percentile_filter(log_area, q, size=width, mode="nearest") for q in (10, 50, 90)]
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    return {name: quantiles(seconds) for name, seconds in QUANTILE_SCALES.items()}
-
-
 def fill(
     folder: str | pathlib.Path, store: str | pathlib.Path, report: Report | None = None
 ) -> None:
     """Writes the store of every split that is there; see the module's docstring."""
     folder, report = pathlib.Path(folder), report or Report()
     splits = _splits(folder, report)
+    tables = _tables(folder / "mouth", splits, report)
     known = _manifest(folder / "manifest.json")
+    report.use(folder / "manifest.json", folder / "segments")
+    folders.note_rest(folder, report)
     unknown = [t for files in splits.values() for t in files if "fps" not in known.get(t, {})]
     if unknown:
         report.note(f"tracks without a known rate, taken as {DEFAULT_FPS:g} frames/s", unknown)
@@ -163,7 +93,7 @@ def fill(
         notes=report.notes,
     ) as writer:
         for split, files in splits.items():
-            _fill_split(writer, folder, split, files, known, report)
+            _fill_split(writer, tables[split], split, files, known, report)
     references = {s: _RIDGE[s] for s, size in _SLICE.items() if _size_of(store, s) == size}
     if references:
         text = json.dumps(references, indent=1) + "\n"
@@ -172,20 +102,24 @@ def fill(
 
 def _fill_split(
     writer: StoreWriter,
-    folder: pathlib.Path,
+    path: pathlib.Path,
     split: str,
     files: Mapping[str, pathlib.Path],
     known: Mapping[str, Mapping[str, Any]],
     report: Report,
 ) -> None:
-    path = folder / "mouth" / f"{split}.npz"
     without, short, warnings = [], [], []
-    with _open(path) as arrays:
-        spare = {key.rpartition("/")[0] for key in arrays} - set(files)
+    with Npz(path, "a readable npz file of mouth tables") as arrays:
+        names = _composed(arrays, path)
+        spare = {name.rpartition("/")[0] for name in names} - set(files)
+        apart = dict.fromkeys(key.rpartition("/")[0] for key in arrays)
+        folders.warn_decomposed(apart, path, report.note)
         for track, file in report.progress(list(files.items()), split):
             texts = readers.read_text(file, "va", warn=warnings.append)
             total = len(texts.frames)
-            area, state = (_array(arrays, path, track, key) for key in ("area_e6", "state"))
+            area, state = (
+                _array(arrays, names, path, track, k, total) for k in ("area_e6", "state")
+            )
             if len(area) != len(state):
                 raise UserError(
                     f"{path}: {track}/area_e6 has {len(area)} values, {track}/state {len(state)}."
@@ -227,49 +161,57 @@ def _splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib
     annotations = folder / "annotations"
     if not annotations.is_dir():
         raise UserError(f"{annotations}: no such folder. Expected annotations/<split>/<track>.txt.")
-    names = [p.name for p in sorted(annotations.iterdir()) if p.is_dir()]
-    order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
-    names = sorted((n for n in names if n[0] != "."), key=lambda n: (order.get(n, len(order)), n))
-    splits = {}
-    for name in names:
-        files = {p.stem: p for p in (annotations / name).glob("*.txt") if p.name[0] != "."}
-        if not files:
-            raise UserError(f"{annotations / name}: no annotation texts (<track>.txt) in it.")
-        splits[name] = {track: files[track] for track in sorted(files)}
-    if not splits:
+    found = {
+        folders.plain_name(path.name, f"{annotations}: split"): text_files(path, report)
+        for path in folders.entries(annotations)
+        if path.is_dir()
+    }
+    if not found:
         raise UserError(f"{annotations}: no folder of a split in it, such as validation.")
-    absent = [name for name in KNOWN_SPLITS if name not in splits]
+    absent = [name for name in KNOWN_SPLITS if name not in found]
     if absent:
         report.note("splits that are not there", absent)
-    unused = sorted(p.stem for p in (folder / "mouth").glob("*.npz") if p.stem not in splits)
+    return {name: found[name] for name in (*KNOWN_SPLITS, *sorted(found)) if name in found}
+
+
+def _tables(folder: pathlib.Path, splits: Mapping, report: Report) -> dict[str, pathlib.Path]:
+    """{split: its mouth tables}; UserError where a split has none."""
+    tables = folders.by_name(folders.files(folder, ".npz"))
+    report.use(*tables.values())
+    for split in splits:
+        if split not in tables:
+            raise UserError(f"{folders.nothing(folder, f'{split}.npz')}.")
+    unused = [name for name in tables if name not in splits]
     if unused:
         report.note("mouth tables of splits without annotations, left out", unused)
-    return splits
+    return tables
 
 
-def _open(path: pathlib.Path) -> np.lib.npyio.NpzFile:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable npz file of mouth tables ({error}).") from None
+def _composed(arrays: Npz, path: pathlib.Path) -> dict[str, str]:
+    """{name in composed form, as tracks have it: name in the file}."""
+    names: dict[str, str] = {}
+    for key in arrays:
+        before = names.setdefault(unicodedata.normalize("NFC", key), key)
+        if before != key:
+            raise UserError(f"{path}: {before!a} and {key!a} are one name. Leave one.")
+    return names
 
 
 def _array(
-    arrays: Mapping[str, np.ndarray], path: pathlib.Path, track: str, key: str
+    arrays: Npz, names: Mapping[str, str], path: pathlib.Path, track: str, key: str, total: int
 ) -> np.ndarray:
-    """One array of a track; empty where the track has neither."""
-    name = f"{track}/{key}"
-    if name not in arrays:
-        if any(f"{track}/{other}" in arrays for other in ("area_e6", "state")):
-            raise UserError(
-                f"{path}: {name} is missing, while the other array of {track} is there."
-            )
+    """One array of a track of `total` rows; empty where the track has neither."""
+    name = names.get(f"{track}/{key}")
+    if name is None:
+        if f"{track}/area_e6" in names or f"{track}/state" in names:
+            raise UserError(f"{path}: {track}/{key} is missing, its other array is there.")
         return np.zeros(0, np.uint16)
+    shape, dtype = arrays.header(name)
+    if len(shape) != 1 or dtype.kind not in "iu":
+        raise UserError(f"{path}: {name} is {dtype} {shape}, expected integers [frames].")
+    if shape[0] > 2 * total + 1000:  # before it is unpacked
+        raise UserError(f"{path}: {name} has {shape[0]:,} values, the annotation {total:,} rows.")
     array = arrays[name]
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(
-            f"{path}: {name} is {array.dtype} {array.shape}, expected integers [frames]."
-        )
     if key == "state" and ((array < 0) | (array > 2)).any():
         row = int(np.argmax((array < 0) | (array > 2)))
         raise UserError(f"{path}: {name}[{row}] is {array[row]}, expected 0, 1 or 2.")
@@ -277,16 +219,21 @@ def _array(
 
 
 def _manifest(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """{track: its entry} of all splits; empty without a manifest."""
+    """{track: its video_group and fps, where known} of all splits; empty without a manifest."""
     if not path.is_file():
         return {}
-    try:
-        entries = [e for part in json.loads(path.read_text())["tracks"].values() for e in part]
-        return {e["track"]: {k: v for k, v in e.items() if v is not None} for e in entries}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: expected tracks: {{split: [{{track, video_group, fps}}]}} ({error!r})."
-        ) from None
+    with readable(path, "a manifest", "Expected tracks: {split: [{track, video_group, fps}]}."):
+        entries = [e for part in read_json(path)["tracks"].values() for e in part]
+        named = [(folders.plain_name(e["track"], f"{path}: track"), e) for e in entries]
+        known = {t: {k: v for k, v in e.items() if v is not None} for t, e in named}
+    for track, entry in known.items():
+        fps, where = entry.get("fps", DEFAULT_FPS), f"{path}: track {track!r}"
+        if type(fps) not in (int, float) or not 0 < fps <= HIGHEST_FPS:
+            expected = f"expected a number of frames a second, up to {HIGHEST_FPS:g}"
+            raise UserError(f"{where}: fps is {str(fps)[:40]!r}, {expected}.")
+        if "video_group" in entry:
+            require_name(entry["video_group"], f"{where}: video_group")
+    return known
 
 
 def _size_of(store: str | pathlib.Path, split: str) -> tuple[int, int]:

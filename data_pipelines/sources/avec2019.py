@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import pathlib
 import re
-import zipfile
 
 import numpy as np
 
+from data_pipelines import folder as folders
 from data_pipelines.errors import UserError
-from data_pipelines.report import Report
+from data_pipelines.files import Npz, float32, require_array
+from data_pipelines.report import Report, listed
 from data_pipelines.store_writer import StoreWriter
 
 SYSTEMS = (
@@ -53,12 +54,15 @@ def fill(
 ) -> None:
     """Writes the store of every recording that is there; see the module's docstring."""
     folder, report = pathlib.Path(folder), report or Report()
-    files = {path.stem: path for path in sorted(folder.glob("*.npz")) if path.name[0] != "."}
+    files = folders.by_name(folders.files(folder, ".npz"))
     for name, path in files.items():
         if name not in KNOWN:
             raise UserError(f"{path}: not a recording; expected a name from DE_01 to HU_14.")
     if not files:
-        raise UserError(f"{folder}: no <LANG>_<NN>.npz in it, such as DE_01.npz.")
+        without = folders.nothing(folder, "<LANG>_<NN>.npz")
+        raise UserError(f"{without}. Expected such as DE_01.npz.")
+    report.use(*files.values(), folder / "manifest.json")
+    folders.note_rest(folder, report)
     absent = [name for name in KNOWN if name not in files]
     if absent:
         report.note("recordings that are not there", absent)
@@ -91,22 +95,15 @@ def fill(
 
 def _read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """(labels [T, 3], predictions [T, 9, 3]) of a recording, checked."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [key for key in ("labels", "predictions") if key not in arrays]
-            if missing:
-                raise UserError(f"{path}: has no {missing[0]!r}, only {', '.join(arrays)}.")
-            labels, predictions = arrays["labels"], arrays["predictions"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable npz file ({error}).") from None
-    expected = {"labels": (len(TASKS),), "predictions": (len(SYSTEMS), len(TASKS))}
-    for key, array in (("labels", labels), ("predictions", predictions)):
-        if array.shape != (len(labels), *expected[key]):
-            shape = ", ".join(map(str, expected[key]))
-            raise UserError(
-                f"{path}: {key} has shape {array.shape}, expected [rows, {shape}], "
-                f"{len(labels)} rows."
-            )
+    with Npz(path) as arrays:
+        missing = [key for key in ("labels", "predictions") if key not in arrays]
+        if missing:
+            raise UserError(f"{path}: has no {missing[0]!r}, only {listed(arrays)}.")
+        rows = arrays.header("labels")[0][:1] or ("rows",)
+        for key, width in (("labels", ()), ("predictions", (len(SYSTEMS),))):
+            shape = (*rows, *width, len(TASKS))
+            require_array(f"{path}: {key}", *arrays.header(key), "iuf", shape)
+        labels, predictions = float32(arrays["labels"]), float32(arrays["predictions"])
     finite = np.isfinite(predictions).all((1, 2))
     if not finite.all():
         raise UserError(f"{path}: predictions of row {int(np.argmin(finite))} are not finite.")
