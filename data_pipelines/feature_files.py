@@ -12,6 +12,7 @@ Suffixes may be in any case, an HDF5 file may be called .hdf5.
 from __future__ import annotations
 
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -151,6 +152,8 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
             f"{folder}: no such folder. Features belong there: <name>.h5, or <name>/<track>.npy."
         )
     about = folders.by_name(folders.files(folder, ".json"))
+    # Features that are left out may have their JSON file all the same.
+    absent = {unicodedata.normalize("NFC", p.stem) for p in folders.gone(folder)}
     found: dict[str, FeatureFiles] = {}
     for path in folders.entries(folder):
         if not (path.is_dir() or path.suffix.lower() in _HDF5):
@@ -159,6 +162,7 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
         if path.is_dir() and not folders.files(path, *_ARRAYS):
             without = folders.nothing(path, "arrays (<track>.npy or .npz)")
             report.note(f"{without}, left out.")
+            absent.add(_name(path))
             continue
         feature = FeatureFiles(path, about.get(_name(path)), report)
         if feature.name in found:
@@ -168,7 +172,7 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
         without = folders.nothing(folder, "feature")
         raise UserError(f"{without}. Expected <name>.h5, or <name>/<track>.npy.")
     for name, file in about.items():
-        if name not in found:
+        if name not in found and name not in absent:
             raise UserError(f"{file}: describes no feature. {nearest(name, found)}")
         report.use(file)
     return list(found.values())

@@ -31,6 +31,12 @@ def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
     return [p for p in entries(folder) if p.suffix.lower() in suffixes and p.is_file()]
 
 
+def named(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The file of that name in any case; the name as it is where there is none."""
+    found = [p for p in entries(folder) if p.name.lower() == name]
+    return found[0] if found else folder / name
+
+
 def folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """The folder and every one below it, each once, wherever links lead."""
     seen, waiting = set(), [folder]

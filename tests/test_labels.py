@@ -453,9 +453,12 @@ def test_the_multi_task_lists_are_found_in_any_sub_folder(tmp_path):
     assert test["c"].frames.tolist() == [1, 5]
 
 
-@pytest.mark.parametrize("names", ["{}_set.txt", "{}_Set.TXT"])
-def test_the_multi_task_lists_of_the_third_edition_are_found_in_their_folder(tmp_path, names):
-    folder = tmp_path / "3rd ABAW Annotations" / "MTL_Challenge"
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [("MTL_Challenge", "{}_set.txt"), ("Multi-Task Learning Challenge", "{}_Set.TXT")],
+)
+def test_the_multi_task_lists_of_the_third_edition_are_found(tmp_path, folder, names):
+    folder = tmp_path / "3rd ABAW Annotations" / folder
     for split in ("train", "validation"):
         write(folder / names.format(split), MTL_HEADER, row(f"{split}/00003.jpg"))
     write(folder / names.format("test"), "image", "c/00001.jpg,", "c/00005.jpg,")

@@ -68,6 +68,7 @@ def test_links_that_point_nowhere_are_named_and_their_tracks_left_out(root):
     (root / "features" / "face" / "b.npy").unlink()
     (root / "features" / "face" / "b.npy").symlink_to("/nowhere")
     (root / "features" / "voice.h5").symlink_to("/nowhere")
+    write(root / "features" / "voice.json", "{}")
     store, notes = fill(root)
     assert [t.name for t in store.tracks] == ["a", "b"] and list(store.features) == ["face"]
     assert store.feature_mask("face").tolist() == [True, True, False, False]
@@ -328,7 +329,7 @@ def slice_with(tmp_path, manifest):
     write(root / "annotations" / "train" / "a.txt", VA, "0.1,0.2")
     (root / "mouth").mkdir()
     np.savez(root / "mouth" / "train.npz", **{"a/state": [1], "a/area_e6": [9]})
-    (root / "manifest.json").write_text(manifest)
+    (root / "Manifest.JSON").write_text(manifest)
     return root
 
 
@@ -364,7 +365,7 @@ def test_a_mouth_table_of_another_length_is_refused_without_unpacking_it(tmp_pat
 def test_odd_entries_of_a_manifest_are_refused(tmp_path, entry):
     text = json.dumps({"tracks": {"train": [{"track": "a"} | entry]}})
     said = refused(slice_with(tmp_path, text), affwild2_mouth)
-    assert "manifest.json: " in said and len(said) < 300
+    assert "Manifest.JSON: " in said and len(said) < 300
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def test_odd_entries_of_a_manifest_are_refused(tmp_path, entry):
 )  # fmt: skip
 def test_a_manifest_of_another_form_is_refused(tmp_path, text):
     said = refused(slice_with(tmp_path, text), affwild2_mouth)
-    assert "manifest.json: not a" in said
+    assert "Manifest.JSON: not a" in said
 
 
 # The cases of shared -----------------------------------------------------------------------------

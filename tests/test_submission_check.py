@@ -344,3 +344,17 @@ def test_a_check_is_quick_because_it_imports_no_jax(tmp_path):
     assert done.returncode == 0 and "valid" in done.stdout
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "numpy" in imported and not imported & {"jax", "flax", "grain", "scipy"}
+
+
+def test_a_list_that_repeats_an_image_counts_it_once(tmp_path):
+    entry = make_entry(tmp_path, "va", 5)
+    once = read_list(entry.list, format_of("va", 5), warn=pytest.fail)
+    lines = entry.list.read_text().splitlines()
+    entry.list.write_text("\n".join([*lines[:3], lines[2], *lines[3:], lines[1]]) + "\n")
+    said = []
+    twice = read_list(entry.list, format_of("va", 5), warn=said.append)
+    assert len(said) == 1 and "taken once: line 4 is line 3, line " in said[0]
+    assert twice.images == once.images
+    assert {t: f.tolist() for t, f in twice.frames.items()} == {
+        t: f.tolist() for t, f in once.frames.items()
+    }

@@ -43,14 +43,14 @@ def read_list(path: pathlib.Path, form: Format, *, warn: Warn) -> Official:
     kind = kind_of_test_list(path.name)
     if kind not in (None, form.track):
         raise UserError(f"{path}: is by its name the list of track {kind}, not of {form.track}.")
-    lines = read_lines(path, warn)
+    lines = read_lines(path, lambda _: None)
     other = format_with_header(lines[0].strip())
     if other is not None and (other.track != form.track or other.per_video):
         raise UserError(
             f"{path}:1: has the header of {described(other)}; expected the list of track "
             f"{form.track}."
         )
-    frames = labels.read_test_list(path, warn=lambda _: None)
+    frames = labels.read_test_list(path, warn=warn)
     images = [line.partition(",")[0].strip() for line in lines]
     if any(numbers is None for numbers in frames.values()):
         images = []

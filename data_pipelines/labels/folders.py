@@ -37,7 +37,9 @@ KINDS = {"mtl": ("valence", "arousal", "expression", "au"), "va": ("valence", "a
 _MTL_LIST = re.compile(r"(train|training|validation|val)_set_annotations\.txt", re.IGNORECASE)
 # The names of the third edition, which say nothing outside their folder.
 _MTL_LIST_3 = re.compile(r"(train|training|validation|val|test)_set\.txt", re.IGNORECASE)
-_MTL_FOLDER = re.compile(r"mtl[ _-]?(challenge|set)", re.IGNORECASE)
+_MTL_FOLDER = re.compile(
+    r"(mtl|multi[ _-]?task([ _-]?learning)?)[ _-]?(challenge|set)", re.IGNORECASE
+)
 _FOLDERS = {
     "va": re.compile(r"va_.*(challenge|set)", re.IGNORECASE),
     "expr": re.compile(r"expr(ession)?_.*(challenge|set)", re.IGNORECASE),

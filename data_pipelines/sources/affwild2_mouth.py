@@ -68,8 +68,9 @@ def fill(
     folder, report = pathlib.Path(folder), report or Report()
     splits = _splits(folder, report)
     tables = _tables(folder / "mouth", splits, report)
-    known = _manifest(folder / "manifest.json")
-    report.use(folder / "manifest.json", folder / "segments")
+    manifest = folders.named(folder, "manifest.json")
+    known = _manifest(manifest)
+    report.use(manifest, folder / "segments")
     folders.note_rest(folder, report)
     unknown = [t for files in splits.values() for t in files if "fps" not in known.get(t, {})]
     if unknown:

@@ -61,7 +61,7 @@ def fill(
     if not files:
         without = folders.nothing(folder, "<LANG>_<NN>.npz")
         raise UserError(f"{without}. Expected such as DE_01.npz.")
-    report.use(*files.values(), folder / "manifest.json")
+    report.use(*files.values(), folders.named(folder, "manifest.json"))
     folders.note_rest(folder, report)
     absent = [name for name in KNOWN if name not in files]
     if absent:

@@ -35,7 +35,7 @@ def fill(
     files = folders.by_name(folders.files(folder, ".npz"))
     if not files:
         raise UserError(f"{folders.nothing(folder, '<split>.npz')}. Expected such as train.npz.")
-    report.use(*files.values(), folder / "manifest.json")
+    report.use(*files.values(), folders.named(folder, "manifest.json"))
     folders.note_rest(folder, report)
     order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
     splits = sorted(files, key=lambda s: (order.get(s, len(order)), s))
