@@ -153,7 +153,9 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
         )
     about = folders.by_name(folders.files(folder, ".json"))
     # Features that are left out may have their JSON file all the same.
-    absent = {unicodedata.normalize("NFC", p.stem) for p in folders.gone(folder)}
+    absent = {
+        unicodedata.normalize("NFC", p.stem) for p in folders.gone(folder) if p.parent == folder
+    }
     found: dict[str, FeatureFiles] = {}
     for path in folders.entries(folder):
         if not (path.is_dir() or path.suffix.lower() in _HDF5):

@@ -50,14 +50,14 @@ def folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def gone(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Links of a folder that point nowhere."""
-    return [p for p in _all(folder) if _is_gone(p)]
+    """Links that point nowhere, in a folder or below it."""
+    return [p for path in folders(folder) for p in _all(path) if _is_gone(p)]
 
 
 def nothing(folder: pathlib.Path, expected: str) -> str:
-    """Says that a folder has no such files, and how many links point nowhere."""
-    lost = gone(folder)
-    links = f"; links that point nowhere: {listed(p.name for p in lost)}" if lost else ""
+    """Says that a folder has no such files, and which links point nowhere."""
+    lost = [str(p.relative_to(folder)) for p in gone(folder)]
+    links = f"; links that point nowhere: {listed(lost)}" if lost else ""
     return f"{folder}: no {expected} in it{links}"
 
 

@@ -473,7 +473,7 @@ def test_the_multi_task_lists_of_the_third_edition_are_found(tmp_path, folder, n
 
 def test_a_train_set_elsewhere_is_no_multi_task_list(tmp_path):
     write(tmp_path / "train_set.txt", MTL_HEADER, row("a/00003.jpg"))
-    with pytest.raises(UserError, match="was found in or below it"):
+    with pytest.raises(UserError, match=r"no training_set_annotations\.txt or VA_"):
         labels.read_folder(tmp_path)
 
 
@@ -566,7 +566,7 @@ def test_lists_and_texts_together_need_a_choice(tmp_path):
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(UserError, match=r"training_set_annotations\.txt nor a folder such as VA_"):
+    with pytest.raises(UserError, match=r"no training_set_annotations\.txt or VA_"):
         labels.read_folder(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         labels.read_folder(tmp_path / "annotations")

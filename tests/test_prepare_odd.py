@@ -76,11 +76,26 @@ def test_links_that_point_nowhere_are_named_and_their_tracks_left_out(root):
     assert f"links that point nowhere, without what they stand for: {lost}" in notes
 
 
-def test_a_folder_of_links_that_point_nowhere_says_so(root):
+def test_a_split_of_links_that_point_nowhere_is_left_out_and_one_must_remain(root):
     for track in "ab":
         (root / TRAIN / f"{track}.txt").unlink()
         (root / TRAIN / f"{track}.txt").symlink_to("/nowhere")
-    assert "links that point nowhere: a.txt, b.txt" in refused(root)
+    folder = TRAIN.removeprefix("annotations/")
+    assert f"links that point nowhere: {folder}/a.txt, {folder}/b.txt." in refused(root)
+    validation = root / "annotations" / "VA_Estimation_Challenge" / "Validation_Set"
+    write(validation / "c.txt", VA, "0.1,0.2")
+    save(root / "features" / "face" / "c.npy", features(1))
+    store, notes = fill(root)
+    assert [t.name for t in store.tracks] == [
+        "c"
+    ] and "splits that are not there: train, test" in notes
+    assert f"without what they stand for: {TRAIN}/a.txt, {TRAIN}/b.txt" in notes[0]
+
+
+def test_lists_that_point_nowhere_are_named(root):
+    (root / "annotations" / "VA_Estimation_Challenge").rename(root / "old")
+    (root / "annotations" / "training_set_annotations.txt").symlink_to("/nowhere")
+    assert "links that point nowhere: training_set_annotations.txt." in refused(root)
 
 
 def test_pointers_of_git_lfs_are_named_as_such(root):

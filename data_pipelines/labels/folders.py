@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.folder import by_name, files, folders, nothing, warn_decomposed
+from data_pipelines.folder import by_name, files, folders, gone, nothing, warn_decomposed
 from data_pipelines.labels.editions import DEFAULT_EDITION, check_edition, definitions
 from data_pipelines.labels.lists import read_mtl, read_test_tracks
 from data_pipelines.labels.texts import TrackLabels, read_text
@@ -86,10 +86,8 @@ def read_folder(
             raise UserError(f"{folder}: no annotations of kind {kind!r}. {nearest(kind, found)}")
     kinds = tuple(kinds) or tuple(found)
     if not kinds:
-        raise UserError(
-            f"{folder}: neither training_set_annotations.txt nor a folder such as "
-            "VA_Estimation_Challenge/Train_Set was found in or below it."
-        )
+        expected = "training_set_annotations.txt or VA_Estimation_Challenge/Train_Set or the like"
+        raise UserError(f"{nothing(folder, expected)}.")
     if "mtl" in kinds and len(kinds) > 1:
         raise UserError(
             f"{folder}: holds the multi-task list and texts per video, whose rows are other "
@@ -106,6 +104,8 @@ def read_folder(
     else:
         texts = {kind: _read_texts(found[kind], kind, edition, report) for kind in kinds}
         splits = _merge(texts, edition, report)
+    if not splits:
+        raise UserError(f"{nothing(folder, 'annotation texts (<track>.txt)')}.")
     for kind in set(found) - set(kinds):
         report.use(*found[kind].values())
     test = _read_tests(folder, kinds, set(found), report)
@@ -178,11 +178,14 @@ def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.P
 
 
 def text_files(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
-    """{track: its text} of a folder, sorted; UserError where there is none."""
-    found = files(folder, ".txt")
-    if not found:
+    """{track: its text} of a folder, sorted; a UserError where it holds nothing.
+
+    Empty where all of it are links that point nowhere, which `note_rest` names.
+    """
+    found, lost = files(folder, ".txt"), gone(folder)
+    if not found and not lost:
         raise UserError(f"{nothing(folder, 'annotation texts (<track>.txt)')}.")
-    report.use(*found)
+    report.use(*found, *lost)
     warn_decomposed((path.stem for path in found), folder, report.note)
     return dict(sorted(by_name(found).items()))
 
@@ -193,6 +196,8 @@ def _read_texts(
     texts: dict[str, dict[str, TrackLabels]] = {}
     for split, place in places.items():
         tracks = text_files(place, report)
+        if not tracks:
+            continue
         warnings: list[str] = []
         texts[split] = {
             track: read_text(file, kind, edition=edition, warn=warnings.append)

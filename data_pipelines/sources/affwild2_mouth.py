@@ -163,12 +163,13 @@ def _splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib
     if not annotations.is_dir():
         raise UserError(f"{annotations}: no such folder. Expected annotations/<split>/<track>.txt.")
     found = {
-        folders.plain_name(path.name, f"{annotations}: split"): text_files(path, report)
+        folders.plain_name(path.name, f"{annotations}: split"): tracks
         for path in folders.entries(annotations)
-        if path.is_dir()
+        if path.is_dir() and (tracks := text_files(path, report))
     }
     if not found:
-        raise UserError(f"{annotations}: no folder of a split in it, such as validation.")
+        without = folders.nothing(annotations, "folder of a split")
+        raise UserError(f"{without}. Expected such as validation/<track>.txt.")
     absent = [name for name in KNOWN_SPLITS if name not in found]
     if absent:
         report.note("splits that are not there", absent)
