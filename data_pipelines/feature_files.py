@@ -80,7 +80,7 @@ class FeatureFiles:
         if len(shape) != 2 or shape[1] == 0:
             raise UserError(f"{where}: shape {shape}, expected [rows, width].")
         if not (np.issubdtype(dtype, np.floating) or np.issubdtype(dtype, np.integer)):
-            raise UserError(f"{where}: values of type {dtype}, expected numbers.")
+            raise UserError(f"{where}: values of type {str(dtype)[:60]}, expected numbers.")
         with readable(where, "an array that fits"):
             require_memory(shape[0] * shape[1] * max(4, dtype.itemsize), "it")
         return shape

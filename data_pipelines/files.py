@@ -185,7 +185,7 @@ def require_array(
         expected: its shape; a text stands for any length from 1.
     """
     if dtype.kind not in kinds:
-        raise UserError(f"{where} is of type {dtype}, expected {_KINDS[kinds[-1]]}.")
+        raise UserError(f"{where} is of type {str(dtype)[:60]}, expected {_KINDS[kinds[-1]]}.")
     fits = len(shape) == len(expected) and all(
         a > 0 if isinstance(b, str) else a == b for a, b in zip(shape, expected)
     )

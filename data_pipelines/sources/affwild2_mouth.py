@@ -210,7 +210,7 @@ def _array(
         return np.zeros(0, np.uint16)
     shape, dtype = arrays.header(name)
     if len(shape) != 1 or dtype.kind not in "iu":
-        raise UserError(f"{path}: {name} is {dtype} {shape}, expected integers [frames].")
+        raise UserError(f"{path}: {name} is {str(dtype)[:60]} {shape}, expected integers [frames].")
     if shape[0] > 2 * total + 1000:  # before it is unpacked
         raise UserError(f"{path}: {name} has {shape[0]:,} values, the annotation {total:,} rows.")
     array = arrays[name]
