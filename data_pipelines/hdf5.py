@@ -41,9 +41,15 @@ class Hdf5:
                 n if isinstance(n, str) else n.decode(errors="backslashreplace") for n in group
             ]
 
-    def array(self, key: str) -> Any:
-        """The h5py.Dataset of a key, its shape, type and all sources of its rows looked at."""
+    def array(self, key: str, *, passed: tuple[str, ...] = ()) -> Any:
+        """The h5py.Dataset of a key, its shape, type and all sources of its rows looked at.
+
+        Args:
+            passed: virtual data sets on the way here.
+        """
         where = f"{self.path}:{key}"
+        if where in passed:
+            raise UserError(f"{where}: its rows lie in itself.")
         with readable(where, "a readable HDF5 array"):
             array = self._open(key)
             if not hasattr(array, "shape"):
@@ -53,7 +59,7 @@ class Hdf5:
             _ = array.dtype  # some kinds have none in numpy
             _require_raw_files(where, array)
             for source in array.virtual_sources() if array.is_virtual else ():
-                _require_source(where, pathlib.Path(array.file.filename), source)
+                _require_source((*passed, where), pathlib.Path(array.file.filename), source)
             return array
 
     def _open(self, key: str) -> Any:
@@ -83,13 +89,14 @@ def _place(own: pathlib.Path, name: str) -> pathlib.Path | str:
     return next((place for place in places if place.is_file()), name)
 
 
-def _require_source(where: str, own: pathlib.Path, source: Any) -> None:
-    """UserError unless a source of a virtual data set is there, with all rows that are taken."""
+def _require_source(passed: tuple[str, ...], own: pathlib.Path, source: Any) -> None:
+    """UserError unless a source of a virtual data set, the last passed, has all rows taken."""
+    where = passed[-1]
     file, key = _place(own, source.file_name), source.dset_name
     if isinstance(file, str):
         raise UserError(f"{where}: its rows lie in {file}:{key}, which is gone.")
     with Hdf5(file) as other:
-        there = other.array(key).shape
+        there = other.array(key, passed=passed).shape
     # Without bounds it takes all there is, which HDF5 sees to.
     with contextlib.suppress(RuntimeError, ValueError):
         last = source.src_space.get_select_bounds()[1]
