@@ -101,19 +101,21 @@ class Npz(Mapping[str, np.ndarray]):
         hint: str = "",
     ):
         self._about = path, what, hint
-        with readable(*self._about):
-            self._archive = zipfile.ZipFile(path)
+        with readable(*self._about), contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(open(path, "rb"))
+            self._archive = zipfile.ZipFile(self._file)
             self._members = {
                 member.filename.removesuffix(".npy"): member
                 for member in self._archive.infolist()
                 if member.filename.endswith(".npy")
             }
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Npz:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._archive.close()
+        self._opened.close()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -121,22 +123,48 @@ class Npz(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._members)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._members  # Mapping's own would read the array
+
     def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         """(shape, dtype) of an array that is there; nothing of it is unpacked."""
         with readable(*self._about), self._archive.open(self._members[name]) as file:
-            return self._header(name, file)
+            shape, _, dtype = self._header(name, file)
+        return shape, dtype
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._members:
             raise KeyError(name)
         with readable(*self._about):
             with self._archive.open(self._members[name]) as file:
-                shape, dtype = self._header(name, file)
+                shape, _, dtype = self._header(name, file)
                 require_memory(math.prod(shape) * dtype.itemsize, name)
             with self._archive.open(self._members[name]) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
 
-    def _header(self, name: str, file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    def mapped(self, name: str) -> np.ndarray:
+        """The array, checked whole and read only, from disk as it is used where nothing packs it.
+
+        It stays good when the archive is closed, and when another takes the file's place.
+        """
+        if name not in self._members or self._members[name].compress_type != zipfile.ZIP_STORED:
+            return self[name]
+        member = self._members[name]
+        with readable(*self._about):
+            with self._archive.open(member) as file:
+                shape, fortran, dtype = self._header(name, file)
+                start = file.tell()
+                while file.read(1 << 18):
+                    pass  # the archive's sum of the bytes is compared at their end
+            self._file.seek(member.header_offset + 26)
+            start += member.header_offset + 30 + sum(struct.unpack("<HH", self._file.read(4)))
+            if not math.prod(shape) * dtype.itemsize:
+                return np.zeros(shape, dtype)  # nothing cannot be mapped
+            order = "F" if fortran else "C"
+            array = np.memmap(self._file, dtype, "r", offset=start, shape=shape, order=order)
+            return array.view(np.ndarray)
+
+    def _header(self, name: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         version = np.lib.format.read_magic(file)
         kinds = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -146,13 +174,13 @@ class Npz(Mapping[str, np.ndarray]):
             raise ValueError(f"{name}: array format {version}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape, _, dtype = kinds[version](file)
+            shape, fortran, dtype = kinds[version](file)
         if dtype.hasobject:
             raise ValueError(f"{name} holds Python objects, which are not read")
         there = self._members[name].file_size - file.tell()
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
             raise ValueError(f"{name}: {dtype} {shape} in {there} bytes")
-        return shape, dtype
+        return shape, fortran, dtype
 
 
 def refuse_pointer(path: str | os.PathLike, data: bytes) -> None:

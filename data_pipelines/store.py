@@ -193,13 +193,15 @@ class Store:
         if label.kind == "values":
             return
         limit = label.size if label.kind == "classes" else 2
-        wrong = mask & ((values < 0) | (values >= limit))
-        if wrong.any():
-            row = int(np.argwhere(wrong)[0][0])
-            raise UserError(
-                f"{self.path}/labels/{label.name}.npy: {values[row]} at {self.place(row)}, "
-                f"expected 0 to {limit - 1}."
-            )
+        for start in range(0, len(values), 1 << 14):  # in pieces: memory does not grow with them
+            piece = values[start : start + (1 << 14)]
+            wrong = mask[start : start + (1 << 14)] & ((piece < 0) | (piece >= limit))
+            if wrong.any():
+                row = start + int(np.argwhere(wrong)[0][0])
+                raise UserError(
+                    f"{self.path}/labels/{label.name}.npy: {values[row]} at {self.place(row)}, "
+                    f"expected 0 to {limit - 1}."
+                )
 
     def place(self, row: int) -> str:
         """Track and row in it of a row of the frame-wise arrays, for messages."""

@@ -29,6 +29,22 @@ def test_an_npz_gives_headers_without_and_arrays_with_unpacking(tmp_path):
         assert list(arrays) == ["names", "x"]
         assert arrays.header("x") == ((3, 4), np.dtype("f8"))
         np.testing.assert_array_equal(arrays["x"], np.arange(12.0).reshape(3, 4))
+        np.testing.assert_array_equal(arrays.mapped("x"), arrays["x"])
+
+
+def test_an_array_that_nothing_packs_is_mapped_and_its_bytes_are_checked(tmp_path):
+    path, x = tmp_path / "x.npz", np.arange(12.0).reshape(3, 4)
+    np.savez(path, c=x, f=np.asfortranarray(x), empty=x[:0], scalar=np.float32(2))
+    with files.Npz(path) as arrays:
+        found = {name: arrays.mapped(name) for name in arrays}
+    for name, array in {"c": x, "f": x, "empty": x[:0], "scalar": np.float32(2)}.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert isinstance(found["c"].base, np.memmap) and not found["c"].flags.writeable
+    whole = path.read_bytes()
+    at = whole.index(x.tobytes())
+    path.write_bytes(whole[:at] + b"\x01" + whole[at + 1 :])
+    with files.Npz(path) as arrays, pytest.raises(UserError, match="Bad CRC-32 for file 'c.npy'"):
+        arrays.mapped("c")
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,11 +1,16 @@
 """Prediction files: what is written is read back, in the order of the store, by any reader."""
 
+import dataclasses
+import io
 import resource
+import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from affect_jax.prediction_files import Predictions, find_tasks, read_split, write_split
+from affect_jax.prediction_files import Predictions, find_tasks, read_split, splits, write_split
 from affect_jax.tasks import Task, to_json
 from data_pipelines.errors import UserError
 from tests.stores import small_store
@@ -65,12 +70,47 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(store, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_scores_of_earlier_predictions_go_with_them(store, tmp_path):
-    (tmp_path / "scores.json").write_text("{}")
-    writing = write_split(tmp_path, TASKS, store, [0], [(0, raw_of(store, 0))])
-    next(writing)
-    assert (tmp_path / "scores.json").is_file()
-    assert list(writing) == [] and not (tmp_path / "scores.json").exists()
+def test_a_file_holds_the_bytes_that_numpy_writes(store, tmp_path):
+    list(
+        write_split(tmp_path / "out", TASKS, store, [0, 1], ((i, raw_of(store, i)) for i in (0, 1)))
+    )
+    for task in TASKS:
+        file = tmp_path / "out" / f"{task.name}.npz"
+        with np.load(file) as arrays:
+            np.savez(tmp_path / "numpy.npz", **arrays)
+        assert file.read_bytes() == (tmp_path / "numpy.npz").read_bytes()
+
+
+def test_memory_does_not_grow_with_the_split(tmp_path):
+    frames = (2000,) * 40
+    store = small_store(tmp_path / "store", frames=frames, validation=())
+    rows = range(len(frames))
+    tracemalloc.start()
+    try:
+        list(
+            write_split(tmp_path / "out", TASKS, store, rows, ((i, raw_of(store, i)) for i in rows))
+        )
+        read_split(tmp_path / "out", TASKS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "out" / "au.npz").stat().st_size
+    assert size > 6e6 and peak < size / 4
+
+
+def test_predictions_that_are_replaced_while_they_are_open_stay_what_they_were(store, tmp_path):
+    list(write_split(tmp_path, TASKS[:1], store, [0], [(0, raw_of(store, 0))]))
+    file = tmp_path / "valence.npz"
+    old = Predictions.read(file)
+    dataclasses.replace(old, raw=old.raw + 1).write(file)
+    np.testing.assert_array_equal(old.raw, raw_of(store, 0)["valence"])
+    np.testing.assert_array_equal(Predictions.read(file).raw, old.raw + 1)
+
+
+def test_a_folder_that_is_being_written_is_no_split(tmp_path):
+    for name in ("test", "validation", "test.writing-0a1b2c3d"):
+        (tmp_path / name).mkdir()
+    assert splits(tmp_path) == ["test", "validation"]
 
 
 def test_the_task_table_lies_in_the_folder_or_up_to_two_above(tmp_path):
@@ -102,6 +142,7 @@ def test_what_is_no_prediction_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (dict(tracks=np.array(["../../a", "b"])), r"odd\.npz: track '\.\./\.\./a': the name holds"),
         (dict(raw=np.zeros((4, 1))), "raw has 4 rows, track 5"),
         (dict(raw=np.array([["a"]] * 5)), "raw holds <U1, expected numbers"),
         (dict(frame=np.array([1, 1.5, 2, 1, 2])), "frame holds float64, expected whole numbers"),
@@ -132,3 +173,32 @@ def test_arrays_that_do_not_belong_together_are_named(tmp_path, change, message)
     Predictions(**fields | change).write(tmp_path / "odd.npz")
     with pytest.raises(UserError, match=message):
         Predictions.read(tmp_path / "odd.npz")
+
+
+def whole_file():
+    fields = dict(
+        tracks=np.array(["a", "b"]),
+        track=np.array([0, 0, 0, 1, 1], np.int32),
+        frame=np.array([1, 2, 3, 1, 2], np.int32),
+        raw=np.arange(5, dtype=np.float32)[:, None],
+        label=np.zeros((5, 1), np.float32),
+        label_mask=np.ones((5, 1), bool),
+    )
+    buffer = io.BytesIO()
+    np.savez(buffer, **fields)
+    return buffer.getvalue()
+
+
+WHOLE = whole_file()
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, at, byte, cut):
+    path = tmp_path_factory.getbasetemp() / "damaged_predictions.npz"
+    path.write_bytes(WHOLE[:at] if cut else WHOLE[:at] + bytes([byte]) + WHOLE[at + 1 :])
+    try:
+        found = Predictions.read(path)
+        np.testing.assert_array_equal(found.raw[:, 0], np.arange(5))
+    except UserError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
