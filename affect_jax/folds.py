@@ -36,6 +36,7 @@ from affect_jax.train_run import train_run
 from data_pipelines import folds
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
+from data_pipelines.replace_folder import replace_folder
 from data_pipelines.trained_on import seen
 
 # Another value of these makes other folds.
@@ -175,9 +176,11 @@ def score_folds(
     pooled = {}
     for split in dict.fromkeys(_whole(config, own) for own in plan.values()):
         place = folder.predictions / split
-        tracks = write_split(place, tasks, store, store.split(split), held_out(split))
-        pooled[split] = with_total(score(tasks, store, tracks), config)
-        replace(place / "scores.json", json.dumps(pooled[split], indent=1, sort_keys=True) + "\n")
+        with replace_folder(place) as new:
+            tracks = write_split(new, tasks, store, store.split(split), held_out(split))
+            pooled[split] = with_total(score(tasks, store, tracks), config)
+            text = json.dumps(pooled[split], indent=1, sort_keys=True)
+            replace(new / "scores.json", text + "\n")
     by_fold = [f["scores"] for f in found.values()]
     table = {
         name: [scores[name] for scores in by_fold]

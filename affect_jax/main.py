@@ -36,6 +36,7 @@ def _parser() -> Parser:
     add("--config", metavar="FILE[:VARIANT,...]", help="config file; default: the run's own")
     add("--workdir", metavar="RUN", help="run folder, made if it is not there")
     add("--mode", default="train", metavar="|".join(MODES), help="what to do (default: train)")
+    add("--output", default="", metavar="FOLDER", help="evaluate, predict: write here, not in RUN")
     add("--verbose", action="store_true", help="say when evaluation and saving begin")
     return parser
 
@@ -57,6 +58,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     flags = _parser().parse_all(own)
     if flags.mode not in MODES:
         raise UserError(f"--mode={flags.mode}: {nearest(flags.mode, MODES)}")
+    if flags.output and flags.mode not in ("evaluate", "predict"):
+        raise UserError("--output: only --mode=evaluate and --mode=predict write elsewhere.")
     if not flags.workdir:
         raise UserError("--workdir is missing: the folder of the run, for example runs/mtl.")
     return flags, changes
@@ -115,35 +118,9 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
 
 def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
     """Evaluate or predict one split with the chosen checkpoint of the run."""
-    from affect_jax import config as configs
-    from affect_jax.finish import report_split
-    from affect_jax.predict import predict_split, require_labels, require_terms
-    from affect_jax.restore import system_of, weights
+    from affect_jax.apply import apply
 
-    run.require()
-    for key, _, new in configs.differences(configs.read(run.config_file), config):
-        if key == "tasks" or key.startswith("task."):
-            raise UserError(
-                f"--config.{key}={new}: what {run.folder} predicts is fixed since its training. "
-                "Leave it out."
-            )
-    system = system_of(run, config)
-    require_terms(system)
-    split = config.data.split
-    if not split:
-        known = ", ".join(system.store.splits)
-        raise UserError(f"config.data.split is empty: name the split to {flags.mode} ({known}).")
-    system.store.split(split)
-    if flags.mode == "evaluate":
-        require_labels(system, split)
-    step, variables = weights(system, run, config.checkpoint)
-    print(f"step {step} of {run.folder} on split {split!r} of {system.store.path}", file=sys.stderr)
-    scores = predict_split(system, variables, split, run.predictions / split)
-    without = [t.name for t in system.tasks if not any(s.startswith(f"{t.name}/") for s in scores)]
-    if scores and without:
-        names = ", ".join(without)
-        print(f"no label of {names} in split {split!r}: not scored", file=sys.stderr)
-    report_split(system, run, split, scores, as_json=flags.mode == "evaluate")
+    apply(config, run, evaluate=flags.mode == "evaluate", output=flags.output)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
 from affect_jax.feed import feeder
 from affect_jax.metrics import METRICS
-from affect_jax.prediction_files import write_split
+from affect_jax.prediction_files import ORIGIN, write_split
 from affect_jax.run import replace, to_json
 from affect_jax.state import zero_carry
 from affect_jax.system import Supervised
@@ -153,15 +153,26 @@ def with_total(scores: dict[str, Any], config: Any) -> dict[str, Any]:
 
 
 def predict_split(
-    system: Supervised, variables: Any, split: str, folder: pathlib.Path
+    system: Supervised,
+    variables: Any,
+    split: str,
+    folder: pathlib.Path,
+    origin: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Predict a split into `folder` and score it where it is labelled; returns the scores."""
+    """Predict a split into `folder` and score it where it is labelled; returns the scores.
+
+    Args:
+        folder: of these predictions alone; `replace_folder` gives one where others are.
+        origin: what origin.json says of them.
+    """
     indices = system.store.split(split)
     predicted = Predictor(system, split).tracks(variables)
     tracks = write_split(folder, system.tasks, system.store, indices, predicted)
     scores = with_total(score(system.tasks, system.store, tracks), system.config)
     if scores:
         replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
+    if origin:
+        replace(folder / ORIGIN, to_json(origin, indent=1) + "\n")
     return scores
 
 

@@ -5,7 +5,7 @@
                            number), raw float32 [N, ...], and where the split is labelled
                            label and label_mask [N, ...]
     <folder>/scores.json   the scores of a labelled split
-    <folder>/origin.json   which step of which run, and which data (affect_jax/apply.py)
+    <folder>/origin.json   which step of which run, and which data (affect_jax/places.py)
 
 Frames of a track are together and ascending, tracks are in the order of their store. In a run the
 folder is predictions/<split>, and tasks.json, which says what `raw` means, lies two folders above.
@@ -29,6 +29,8 @@ from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, readable
 from data_pipelines.paths import require_name
 from data_pipelines.store import Store, Track
+
+ORIGIN = "origin.json"
 
 # {array: (kinds of dtype, what they are, number of axes or 0 where that is the task's)}
 ARRAYS = {
@@ -173,6 +175,15 @@ def read_split(folder: pathlib.Path, tasks: Sequence[Task]) -> dict[Task, Predic
     """The predictions of each task that has a file in the folder."""
     files = {task: folder / f"{task.name}.npz" for task in tasks}
     return {task: Predictions.read(file) for task, file in files.items() if file.is_file()}
+
+
+def groups_of(predictions: Iterable[Predictions]) -> dict[str, str]:
+    """{track: group}; a track of a file without groups is one by itself."""
+    groups = {}
+    for p in predictions:
+        names = p.tracks if p.groups is None else p.groups
+        groups |= {str(track): str(group) for track, group in zip(p.tracks, names)}
+    return groups
 
 
 def find_tasks(folder: str | os.PathLike) -> tuple[Task, ...]:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from affect_jax.run import Run
+from affect_jax.shown import decimals
 
 _log = logging.getLogger("affect_jax")
 
@@ -72,7 +73,7 @@ class Progress:
         for split, scores in record.get("scores", {}).items():
             for name, value in scores.items():
                 self._writer.add_scalar(f"{split}/{name}", value, step)
-            parts += [f"{name} {scores[name]:.3f}" for name in shown if name in scores]
+            parts += [f"{name} {decimals(scores[name])}" for name in shown if name in scores]
         self._writer.flush()
         self.say(
             f"epoch {record['epoch']:>3}/{epochs}  step {step:>6}  {'  '.join(parts)}"
@@ -88,11 +89,13 @@ def table(
 ) -> str:
     """Scores as lines, ours beside the references of the store (an upper bound, a baseline)."""
     names = [n for n, v in scores.items() if isinstance(v, float)]
-    cells = {ours: {n: f"{scores[n]:.3f}" for n in names}}
+    cells = {ours: {n: decimals(scores[n]) for n in names}}
     if intervals:
-        cells["95 % interval"] = {k: f"{a:.3f} to {b:.3f}" for k, (a, b) in intervals.items()}
+        cells["95 % interval"] = {
+            k: f"{decimals(a)} to {decimals(b)}" for k, (a, b) in intervals.items()
+        }
     for who, values in references.items():
-        cells[who] = {n: f"{v:.3f}" for n, v in values.items() if isinstance(v, float)}
+        cells[who] = {n: decimals(v) for n, v in values.items() if isinstance(v, float)}
     width = max([len(n) for n in names] + [5])
     columns = {who: max(len(who), *map(len, column.values())) for who, column in cells.items()}
     lines = [" " * width + "".join(f"  {who:>{w}}" for who, w in columns.items())]

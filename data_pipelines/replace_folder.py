@@ -96,6 +96,12 @@ def _locked_folder(target: pathlib.Path) -> tuple[pathlib.Path, int]:
         os.close(lock)
 
 
+def clear_leftovers(folder: str | os.PathLike) -> None:
+    """Removes what dead processes left of any folder in `folder`; what they moved goes back."""
+    for work in pathlib.Path(folder).glob("*.writing-*"):
+        _clear(work.with_name(work.name.rpartition(".writing-")[0]))
+
+
 def _clear(target: pathlib.Path) -> None:
     """Removes what dead processes left beside the target, the target itself put back first."""
     name = re.compile(re.escape(target.name) + r"\.writing-[0-9a-f]+")

@@ -153,11 +153,12 @@ def test_a_label_with_room_stays_at_its_own_place():
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
-    files = [plots.f1_bars([0.5, 0.7], "ab", tmp_path / f"{i}" / "f1.png") for i in (1, 2)]
+    figures = [draw_f1_bars([0.5, 0.7], "ab") for _ in range(2)]
+    files = [style.save(figure, tmp_path / f"{i}" / "f1.png") for i, figure in enumerate(figures)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_drawing_needs_no_pyplot_and_importing_the_report_no_matplotlib():
+def test_drawing_needs_no_pyplot_and_importing_the_report_no_matplotlib(tmp_path):
     code = (
         "import sys; from affect_jax import report; from affect_jax.report import style\n"
         "assert 'matplotlib' not in sys.modules\n"
@@ -165,7 +166,7 @@ def test_drawing_needs_no_pyplot_and_importing_the_report_no_matplotlib():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, "/dev/null"], capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "x.png")], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
 
@@ -348,7 +349,8 @@ def test_f1_references_are_a_line_for_a_mean_and_marks_for_one_each():
 
 @pytest.fixture(scope="module")
 def pictures(run) -> list[pathlib.Path]:
-    return report.write_all(run[0].folder, references=run[1].references("validation"))
+    references = {"validation": run[1].references("validation")}
+    return report.write_all(run[0].folder, references=references)
 
 
 def test_all_pictures_of_a_run_are_readable_in_size_and_below_200_kb(run, pictures):
@@ -387,14 +389,14 @@ def test_one_binary_label_gets_a_matrix_of_two_rows(tmp_path, run, monkeypatch):
     assert drawn[0][1] == ("not smile", "smile")
 
 
-def test_the_mean_of_the_bars_is_the_score_of_the_task(run, tmp_path, monkeypatch):
+def test_the_mean_of_the_bars_is_the_score_of_the_task(run, monkeypatch):
     tasks, shown = run[0].read_tasks(), {}
     scores = json.loads((run[0].predictions / "validation" / "scores.json").read_text())
     draw = lambda values, names, **k: shown.update({len(names): values}) or _empty()  # noqa: E731
     monkeypatch.setattr(plots, "draw_f1_bars", draw)
     loaded = read_split(run[0].predictions / "validation", tasks)
     for task in (task for task in loaded if task.name in ("expression", "au")):
-        plots._classes(task, loaded[task], "validation", tmp_path, {})
+        plots._f1(task, loaded[task], "validation", {})
     assert np.nanmean(shown[8]) == pytest.approx(scores["expression/f1"], rel=1e-12)
     assert np.nanmean(shown[12]) == pytest.approx(scores["au/f1_binary"], rel=1e-12)
 
@@ -406,7 +408,7 @@ def test_the_mean_of_the_bars_is_the_score_of_the_task(run, tmp_path, monkeypatc
         label=np.array([0, 0], np.int32),
         label_mask=np.ones(2, bool),
     )
-    plots._classes(Task("e", "classes", 3), absent, "validation", tmp_path, {})
+    plots._f1(Task("e", "classes", 3), absent, "validation", {})
     np.testing.assert_allclose(shown[3], [2 / 3, 0.0, np.nan])
 
 

@@ -17,7 +17,7 @@ from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.ensemble.seen import seen
 from affect_jax.interop import abaw3_files
 from affect_jax.metrics import METRICS
-from affect_jax.prediction_files import Predictions
+from affect_jax.prediction_files import Predictions, groups_of
 from affect_jax.progress import table
 from affect_jax.report import score_intervals, style
 from affect_jax.report.figure_members import Panel, draw_members
@@ -85,7 +85,7 @@ def predict_and_report(
     if equal:
         references["mean, treated alike"] = with_total(equal, fitted.total)
     references[BEST] = _best(singles)
-    group_of = _groups(loaded)
+    group_of = groups_of(loaded.values())
     intervals = score_intervals(loaded, group_of, fitted.total)
     heading = f"ensemble ({did} on this split)" if did else "ensemble"
     print(table(ours, references, heading, intervals))
@@ -143,15 +143,6 @@ def _best(singles: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             sign = better_sign(name)
             found[name] = sign * max(sign * scores[name] for scores in singles)
     return found
-
-
-def _groups(loaded: Mapping[Task, Predictions]) -> dict[str, str]:
-    """{track: group}; a track of a file without groups is one by itself."""
-    groups = {}
-    for p in loaded.values():
-        names = p.tracks if p.groups is None else p.groups
-        groups |= {str(track): str(group) for track, group in zip(p.tracks, names)}
-    return groups
 
 
 def _draw(

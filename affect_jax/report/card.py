@@ -11,7 +11,7 @@ import os
 import pathlib
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +20,12 @@ import numpy as np
 
 from affect_jax import __version__
 from affect_jax import config as configs
+from affect_jax.prediction_files import ORIGIN, splits
 from affect_jax.report import card_scores
-from affect_jax.report.markdown import table
+from affect_jax.report.markdown import cell, table
 from affect_jax.run import Run, replace
 from affect_jax.tasks import Task
+from data_pipelines.files import read_json
 from data_pipelines.store import Store
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -48,6 +50,8 @@ labels that annotators would give to data like this.
 FILES = (
     ("config.json", "all settings, as resolved"),
     ("tasks.json", "the task table: class order, decoding"),
+    ("origin.json", "which step of which run, and which data"),
+    ("scores.json", "the scores of labelled data"),
     ("statistics.npz", "mean and deviation of the training features"),
     ("metrics.jsonl", "losses and scores, a line an evaluation"),
     ("checkpoints", "weights and training state"),
@@ -58,32 +62,45 @@ FILES = (
 
 
 def write(
-    run_folder: str | os.PathLike, store: Store, *, step: int, parameters: int
+    run_folder: str | os.PathLike,
+    store: Store,
+    *,
+    step: int,
+    parameters: int,
+    out: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Write the card of a run; returns its path.
+    """Write the card of a run, or of predictions that were written elsewhere; returns its path.
 
     Args:
         run_folder: with config.json and tasks.json; what else it holds is described.
-        store: what it was trained on.
+        store: what it was trained on; of `out`, what was predicted.
         step: of the checkpoint that the predictions in the folder were made with.
         parameters: how many numbers the model has learnt.
+        out: a folder of predictions, which gets the card; default the run.
     """
-    run = Run(run_folder)
+    run, folder = Run(run_folder), out or Run(run_folder).folder
     config, tasks = configs.read(run.config_file), run.read_tasks()
+    if out is None:
+        places = {split: run.predictions / split for split in splits(run.predictions)}
+        title, when, use = "model and data card", "when the training ended", _uses(config)
+    else:
+        split = read_json(out / ORIGIN)["split"]
+        places, use = {split: out}, dict.fromkeys(split.split("+"), "predicted")
+        title, when = f"predictions of {split}", "with the predictions"
     parts = [
-        f"# {config.name or run.folder.name}: model and data card",
-        "Written by affect_jax when the training ended. All numbers come from the files beside it.",
+        f"# {config.name or run.folder.name}: {title}",
+        f"Written by affect_jax {when}. All numbers come from the files beside it.",
         _model(run, config, tasks, step, parameters),
-        card_scores.scores(run, config, tasks, store),
+        card_scores.scores(places, config, tasks, store, step),
         card_scores.best_epochs(run, config),
-        _pictures(run),
-        _data(config, tasks, store),
+        _pictures(folder),
+        _data(use, config, tasks, store),
         "## Intended use and limits\n\n" + LIMITS.rstrip(),
         _commands(run),
         _versions(),
-        _files(run),
+        _files(folder),
     ]
-    path = run.folder / "README.md"
+    path = folder / "README.md"
     replace(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
 
@@ -109,15 +126,20 @@ def _model(run: Run, config: Any, tasks: Sequence[Task], step: int, parameters: 
     return f"## Model\n\n{table(('', ''), facts.items())}\n\n{table(heads, rows)}"
 
 
-def _data(config: Any, tasks: Sequence[Task], store: Store) -> str:
-    tables = _splits(config, tasks, store), _features(config, store), _provenance(store)
-    return "\n\n".join(["## Data", f"Store `{store.name}`.", *tables])
-
-
-def _splits(config: Any, tasks: Sequence[Task], store: Store) -> str:
+def _uses(config: Any) -> dict[str, str]:
+    """{split: what the run used it for}."""
     use = {name: "training" for name in config.data.train_split.split("+")}
     for name in filter(None, config.data.split.split("+")):
         use[name] = f"{use[name]} and evaluation" if name in use else "evaluation"
+    return use
+
+
+def _data(use: Mapping[str, str], config: Any, tasks: Sequence[Task], store: Store) -> str:
+    tables = _splits(use, tasks, store), _features(config, store), _provenance(store)
+    return "\n\n".join(["## Data", f"Store `{store.name}`.", *tables])
+
+
+def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: Store) -> str:
     labelled = {t.name: _labelled(store, t.name) for t in tasks if t.name in store.labels}
     lines = []
     for split in store.splits:
@@ -142,11 +164,23 @@ def _features(config: Any, store: Store) -> str:
 
 
 def _provenance(store: Store) -> str:
-    known = ("format", "name", "features", "labels", "tracks")
+    """What else the manifest says; notes as a list, hashes as a table."""
+    known = ("format", "name", "features", "labels", "tracks", "sha256", "notes")
     found = {k: v for k, v in store.manifest.items() if k not in known}
     if not {"license", "licence"} & found.keys():
         found["licence"] = NOT_STATED
-    return table(("provenance", ""), [(k, _plain(v)) for k, v in sorted(found.items())])
+    parts = [table(("provenance", ""), [(k, _plain(v)) for k, v in sorted(found.items())])]
+    notes = store.manifest.get("notes") or []
+    if notes:
+        notes = [notes] if isinstance(notes, str) else notes
+        parts.append("Notes of its preparation:\n\n" + "\n".join(f"- {cell(x)}" for x in notes))
+    hashes = {f"features/{f.name}.npy": f.sha256 for f in store.features.values()}
+    hashes |= {f"labels/{label.name}.npy": label.sha256 for label in store.labels.values()}
+    hashes |= store.manifest.get("sha256", {})
+    rows = [(f"`{file}`", f"`{str(x)[:12]}`") for file, x in sorted(hashes.items()) if x]
+    if rows:
+        parts.append(table(("file of the store", "sha256, first 12 digits"), rows))
+    return "\n\n".join(parts)
 
 
 def _labelled(store: Store, name: str) -> np.ndarray:
@@ -189,16 +223,26 @@ def _versions() -> str:
     return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def _pictures(run: Run) -> str:
-    files = sorted((run.folder / "plots").glob("*.png"))
-    lines = [f"![{file.stem.replace('_', ' ')}](plots/{quote(file.name)})" for file in files]
+def _pictures(folder: pathlib.Path) -> str:
+    files = sorted((folder / "plots").glob("*.png"))
+    lines = [
+        f"![{cell(file.stem.replace('_', ' '))}](plots/{quote(os.fsencode(file.name))})"
+        for file in files
+    ]
     return "## Pictures\n\n" + "\n\n".join(lines) if lines else ""
 
 
-def _files(run: Run) -> str:
-    rows = [(f"`{name}`", what) for name, what in FILES if (run.folder / name).exists()]
+def _files(folder: pathlib.Path) -> str:
+    rows = [(f"`{name}`", what) for name, what in FILES if (folder / name).exists()]
+    if (folder / ORIGIN).is_file():
+        rows.insert(0, ("`<task>.npz`", "track, frame, raw output, labels"))
     return "## Files\n\n" + table(("file", "what it holds"), rows)
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    """A value of the manifest in words."""
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return value if isinstance(value, str) else json.dumps(value)

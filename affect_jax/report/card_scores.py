@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from affect_jax.prediction_files import read_split, splits
+from affect_jax.places import fingerprint
+from affect_jax.prediction_files import ORIGIN, groups_of, read_split
 from affect_jax.report import markdown
 from affect_jax.report.interval import score_intervals
 from affect_jax.report.records import best, headline_scores, number
 from affect_jax.run import Run
 from affect_jax.tasks import Task
+from data_pipelines.files import read_json
 from data_pipelines.store import Store
 
 MIN_GROUPS = 5  # fewer groups say too little about another draw of groups
 
 
-def scores(run: Run, config: Any, tasks: Sequence[Task], store: Store) -> str:
-    """Section "Scores": every split in predictions/ that has a scores.json."""
+def scores(
+    places: Mapping[str, pathlib.Path], config: Any, tasks: Sequence[Task], store: Store, step: int
+) -> str:
+    """Section "Scores": every folder of predictions that has a scores.json.
+
+    Args:
+        places: {name: folder}.
+        store, step: of the card; where predictions are of others, it is said.
+    """
     parts = ["## Scores"]
-    for split in splits(run.predictions):
-        file = run.predictions / split / "scores.json"
+    for name, folder in places.items():
+        file = folder / "scores.json"
         if file.is_file():
-            parts += _split(run, config, tasks, store, split, json.loads(file.read_text()))
+            found = read_json(file, "scores", "Evaluate the split again.")
+            parts += _split(name, folder, config, tasks, store, step, found)
     if len(parts) == 1:
         parts.append("No split has been scored.")
     return "\n\n".join(parts)
@@ -43,27 +53,38 @@ def best_epochs(run: Run, config: Any) -> str:
 
 
 def _split(
-    run: Run, config: Any, tasks: Sequence[Task], store: Store, split: str, found: dict[str, Any]
+    name: str,
+    folder: pathlib.Path,
+    config: Any,
+    tasks: Sequence[Task],
+    store: Store,
+    step: int,
+    found: dict[str, Any],
 ) -> list[str]:
     """A table of the plain scores, and one of the scores by class or label."""
-    loaded = read_split(run.predictions / split, tasks)
-    group_of = {track.name: track.group for track in store.tracks}
-    tracks = {str(name) for p in loaded.values() for name in p.tracks}
-    # A split of another store, evaluated later, has no references and groups here.
-    own = tracks <= group_of.keys()
-    references = store.references(split) if own else {}
-    intervals, groups = {}, len({group_of[name] for name in tracks}) if own else 0
+    loaded = read_split(folder, tasks)
+    group_of = groups_of(loaded.values())
+    parts, own = [f"### {name}"], group_of.keys() <= {track.name for track in store.tracks}
+    file = folder / ORIGIN
+    if file.is_file():
+        origin = read_json(file, "the origin of predictions")
+        own = origin["sha256"] == fingerprint(store)
+        if not own or origin["step"] != step:
+            of = "" if own else f", of other data: `{origin['store']}`"
+            parts.append(f"Predicted at step {origin['step']}{of}.")
+    references = store.references(name) if own else {}
+    intervals, groups = {}, len(set(group_of.values()))
     if groups >= MIN_GROUPS:
         total = (config.total.name, tuple(config.total.terms))
         intervals = score_intervals(loaded, group_of, total)
     heads = ["score", "ours"] + (["95 % interval"] if intervals else []) + list(references)
     rows = []
-    for name in _plain_names(found, config, tasks):
-        row = [name, markdown.score(found[name])]
+    for key in _plain_names(found, config, tasks):
+        row = [key, markdown.score(found[key])]
         if intervals:
-            row.append(" to ".join(map(markdown.score, intervals.get(name, ()))))
-        rows.append(row + [markdown.score(column.get(name)) for column in references.values()])
-    parts = [f"### {split}", markdown.table(heads, rows)]
+            row.append(" to ".join(map(markdown.score, intervals.get(key, ()))))
+        rows.append(row + [markdown.score(column.get(key)) for column in references.values()])
+    parts.append(markdown.table(heads, rows))
     if intervals:
         parts.append(
             f"Intervals: percentiles of 2000 bootstrap draws of the {groups} groups (videos, "

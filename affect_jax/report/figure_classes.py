@@ -29,7 +29,7 @@ def draw_confusion(
     matrix = np.asarray(matrix, np.int64)
     total = matrix.sum(axis=1, keepdims=True)
     share = np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
-    size = len(names)
+    names, size = [style.plain(name, 24) for name in names], len(names)
     figure = style.new_figure(2.6 + 0.78 * size, 1.5 + 0.56 * size, title)
     axes = figure.subplots()
     axes.set_facecolor("#F2F2F2")  # rows without labels
@@ -100,7 +100,7 @@ def draw_f1_bars(
         unit: what is counted.
         title: above the bars.
     """
-    values = np.asarray(values, np.float64)
+    values, names = np.asarray(values, np.float64), [style.plain(name, 24) for name in names]
     figure = style.new_figure(2.0 + 0.72 * max(len(names), 4), 3.6, title)
     axes = figure.subplots()
     style.tidy(axes)
@@ -135,7 +135,7 @@ def draw_f1_bars(
         given = np.asarray(given, np.float64)
         if given.ndim:
             marks = {"linewidth": 2.0, "color": colour, "zorder": 4}
-            axes.hlines(given, x - 0.4, x + 0.4, label=who, **marks)
+            axes.hlines(given, x - 0.4, x + 0.4, **marks)
         mean = float(np.nanmean(given)) if np.isfinite(given).any() else np.nan
         if np.isfinite(mean):
             axes.axhline(mean, color=colour, linewidth=1.1, linestyle="--", zorder=1)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MAX_DIMENSIONS = 3
 POINTS = 500  # more than these in a panel are drawn as means with a band
-BREAK_FRAMES, BREAK_STEPS = 30, 5  # frames further apart than both are not joined by a line
-BAND = 0.22  # opacity
+BREAK_FRAMES, BREAK_STEPS = 10, 5  # frames further apart than both are not joined by a line
+BAND, SEEN = 0.3, 0.05  # its opacity, and from which share of the axis on it is seen
 PREDICTION, LABEL = style.VERMILION, style.INK
 
 
@@ -43,19 +43,30 @@ def draw_traces(
         return figure
     figure.supxlabel("frame (image number in the video)", fontsize=style.NORMAL, color=style.INK)
     grid = figure.subplots(len(tracks), len(dimensions), squeeze=False, sharey="col")
-    for row, track in zip(grid, tracks):
-        for axes, dimension in zip(row, dimensions):
-            _panel(axes, track, dimension)
-    for column, dimension in zip(grid.T, dimensions):
-        low, high = _range([values for t in tracks for values in _values(t, dimension)], limits)
+    ranges = [
+        _range([values for t in tracks for values in _values(t, dimension)], limits)
+        for dimension in dimensions
+    ]
+    for column, (low, high) in zip(grid.T, ranges):
         column[0].set_ylim(low, high)
         if limits == (-1.0, 1.0):
             column[0].set_yticks([-1, 0, 1])
-    _legend(
-        figure,
-        labelled=any("label" in track for track in tracks),
-        thinned_out=any(len(track["frame"]) > POINTS for track in tracks),
-    )
+    banded = False
+    for row, track in zip(grid, tracks):
+        cccs = [
+            track_ccc(track["pred"][d], track["label"][d]) for d in dimensions if "label" in track
+        ]
+        for k, (axes, dimension) in enumerate(zip(row, dimensions)):
+            banded |= _panel(axes, track, dimension)
+            right = (
+                f"CCC {style.shown(cccs[k])}"
+                if cccs and _labelled(track, dimension)
+                else "no label"
+            )
+            if k and axes is row[-1] and np.isfinite(cccs).any():
+                right += f"   mean of the row {style.shown(np.nanmean(cccs))}"
+            style.heading(axes, f"{track['name']}: {dimension}", right)
+    _legend(figure, labelled=any("label" in track for track in tracks), banded=banded)
     return figure
 
 
@@ -67,35 +78,40 @@ def track_ccc(pred: np.ndarray, label: np.ndarray) -> float:
     return ccc_of(Moments.of(pred[:, None], label[:, None], there[:, None], 1))
 
 
-def _panel(axes: Axes, track: Mapping[str, Any], dimension: str) -> None:
+def _labelled(track: Mapping[str, Any], dimension: str) -> bool:
+    return "label" in track and bool(np.isfinite(track["label"][dimension]).any())
+
+
+def _panel(axes: Axes, track: Mapping[str, Any], dimension: str) -> bool:
+    """Draw one; returns whether a band of it is wider than its line, so that it can be seen."""
     frame = np.asarray(track["frame"])
     pred, *rest = _values(track, dimension)
     style.tidy(axes)
-    _trace(axes, frame, pred, PREDICTION, "prediction", 1.1, 3)
-    ccc = float("nan")
+    banded = _trace(axes, frame, pred, PREDICTION, "prediction", 1.1, 3)
     if rest:
-        _trace(axes, frame, rest[0], LABEL, "label", 1.4, 2)
-        ccc = track_ccc(pred, rest[0])
-    labelled = bool(rest) and bool(np.isfinite(rest[0]).any())
-    style.heading(
-        axes, f"{track['name']}: {dimension}", f"CCC {style.shown(ccc)}" if labelled else "no label"
-    )
-    room = max(0.01 * (frame[-1] - frame[0]), 1) if len(frame) else 1
+        banded |= _trace(axes, frame, rest[0], LABEL, "label", 1.4, 2)
     if len(frame):
+        room = max(0.01 * (frame[-1] - frame[0]), 1)
         axes.set_xlim(frame[0] - room, frame[-1] + room)
+    return banded
 
 
 def _trace(
     axes: Axes, frame: np.ndarray, y: np.ndarray, colour: str, name: str, width: float, order: int
-) -> None:
+) -> bool:
     """One line, broken where values or many frames are missing; a band where it is thinned."""
     x, middle, low, high = thinned(frame, y, POINTS)
+    wide = False
     if low is not None:
         axes.fill_between(x, low, high, color=colour, alpha=BAND, linewidth=0, zorder=order - 1)
+        bottom, top = axes.get_ylim()
+        there = np.isfinite(high)
+        wide = bool(there.any()) and np.median((high - low)[there]) > SEEN * (top - bottom)
     axes.plot(x, middle, color=colour, linewidth=width, label=name, zorder=order)
     alone = np.isfinite(middle) & ~np.isfinite(np.append(middle[1:], np.nan))
     alone &= ~np.isfinite(np.append(np.nan, middle[:-1]))
     axes.plot(x[alone], middle[alone], ".", color=colour, markersize=2.5, zorder=order)
+    return bool(wide)
 
 
 def thinned(
@@ -108,28 +124,28 @@ def thinned(
     `BREAK_STEPS` usual steps.
     """
     frame, y = np.asarray(frame, np.float64), np.asarray(y, np.float64)
+    gaps = _gaps(frame)
     if len(frame) <= points:
-        return *_broken(frame, y), None, None
-    cuts = np.linspace(0, len(frame), points + 1).astype(int)
+        return np.insert(frame, gaps, frame[gaps]), np.insert(y, gaps, np.nan), None, None
+    # No bin goes across a gap, or its mean would stand where there is nothing.
+    cuts = np.union1d(np.linspace(0, len(frame), points + 1).astype(int)[:-1], gaps).astype(int)
     there = np.isfinite(y)
-    count = np.add.reduceat(there, cuts[:-1])
-    total = np.add.reduceat(np.where(there, y, 0.0), cuts[:-1])
+    count = np.add.reduceat(there, cuts)
+    total = np.add.reduceat(np.where(there, y, 0.0), cuts)
     middle = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    low = np.minimum.reduceat(np.where(there, y, np.inf), cuts[:-1])
-    high = np.maximum.reduceat(np.where(there, y, -np.inf), cuts[:-1])
+    low = np.minimum.reduceat(np.where(there, y, np.inf), cuts)
+    high = np.maximum.reduceat(np.where(there, y, -np.inf), cuts)
     low[count == 0] = high[count == 0] = np.nan
-    x = np.add.reduceat(frame, cuts[:-1]) / np.diff(cuts)
-    x_line, middle = _broken(x, middle)
-    return x_line, middle, _broken(x, low)[1], _broken(x, high)[1]
+    x = np.add.reduceat(frame, cuts) / np.diff(np.append(cuts, len(frame)))
+    at = np.searchsorted(cuts, gaps)
+    return np.insert(x, at, x[at]), *(np.insert(line, at, np.nan) for line in (middle, low, high))
 
 
-def _broken(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same points with a NaN put between those that are far apart."""
-    steps = np.diff(x)
-    if not len(steps):
-        return x, y
-    far = np.flatnonzero(steps > max(BREAK_FRAMES, BREAK_STEPS * np.median(steps))) + 1
-    return np.insert(x, far, x[far - 1]), np.insert(y, far, np.nan)
+def _gaps(frame: np.ndarray) -> np.ndarray:
+    """int: indices of the frames that no line joins to the frame before."""
+    steps = np.diff(frame)
+    usual = np.median(steps) if len(steps) else 0
+    return np.flatnonzero(steps > max(BREAK_FRAMES, BREAK_STEPS * usual)) + 1
 
 
 def _values(track: Mapping[str, Any], dimension: str) -> list[np.ndarray]:
@@ -148,7 +164,7 @@ def _range(values: Sequence[np.ndarray], limits: tuple[float, float] | None) -> 
     return low - room, high + room
 
 
-def _legend(figure: Figure, labelled: bool, thinned_out: bool) -> None:
+def _legend(figure: Figure, labelled: bool, banded: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -156,7 +172,7 @@ def _legend(figure: Figure, labelled: bool, thinned_out: bool) -> None:
     if labelled:
         handles.append(Line2D([], [], color=LABEL, linewidth=2.5, label="label"))
     handles.append(Line2D([], [], color=PREDICTION, linewidth=2.5, label="prediction"))
-    if thinned_out:
+    if banded:
         handles.append(
             Patch(color=PREDICTION, alpha=BAND, linewidth=0, label="range of the frames averaged")
         )

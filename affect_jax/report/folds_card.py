@@ -89,8 +89,8 @@ def _by_fold(config: Any, store: Store, scores: Scores, names: list[str]) -> str
             row.append(value)
         rows.append(row)
     blank = [""] * 5
-    spread = [f"{cell(scores['mean'].get(n))} +- {cell(scores['std'].get(n))}" for n in names]
-    rows.append(["mean +- deviation", *blank, *spread])
+    spread = [f"{cell(scores['mean'].get(n))} ± {cell(scores['std'].get(n))}" for n in names]
+    rows.append(["mean ± deviation", *blank, *spread])
     rows.append(["pooled", *blank, *(cell(scores["pooled"].get(n)) for n in names)])
     for who, values in store.references(config.data.split).items() if c.official else ():
         row = [f"{who} on {config.data.split}", *blank]

@@ -1,4 +1,4 @@
-"""Pictures of a run as PNG files: each plot by itself, or all that a run folder has data for.
+"""Pictures of a run as PNG files: all that a run folder has data for.
 
 curves.png                       losses, scores with their best epoch and references
 traces_<split>.png               predictions over labels of some tracks
@@ -8,16 +8,19 @@ f1_<split>_<task>.png            F1 of each class or action unit
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affect_jax import config as configs
+from affect_jax import prediction_files
 from affect_jax.metrics import METRICS
-from affect_jax.prediction_files import Predictions, read_split, splits
+from affect_jax.prediction_files import Predictions, read_split
 from affect_jax.report import style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
@@ -26,127 +29,156 @@ from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
+from data_pipelines.errors import UserError
+from data_pipelines.files import reason
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TRACKS_SHOWN = 6
 
-References = Mapping[str, Mapping[str, Any]]
+References = Mapping[str, Mapping[str, Any]]  # {who: {score: value, or one a class or label}}
+Picture = tuple[str, Callable[[], "Figure | None"]]  # its file, and how it is drawn, if at all
 
-
-def curves(
-    records: Sequence[Mapping[str, Any]], path: str | os.PathLike, **options: Any
-) -> pathlib.Path:
-    """Write the curves that `draw_curves(records, **options)` draws; returns the path."""
-    return style.save(draw_curves(records, **options), path)
-
-
-def traces(
-    tracks: Sequence[Mapping[str, Any]], path: str | os.PathLike, **options: Any
-) -> pathlib.Path:
-    """Write the traces that `draw_traces(tracks, **options)` draws; returns the path."""
-    return style.save(draw_traces(tracks, **options), path)
-
-
-def confusion(
-    matrix: np.ndarray, names: Sequence[str], path: str | os.PathLike, **options: Any
-) -> pathlib.Path:
-    """Write the matrix that `draw_confusion(matrix, names, **options)` draws; returns the path."""
-    return style.save(draw_confusion(matrix, names, **options), path)
-
-
-def f1_bars(
-    values: Sequence[float], names: Sequence[str], path: str | os.PathLike, **options: Any
-) -> pathlib.Path:
-    """Write the bars that `draw_f1_bars(values, names, **options)` draws; returns the path."""
-    return style.save(draw_f1_bars(values, names, **options), path)
+_log = logging.getLogger("affect_jax")
 
 
 def write_all(
-    run_folder: str | os.PathLike, *, references: References | None = None
+    run_folder: str | os.PathLike,
+    *,
+    references: Mapping[str, References] | None = None,
+    splits: Mapping[str, pathlib.Path] | None = None,
+    out: pathlib.Path | None = None,
 ) -> list[pathlib.Path]:
-    """Draw everything a run folder has data for into its plots/; returns the paths.
+    """Draw everything a run folder has data for; returns the paths.
+
+    A picture that cannot be drawn is said in a line and left out: nothing else is lost by it.
 
     Args:
         run_folder: with config.json and tasks.json; metrics.jsonl and predictions/ where they are.
-        references: {who: {score: value, or one value a class or label}} of the run's evaluation
-            split.
+        references: {split: {who: {score: value, or one value a class or label}}}.
+        splits: {name: folder of predictions}, to draw these alone; default the curves, and all
+            that the run has predicted.
+        out: the folder whose plots/ is written; default the run's.
+
+    Raises:
+        UserError: predictions that cannot be read.
+        OSError: a full disk.
     """
     run = Run(run_folder)
-    tasks, records = run.read_tasks(), run.records()
-    evaluated = configs.read(run.config_file).data.split
-    references, folder, written = references or {}, run.folder / "plots", []
-    if records:
+    tasks, references = run.read_tasks(), references or {}
+    pictures: list[Picture] = []
+    if splits is None:
+        evaluated = configs.read(run.config_file).data.split
+        pictures += _curves(run, tasks, references.get(evaluated, {}))
+        names = prediction_files.splits(run.predictions)
+        splits = {name: run.predictions / name for name in names}
+    for split, place in splits.items():
+        pictures += _split(split, read_split(place, tasks), references.get(split, {}))
+    written = []
+    for name, draw in pictures:
+        path = (out or run.folder) / "plots" / name
+        try:
+            figure = draw()
+            if figure is not None:
+                written.append(style.save(figure, path))
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # of a picture: scores and predictions do not wait for it
+            _log.warning("%s: not drawn (%s: %s)", path, type(error).__name__, reason(error))
+    return written
+
+
+def _curves(run: Run, tasks: Sequence[Task], references: References) -> Iterator[Picture]:
+    if records := run.records():
         totals = [name for name in headline_scores(records) if "/" not in name]
         firsts = [f"{task.name}/{task.metrics[0]}" for task in tasks if task.metrics]
         options = {"scores": totals + firsts, "references": references}
         title = f"{run.folder.name}: {len(records)} evaluations"
-        written.append(curves(records, folder / "curves.png", title=title, **options))
-    for split in splits(run.predictions):
-        loaded = read_split(run.predictions / split, tasks)
-        written += _traces(loaded, split, folder)
-        for task, predictions in loaded.items():
-            if task.kind in ("classes", "labels") and predictions.label is not None:
-                lines = references if split == evaluated else {}
-                written += _classes(task, predictions, split, folder, lines)
-    return written
+        yield "curves.png", lambda: draw_curves(records, title=title, **options)
 
 
-def _traces(
-    loaded: Mapping[Task, Predictions], split: str, folder: pathlib.Path
-) -> list[pathlib.Path]:
-    """All tasks that predict values share one picture."""
-    loaded = {task: p for task, p in loaded.items() if task.label_kind == "values"}
-    tracks = traces_of(loaded) if loaded else []
+def _split(
+    split: str, loaded: Mapping[Task, Predictions], references: References
+) -> Iterator[Picture]:
+    short = split.encode()[:100].decode(errors="ignore")  # with what stands around it, a file name
+    values = {task: p for task, p in loaded.items() if task.label_kind == "values"}
+    if values:  # all share one picture
+        yield f"traces_{short}.png", lambda: _traces(values, split)
+    for task, p in loaded.items():
+        if task.kind not in ("classes", "labels") or p.label is None:
+            continue
+        file = f"{short}_{task.name}.png"
+        if task.kind == "classes" or task.size > 1:
+            yield f"f1_{file}", lambda task=task, p=p: _f1(task, p, split, references)
+        if task.kind == "classes" or task.size == 1:
+            yield f"confusion_{file}", lambda task=task, p=p: _confusion(task, p, split)
+
+
+def _traces(loaded: Mapping[Task, Predictions], split: str) -> Figure | None:
+    tracks = traces_of(loaded)
     if not tracks:
-        return []
+        return None
     chosen, order = choose_tracks(tracks, TRACKS_SHOWN)
     labels = np.concatenate([y for track in tracks for y in track["label"].values()])
     limits = (-1.0, 1.0) if np.nanmax(np.abs(labels), initial=0.0) <= 1 else None
     title = f"{split}: {len(chosen)} of {len(tracks)} tracks, {order}"
-    return [traces(chosen, folder / f"traces_{split}.png", limits=limits, title=title)]
+    return draw_traces(chosen, limits=limits, title=title)
 
 
-def _classes(
-    task: Task, p: Predictions, split: str, folder: pathlib.Path, references: References
-) -> list[pathlib.Path]:
-    """Confusion matrix (classes, one binary label) and F1 bars (classes, several labels)."""
-    pred, mask = decode(task, p.raw), np.asarray(p.label_mask)
-    labelled = mask if mask.ndim == 1 else mask.any(-1)
-    title = f"{task.name} on {split}: {grouped(labelled.sum())} labelled frames"
-    file = f"{split}_{task.name}.png"
+def _state(task: Task, p: Predictions, name: str) -> Any:
+    """The state of a metric over all frames, a track at a time."""
+    metric = METRICS[name]
+    state = metric.init(task)
+    for rows in itertools.starmap(slice, itertools.pairwise(p.bounds)):
+        state = metric.update(state, decode(task, p.raw[rows]), p.label[rows], p.label_mask[rows])
+    return state
 
-    def state(metric: str) -> Any:
-        return METRICS[metric].update(METRICS[metric].init(task), pred, p.label, mask)
 
-    if task.kind == "labels" and task.size == 1:
-        n = state("f1_binary")
+def _title(task: Task, p: Predictions, split: str) -> str:
+    mask = p.label_mask if p.label_mask.ndim == 1 else p.label_mask.any(-1)
+    return f"{task.name} on {split}: {grouped(mask.sum())} labelled frames"
+
+
+def _confusion(task: Task, p: Predictions, split: str) -> Figure:
+    """Of classes, or of one binary label."""
+    if task.kind == "classes":
+        matrix = METRICS["confusion"].compute(_state(task, p, "confusion"))
+        names = _names(task)
+    else:
+        n = _state(task, p, "f1_binary")
         matrix = np.array([[n.tn[0], n.fp[0]], [n.fn[0], n.tp[0]]])
         names = (f"not {task.names[0]}", task.names[0]) if task.names else ("no", "yes")
-        return [confusion(matrix, names, folder / f"confusion_{file}", title=title)]
+    return draw_confusion(matrix, names, title=_title(task, p, split))
+
+
+def _f1(task: Task, p: Predictions, split: str, references: References) -> Figure:
+    """Of each class, or of each of several labels."""
     if task.kind == "classes":
         each, mean = "f1_per_class", "f1"
-        counted = state(each)
+        counted = _state(task, p, each)
         support, total = counted.counts.sum(1), counted.total
         seen = support + counted.counts.sum(0) > 0
     else:
         each, mean = "f1_per_label", "f1_binary"
-        counted = state(each)
+        counted = _state(task, p, each)
         support, total = counted.tp + counted.fn, counted.n
         seen = total > 0
     # The mean over those that occur is the score of the task; an absent one has no F1.
     f1 = np.where(seen, METRICS[each].compute(counted), np.nan)
-    names = task.names or tuple(map(str, range(task.size)))
     lines = {
         who: scores.get(f"{task.name}/{each}", scores.get(f"{task.name}/{mean}"))
         for who, scores in references.items()
     }
-    options = {
-        "references": {who: value for who, value in lines.items() if value is not None},
-        "support": support,
-        "total": total,
-        "title": title,
-    }
-    written = [f1_bars(f1, names, folder / f"f1_{file}", **options)]
-    if task.kind == "classes":
-        matrix = METRICS["confusion"].compute(counted)
-        written.append(confusion(matrix, names, folder / f"confusion_{file}", title=title))
-    return written
+    return draw_f1_bars(
+        f1,
+        _names(task),
+        references={who: value for who, value in lines.items() if value is not None},
+        support=support,
+        total=total,
+        title=_title(task, p, split),
+    )
+
+
+def _names(task: Task) -> tuple[str, ...]:
+    return task.names or tuple(map(str, range(task.size)))

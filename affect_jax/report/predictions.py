@@ -54,7 +54,8 @@ def choose_tracks(
     is labelled they are ranked by length.
     """
     scored = [(_mean_ccc(track), track) for track in tracks]
-    order = "from highest to lowest CCC"
+    several = any(len(track["pred"]) > 1 for track in tracks)
+    order = f"from highest to lowest {'mean ' if several else ''}CCC"
     ranked = sorted((s for s in scored if np.isfinite(s[0])), key=lambda s: -s[0])
     if not ranked:
         order = "from longest to shortest"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from affect_jax.shown import decimals, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +35,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=LARGE, color=INK)
+        figure.suptitle(plain(title), x=0.01, ha="left", fontsize=LARGE, color=INK)
     return figure
 
 
@@ -49,7 +52,7 @@ def tidy(axes: Axes, *, grid: str = "y") -> None:
 
 def heading(axes: Axes, left: str, right: str = "") -> None:
     """What the panel shows at the left, its number at the right."""
-    axes.set_title(left, loc="left", fontsize=NORMAL, color=INK, fontweight="bold")
+    axes.set_title(plain(left), loc="left", fontsize=NORMAL, color=INK, fontweight="bold")
     axes.set_title(right, loc="right", fontsize=SMALL, color=GREY)
 
 
@@ -69,6 +72,7 @@ def name_lines(
     sizes = [line_height * (text.count("\n") + 1.5) for text in labels]
     font = {"fontsize": SMALL - 0.5, "va": "center", "linespacing": 1.0}
     for (text, (_, colour)), y in zip(labels.items(), spread(centres, sizes)):
+        text = "\n".join(map(plain, text.split("\n")))
         axes.text(1.015, y, text, color=colour, transform=axes.transAxes, **font)
 
 
@@ -89,9 +93,15 @@ def spread(centres: Sequence[float], sizes: Sequence[float]) -> list[float]:
     return placed
 
 
+def plain(name: str, longest: int = 80) -> str:
+    """A name from data as a figure takes it: no mathematics between dollars, no half character."""
+    name = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return printable(name).replace("$", r"\$")
+
+
 def shown(value: float, digits: int = 3) -> str:
     """A score with as many digits as it deserves, "–" where there is none."""
-    return "–" if value != value else f"{value:.{digits}f}"
+    return decimals(value, digits, "–")
 
 
 def save(figure: Figure, path: str | os.PathLike) -> pathlib.Path:
@@ -103,8 +113,13 @@ def save(figure: Figure, path: str | os.PathLike) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        # A name in letters that the font lacks is drawn as boxes; a long one leaves little room.
+        warnings.simplefilter("ignore", UserWarning)
+        canvas.draw()
     # A palette takes a third of the room, and 256 colours are enough for flat areas and edges.
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)
+    partial = path.with_name(f".{path.name}.partial")
+    picture.quantize(256, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
+    partial.replace(path)
     return path

@@ -1,0 +1,114 @@
+"""Evaluate and predict: one split by a checkpoint of a run, into the run or a folder of its own.
+
+The folder is filled beside its place and put there as a whole, so every file in it is of one
+command, whoever else predicts or is killed. With --output nothing is written in the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import jax
+from ml_collections import ConfigDict
+
+from affect_jax import config as configs
+from affect_jax import report
+from affect_jax import tasks as task_table
+from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable
+from affect_jax.predict import predict_split, require_labels, require_terms
+from affect_jax.prediction_files import read_split
+from affect_jax.progress import table
+from affect_jax.restore import system_of, weights
+from affect_jax.run import Run, replace, to_json
+from affect_jax.system import Supervised
+from data_pipelines import folds
+from data_pipelines.errors import UserError
+from data_pipelines.files import read_json
+from data_pipelines.join import open_store
+from data_pipelines.paths import require_name
+from data_pipelines.replace_folder import replace_folder
+
+
+def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> None:
+    """Predict `config.data.split` with the chosen checkpoint, score, draw and print.
+
+    Args:
+        config: the run's own, or one that differs in what does not change the model.
+        evaluate: the split must have labels, and the scores are printed as JSON last.
+        output: a folder to write instead of the run.
+    """
+    run.require()
+    own = configs.read(run.config_file)
+    for key, _, new in configs.differences(own, config):
+        if key == "tasks" or key.startswith("task."):
+            raise UserError(
+                f"--config.{key}={new}: what {run.folder} predicts is fixed since its training. "
+                "Leave it out."
+            )
+    folder = require_free(output) if output else require_writable(run)
+    if config.data.feeder == "auto":
+        config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory
+    system = system_of(run, config)
+    require_terms(system)
+    split, store = config.data.split, system.store
+    if not split:
+        known = ", ".join(store.splits)
+        mode = "evaluate" if evaluate else "predict"
+        raise UserError(f"config.data.split is empty: name the split to {mode} ({known}).")
+    store.split(split)
+    require_name(split, f"{store.path}: split")
+    if evaluate:
+        require_labels(system, split)
+    step, variables = weights(system, run, config.checkpoint)
+    print(f"step {step} of {run.folder} on split {split!r} of {store.path}", file=sys.stderr)
+    origin = origin_of(run, store, split, step)
+    place = folder if output else place_of(run, own, origin)
+    if not output and place.name != split:
+        print(f"{run.predictions / split} is of other data and stays", file=sys.stderr)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    name = split if output else place.name
+    references = {name: store.references(split)}
+    with contextlib.ExitStack() as held:
+        with replace_folder(place) as new:
+            scores = predict_split(system, variables, split, new, origin)
+            loaded = read_split(new, system.tasks)
+            if output:
+                replace(new / "tasks.json", task_table.to_json(system.tasks))
+                shown = {name: new}
+                report.write_all(run.folder, splits=shown, references=references, out=new)
+                report.write_card(run.folder, store, step=step, parameters=parameters, out=new)
+            else:
+                held.enter_context(reporting(run))
+        if not output:
+            shown = {name: place}
+            report.write_all(run.folder, splits=shown, references=references)
+            _card_again(run, own, system, parameters)
+    without = [t.name for t in system.tasks if not any(s.startswith(f"{t.name}/") for s in scores)]
+    if scores and without:
+        names = ", ".join(without)
+        print(f"no label of {names} in split {split!r}: not scored", file=sys.stderr)
+    print(f"predictions: {place}   plots: {(place if output else run.folder) / 'plots'}")
+    if scores:
+        group_of = {track.name: track.group for track in store.tracks}
+        total = system.config.total
+        intervals = report.score_intervals(loaded, group_of, (total.name, total.terms))
+        print(table(scores, store.references(split), "ours", intervals))
+    if evaluate:
+        print(to_json(scores))
+
+
+def _card_again(run: Run, own: ConfigDict, system: Supervised, parameters: int) -> None:
+    """Write the card of a finished run again, which shows the scores of all its predictions."""
+    if not run.finished_file.is_file():
+        return
+    try:
+        store = system.store
+        if own.data.root != system.config.data.root:
+            cut = own.folds
+            store = folds.cut(open_store(own.data.root), cut.cut, cut.count, cut.seed)
+        step = read_json(run.finished_file)["step"]
+    except UserError as error:
+        print(f"{run.folder / 'README.md'}: not written again ({error})", file=sys.stderr)
+        return
+    report.write_card(run.folder, store, step=step, parameters=parameters)
