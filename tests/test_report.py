@@ -12,16 +12,18 @@ import pytest
 from PIL import Image
 
 from affect_jax import config as configs
-from affect_jax import main, predict, report
+from affect_jax import main, predict, progress, report
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, read_split, write_split
-from affect_jax.report import plots, style
+from affect_jax.report import markdown, plots, style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars
 from affect_jax.report.figure_curves import draw_curves
+from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.report.figure_traces import POINTS, draw_traces, thinned
 from affect_jax.report.predictions import choose_tracks
 from affect_jax.report.records import best, headline_scores
 from affect_jax.run import Run
+from affect_jax.shown import decimals
 from affect_jax.tasks import Task, tasks_from_config
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
@@ -90,6 +92,7 @@ def run(tmp_path_factory) -> tuple[Run, Store]:
         },
         labels={t.name: dict(kind=t.kind, size=t.size, names=t.names) for t in tasks},
         licence="made up for a test",
+        notes=["prepared from `two` lists"],
     ) as writer:
         for i, frames in enumerate((1800, 2, 700, 90, 35, 260, 120, 640, 50, 410, 77, 300)):
             va = np.clip(0.4 * smooth(rng, frames, 2), -1, 1)
@@ -169,6 +172,34 @@ def test_drawing_needs_no_pyplot_and_importing_the_report_no_matplotlib(tmp_path
         [sys.executable, "-c", code, str(tmp_path / "x.png")], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "name", ["$x", "$\\foo$ $", "a\udcff\0b", "日本 العربية 👩‍👩‍👧", "x" * 5000]
+)
+def test_a_name_of_any_letters_is_drawn(name, tmp_path):
+    figures = [
+        draw_traces([a_track(name=name)], title=name),
+        draw_confusion(np.eye(2), [name, "b"], title=name),
+        draw_f1_bars([0.1, 0.2], [name, "b"], references={name: 0.5}, title=name),
+        draw_curves(evaluations(2), references={name: {"P_MTL": 1.0}}, title=name),
+        draw_members([Panel("s", [(name, 0.5, 0.5)], {name: 0.1})], title=name),
+    ]
+    for i, figure in enumerate(figures):
+        style.save(figure, tmp_path / f"{i}.png")
+
+
+def test_members_are_drawn_with_their_weights_named():
+    axes = draw_members([Panel("s", [("gru", 0.5, 0.25)], {"ensemble": 0.1})]).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["gru, weight 0.25"]
+
+
+def test_zero_has_no_sign():
+    assert markdown.score(-0.0001) == style.shown(-0.0001) == decimals(-0.0001) == "0.000"
+    assert markdown.score(np.nan) == "" and style.shown(np.nan) == "–" and decimals(np.nan) == "nan"
+    text = progress.table({"a": -1e-9}, {"b": {"a": -1e-9}}, "ours", {"a": (-1e-9, -0.1)})
+    assert "0.000 to -0.100" in text and "-0.000" not in text
 
 
 # --- records -------------------------------------------------------------------------------------
@@ -312,6 +343,34 @@ def test_shown_tracks_go_from_the_best_to_the_worst():
     assert order == "from highest to lowest CCC"
 
 
+def test_a_row_of_several_dimensions_shows_the_mean_that_it_is_sorted_by():
+    track = a_track()
+    for part in ("pred", "label"):
+        track[part]["arousal"] = track[part]["valence"] ** (3 if part == "pred" else 1)
+    assert choose_tracks([track], 1)[1] == "from highest to lowest mean CCC"
+    first, last = (axes.get_title(loc="right") for axes in draw_traces([track]).axes)
+    ccc, mean = last.removeprefix("CCC ").split("   mean of the row ")
+    assert float(mean) == pytest.approx(
+        (float(first.removeprefix("CCC ")) + float(ccc)) / 2, abs=1e-3
+    )
+
+
+def test_no_line_goes_across_a_gap_of_a_long_track():
+    frame = np.r_[np.arange(1, 5001), np.arange(5012, 9001)]  # 11 images are missing, 18 a point
+    x, middle, _, high = thinned(frame, np.ones(len(frame)), POINTS)
+    (at,) = np.flatnonzero(np.isnan(middle))
+    assert np.isnan(high[at]) and x[at - 1] < 5001 and x[at + 1] >= 5012
+
+
+@pytest.mark.parametrize(("noise", "named"), [(0.5, True), (0.001, False)])
+def test_a_band_is_named_where_it_is_wide_enough_to_be_seen(noise, named):
+    frame, rng = np.arange(1, 6001), np.random.default_rng(0)
+    y = np.sin(frame / 900)
+    track = a_track(frame=frame, pred={"v": y + noise * rng.normal(size=6000)}, label={"v": y})
+    (legend,) = draw_traces([track]).legends
+    assert named == any("range" in text.get_text() for text in legend.get_texts())
+
+
 # --- classes -------------------------------------------------------------------------------------
 
 
@@ -426,6 +485,20 @@ def test_predictions_that_cannot_be_read_name_the_file(tmp_path):
         Predictions.read(file)
 
 
+def test_a_picture_that_cannot_be_drawn_is_a_line_and_the_others_are_drawn(
+    run, tmp_path, monkeypatch, caplog
+):
+    def broken(*args, **options):
+        raise ValueError("no such\nfont")
+
+    monkeypatch.setattr(plots, "draw_traces", broken)
+    places = {"validation": run[0].predictions / "validation"}
+    written = report.write_all(run[0].folder, splits=places, out=tmp_path)
+    assert len(written) == 3 and not (tmp_path / "plots" / "traces_validation.png").exists()
+    (line,) = caplog.messages
+    assert line.endswith("traces_validation.png: not drawn (ValueError: no such font)")
+
+
 # --- the card ------------------------------------------------------------------------------------
 
 
@@ -477,6 +550,10 @@ def test_the_card_says_on_what_data_and_where_it_is_from(run, card):
     assert row_of(text, "mae") == ["mae", "3", "a net", "train", "yes"]
     assert row_of(text, "fau") == ["fau", "2", "not stated", "not stated", "yes"]
     assert row_of(text, "licence")[1] == "made up for a test"
+    hashes = run[1].features["mae"].sha256, run[1].manifest["sha256"]["frames.npy"]
+    assert row_of(text, "`features/mae.npy`")[1] == f"`{hashes[0][:12]}`"
+    assert row_of(text, "`frames.npy`")[1] == f"`{hashes[1][:12]}`"
+    assert "- prepared from `two` lists" in text and "{" not in text
 
 
 def test_the_card_has_the_best_epoch_of_every_monitored_score(run, card):

@@ -53,18 +53,8 @@ def draw_traces(
             column[0].set_yticks([-1, 0, 1])
     banded = False
     for row, track in zip(grid, tracks):
-        cccs = [
-            track_ccc(track["pred"][d], track["label"][d]) for d in dimensions if "label" in track
-        ]
-        for k, (axes, dimension) in enumerate(zip(row, dimensions)):
+        for axes, dimension, right in zip(row, dimensions, _numbers(track, dimensions)):
             banded |= _panel(axes, track, dimension)
-            right = (
-                f"CCC {style.shown(cccs[k])}"
-                if cccs and _labelled(track, dimension)
-                else "no label"
-            )
-            if k and axes is row[-1] and np.isfinite(cccs).any():
-                right += f"   mean of the row {style.shown(np.nanmean(cccs))}"
             style.heading(axes, f"{track['name']}: {dimension}", right)
     _legend(figure, labelled=any("label" in track for track in tracks), banded=banded)
     return figure
@@ -78,8 +68,19 @@ def track_ccc(pred: np.ndarray, label: np.ndarray) -> float:
     return ccc_of(Moments.of(pred[:, None], label[:, None], there[:, None], 1))
 
 
-def _labelled(track: Mapping[str, Any], dimension: str) -> bool:
-    return "label" in track and bool(np.isfinite(track["label"][dimension]).any())
+def _numbers(track: Mapping[str, Any], dimensions: Sequence[str]) -> list[str]:
+    """CCC of each dimension in words, and behind the last the mean that tracks are sorted by."""
+    if "label" not in track:
+        return ["no label"] * len(dimensions)
+    labels = [track["label"][dimension] for dimension in dimensions]
+    cccs = [track_ccc(track["pred"][d], label) for d, label in zip(dimensions, labels)]
+    texts = [
+        f"CCC {style.shown(ccc)}" if np.isfinite(label).any() else "no label"
+        for ccc, label in zip(cccs, labels)
+    ]
+    if len(cccs) > 1 and np.isfinite(cccs).any():
+        texts[-1] += f"   mean of the row {style.shown(np.nanmean(cccs))}"
+    return texts
 
 
 def _panel(axes: Axes, track: Mapping[str, Any], dimension: str) -> bool:
