@@ -77,7 +77,8 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
                 replace(new / "tasks.json", task_table.to_json(system.tasks))
                 shown = {name: new}
                 report.write_all(run.folder, splits=shown, references=references, out=new)
-                report.write_card(run.folder, store, step=step, parameters=parameters, out=new)
+                with report.optional(place / "README.md"):
+                    report.write_card(run.folder, store, step=step, parameters=parameters, out=new)
             else:
                 held.enter_context(reporting(run))
         if not output:
@@ -102,13 +103,10 @@ def _card_again(run: Run, own: ConfigDict, system: Supervised, parameters: int) 
     """Write the card of a finished run again, which shows the scores of all its predictions."""
     if not run.finished_file.is_file():
         return
-    try:
+    with report.optional(run.folder / "README.md"):
         store = system.store
         if own.data.root != system.config.data.root:
             cut = own.folds
             store = folds.cut(open_store(own.data.root), cut.cut, cut.count, cut.seed)
         step = read_json(run.finished_file)["step"]
-    except UserError as error:
-        print(f"{run.folder / 'README.md'}: not written again ({error})", file=sys.stderr)
-        return
-    report.write_card(run.folder, store, step=step, parameters=parameters)
+        report.write_card(run.folder, store, step=step, parameters=parameters)

@@ -37,7 +37,8 @@ def finish(system: Supervised, run: Run) -> str:
             lines.append(table(scores, references, "ours"))
         report.write_all(run.folder, references={split: references} if split else {})
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        report.write_card(run.folder, system.store, step=step, parameters=parameters)
+        with report.optional(run.folder / "README.md"):
+            report.write_card(run.folder, system.store, step=step, parameters=parameters)
         replace(run.finished_file, to_json({"step": step, "scores": scores}, indent=1) + "\n")
     lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
     return "\n".join(lines)

@@ -78,10 +78,11 @@ def place_of(run: Run, own: ConfigDict, origin: dict[str, Any]) -> pathlib.Path:
     file = place / ORIGIN
     if file.is_file():
         there = read_json(file, "the origin of predictions", f"Delete {place}.")
-        ours = any(there.get(key) == origin[key] for key in ("store", "sha256"))
-    else:  # of the training, whose splits are its own before they are predicted, too
-        known = {own.data.split, *own.data.split.split("+"), *own.data.train_split.split("+")}
-        taken = split in known or any(place.glob("*.npz"))
+        ours = isinstance(there, dict) and any(
+            there.get(key) == origin[key] for key in ("store", "sha256")
+        )
+    else:  # of before there were origins; the training keeps the place that it will take
+        taken = split == own.data.split or any(place.glob("*.npz"))
         ours = not taken or _is_at(own.data.root, origin["store"])
     return place if ours else place.with_name(f"{split}@{origin['sha256'][:8]}")
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -496,7 +497,17 @@ def test_a_picture_that_cannot_be_drawn_is_a_line_and_the_others_are_drawn(
     written = report.write_all(run[0].folder, splits=places, out=tmp_path)
     assert len(written) == 3 and not (tmp_path / "plots" / "traces_validation.png").exists()
     (line,) = caplog.messages
-    assert line.endswith("traces_validation.png: not drawn (ValueError: no such font)")
+    assert line.endswith("traces_validation.png: not written (ValueError: no such font)")
+
+
+def test_damaged_predictions_of_a_split_stop_neither_pictures_nor_card(run, tmp_path, caplog):
+    other = Run(shutil.copytree(run[0].folder, tmp_path / "run"))
+    shutil.copytree(other.predictions / "validation", other.predictions / "damaged")
+    (other.predictions / "damaged" / "au.npz").write_bytes(b"PK")
+    assert len(report.write_all(other.folder)) == 5
+    assert "au.npz: not a file of predictions" in caplog.text
+    text = report.write_card(other.folder, run[1], step=1, parameters=1).read_text()
+    assert "### damaged\n\nCannot be shown. " in text and "### validation\n\n| score |" in text
 
 
 # --- the card ------------------------------------------------------------------------------------

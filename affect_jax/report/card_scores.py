@@ -14,6 +14,7 @@ from affect_jax.report.interval import score_intervals
 from affect_jax.report.records import best, headline_scores, number
 from affect_jax.run import Run
 from affect_jax.tasks import Task
+from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
 from data_pipelines.store import Store
 
@@ -33,8 +34,11 @@ def scores(
     for name, folder in places.items():
         file = folder / "scores.json"
         if file.is_file():
-            found = read_json(file, "scores", "Evaluate the split again.")
-            parts += _split(name, folder, config, tasks, store, step, found)
+            try:
+                found = read_json(file, "scores", "Evaluate the split again.")
+                parts += _split(name, folder, config, tasks, store, step, found)
+            except UserError as error:
+                parts += [f"### {name}", f"Cannot be shown. {error}"]
     if len(parts) == 1:
         parts.append("No split has been scored.")
     return "\n\n".join(parts)

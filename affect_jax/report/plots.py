@@ -9,7 +9,6 @@ f1_<split>_<task>.png            F1 of each class or action unit
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,12 +24,11 @@ from affect_jax.report import style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
 from affect_jax.report.figure_traces import draw_traces
+from affect_jax.report.optional import optional
 from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
-from data_pipelines.errors import UserError
-from data_pipelines.files import reason
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +37,6 @@ TRACKS_SHOWN = 6
 
 References = Mapping[str, Mapping[str, Any]]  # {who: {score: value, or one a class or label}}
 Picture = tuple[str, Callable[[], "Figure | None"]]  # its file, and how it is drawn, if at all
-
-_log = logging.getLogger("affect_jax")
 
 
 def write_all(
@@ -52,7 +48,7 @@ def write_all(
 ) -> list[pathlib.Path]:
     """Draw everything a run folder has data for; returns the paths.
 
-    A picture that cannot be drawn is said in a line and left out: nothing else is lost by it.
+    What cannot be drawn is said in a line and left out.
 
     Args:
         run_folder: with config.json and tasks.json; metrics.jsonl and predictions/ where they are.
@@ -62,7 +58,6 @@ def write_all(
         out: the folder whose plots/ is written; default the run's.
 
     Raises:
-        UserError: predictions that cannot be read.
         OSError: a full disk.
     """
     run = Run(run_folder)
@@ -73,19 +68,16 @@ def write_all(
         pictures += _curves(run, tasks, references.get(evaluated, {}))
         names = prediction_files.splits(run.predictions)
         splits = {name: run.predictions / name for name in names}
+    folder = (out or run.folder) / "plots"
     for split, place in splits.items():
-        pictures += _split(split, read_split(place, tasks), references.get(split, {}))
+        with optional(folder):
+            pictures += _split(split, read_split(place, tasks), references.get(split, {}))
     written = []
     for name, draw in pictures:
-        path = (out or run.folder) / "plots" / name
-        try:
+        with optional(folder / name):
             figure = draw()
             if figure is not None:
-                written.append(style.save(figure, path))
-        except (OSError, UserError):
-            raise
-        except Exception as error:  # of a picture: scores and predictions do not wait for it
-            _log.warning("%s: not drawn (%s: %s)", path, type(error).__name__, reason(error))
+                written.append(style.save(figure, folder / name))
     return written
 
 
