@@ -71,7 +71,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     Raises:
         Stopped: a signal asked for the end; the same call goes on from there.
     """
-    from affect_jax.report import folds_card
+    from affect_jax.report import folds_card, optional
 
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
@@ -91,7 +91,8 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
                 _say(f"{name}, {i + 1} of {len(plan)}: trained on {own.data.train_split}")
                 train_run(own, folder.run(name))
             scores = score_folds(config, folder, plan) | {"marks": marks}
-            folds_card.write(folder, config, store, scores)
+            with optional(folder.folder / "README.md"):
+                folds_card.write(folder, config, store, scores)
             replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
         return folds_card.summary(folder, store, json.loads(folder.scores_file.read_text()))
 

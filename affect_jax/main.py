@@ -3,6 +3,7 @@
     python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
     python -m affect_jax.main --mode=evaluate --workdir=runs/mtl
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --config.data.split=test
+    python -m affect_jax.main --mode=predict --workdir=runs/mtl --output=elsewhere
     python -m affect_jax.main --mode=folds --config=configs/mtl.py --workdir=runs/mtl6
 
 Any value of the config is changed by --config.KEY=VALUE. Without --config an existing run's own

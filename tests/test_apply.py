@@ -14,10 +14,13 @@ import pytest
 
 from affect_jax import apply as module
 from affect_jax import config as configs
+from affect_jax import finish
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.main import cli
 from affect_jax.places import fingerprint, origin_of, place_of, require_free
 from affect_jax.prediction_files import Predictions, find_tasks, read_split, splits
+from affect_jax.report import plots
+from affect_jax.restore import system_of
 from affect_jax.run import Run
 from affect_jax.system import Supervised
 from affect_jax.train import environment
@@ -198,3 +201,17 @@ def test_a_finished_run_gets_its_pictures_and_its_card_again(run, capsys):
     assert "### train" in card and "Predicted at step 1." in card and "step 2 (`best`)" in card
     assert "![traces train](plots/traces_train.png)" in card
     assert (run.folder / "plots" / "f1_train_au.png").is_file()
+
+
+def test_a_report_that_fails_loses_no_run(run, store, monkeypatch, caplog):
+    def broken(*args, **options):
+        raise RuntimeError("of a library")
+
+    monkeypatch.setattr(plots, "draw_traces", broken)
+    monkeypatch.setattr(finish.report, "write_card", broken)
+    config = configs.read(run.config_file)
+    assert "finished: " in finish.finish(system_of(run, config), run)
+    assert (run.predictions / "validation" / "scores.json").is_file()
+    assert json.loads(run.finished_file.read_text())["step"] == 2
+    missing = {line.split(": not written")[0].rsplit("/")[-1] for line in caplog.messages}
+    assert missing == {"traces_validation.png", "README.md"}

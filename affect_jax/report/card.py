@@ -101,7 +101,8 @@ def write(
         _files(folder),
     ]
     path = folder / "README.md"
-    replace(path, "\n\n".join(part for part in parts if part) + "\n")
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    replace(path, text.encode(errors="replace").decode())  # a path may hold what is no text
     return path
 
 
@@ -208,7 +209,8 @@ def _commands(run: Run) -> str:
             f"{program} --mode=predict --config.data.root=STORE --config.data.split=SPLIT",
             "```",
             "",
-            "Without the two data flags: the store and the evaluation split of the training.",
+            "Without the two data flags: the store and the evaluation split of the training. With "
+            "`--output=FOLDER` nothing is written here.",
         ]
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from affect_jax import progress
 from affect_jax.prediction_files import read_split
 from affect_jax.report import style
+from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_folds import draw_folds
 from affect_jax.report.interval import score_intervals
 from affect_jax.report.markdown import score as cell
@@ -27,8 +28,10 @@ def write(folder: Run, config: Any, store: Store, scores: Scores) -> None:
     """README.md and plots/folds.png of the folder."""
     names = _headline(scores)
     by_fold = {name: fold["scores"] for name, fold in scores["folds"].items()}
-    figure = draw_folds(names, by_fold, scores["mean"], scores["pooled"], _title(config))
-    style.save(figure, folder.folder / "plots" / "folds.png")
+    picture = folder.folder / "plots" / "folds.png"
+    with optional(picture):
+        figure = draw_folds(names, by_fold, scores["mean"], scores["pooled"], _title(config))
+        style.save(figure, picture)
     train = config.data.train_split
     parts = [
         f"# {config.name or folder.folder.name}: {len(by_fold)} folds",

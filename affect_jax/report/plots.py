@@ -21,10 +21,10 @@ from affect_jax import prediction_files
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, read_split
 from affect_jax.report import style
+from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
 from affect_jax.report.figure_traces import draw_traces
-from affect_jax.report.optional import optional
 from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
