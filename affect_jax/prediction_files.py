@@ -26,7 +26,7 @@ import numpy as np
 
 from affect_jax.tasks import Task, from_json
 from data_pipelines.errors import UserError
-from data_pipelines.files import Npz, readable
+from data_pipelines.files import Npz, forget, readable
 from data_pipelines.paths import require_name
 from data_pipelines.store import Store, Track
 
@@ -80,6 +80,7 @@ class Predictions:
                     raise ValueError(f"it has no array {name!r}")
             found = cls(**{name: file.mapped(name) for name in known if name in file})
             found._check()
+        found.forget()
         for name in found.tracks:
             require_name(str(name), f"{os.fspath(path)}: track")
         return found
@@ -125,6 +126,10 @@ class Predictions:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         path.parent.mkdir(parents=True, exist_ok=True)
         _save(path, {k: (x.shape, x.dtype, [x]) for k, x in fields.items() if x is not None})
+
+    def forget(self) -> None:
+        """Give back the memory that reading the arrays has filled."""
+        forget(self.track, self.frame, self.raw, self.label, self.label_mask)
 
     @property
     def bounds(self) -> np.ndarray:
@@ -232,6 +237,7 @@ def write_split(
                     file.seek((end_of[index] - len(x)) * x[:1].nbytes)
                     file.write(x)
                 yield index, raw
+                store.forget()
         for task in tasks:
             with spill[task.name].open("rb") as raw_file:
                 columns = _columns(task, store, chosen)
@@ -239,6 +245,7 @@ def write_split(
                 order = (field.name for field in dataclasses.fields(Predictions))
                 known = {name: columns[name] for name in order if name in columns}
                 _save(folder / f"{task.name}.npz", known)
+            store.forget()
             spill[task.name].unlink()
     finally:
         for path in spill.values():

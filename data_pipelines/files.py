@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import mmap
 import os
 import pathlib
 import struct
@@ -226,6 +227,19 @@ def float32(array: Any) -> np.ndarray:
     """The array as float32; what is too large for it becomes infinite, without a warning."""
     with np.errstate(over="ignore"):
         return np.asarray(array, np.float32)
+
+
+def forget(*arrays: np.ndarray | None) -> None:
+    """Give back the memory that reading mapped arrays has filled; used again, they are read again.
+
+    Without it what a process has read of its maps counts as its memory until others need it.
+    """
+    for array in arrays:
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 def require_memory(size: int, what: str) -> None:

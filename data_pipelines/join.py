@@ -70,6 +70,11 @@ class JoinedStore(Store):
                     gaps = i > 0 and kind == "features" and bool((self._index(i) < 0).any())
                     mine[name] = dataclasses.replace(entry, gaps=True) if gaps else entry
 
+    def forget(self) -> None:
+        """Give back the memory that reading the arrays has filled."""
+        for store in self._stores:
+            store.forget()
+
     @functools.cached_property
     def frames(self) -> np.ndarray:
         """int32 [N]: image numbers of the first store."""

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.files import forget
 from data_pipelines.paths import user_path
 
 FORMAT = 1
@@ -156,6 +157,10 @@ class Store:
                 )
             self._arrays[relative] = array
         return self._arrays[relative]
+
+    def forget(self) -> None:
+        """Give back the memory that reading the arrays has filled."""
+        forget(*self._arrays.values())
 
     @functools.cached_property
     def frames(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 import zipfile
 
 import numpy as np
@@ -58,6 +59,19 @@ def test_a_damaged_npz_is_read_or_refused_in_one_line(tmp_path_factory, at, byte
                 arrays[name]
     except UserError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+
+
+def test_what_was_read_of_a_map_is_given_back_and_read_again(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(1 << 20))
+    x = files.open_npy(tmp_path / "x.npy")
+
+    def resident():
+        text = pathlib.Path("/proc/self/smaps").read_text().split(f"{tmp_path}/x.npy\n")[1]
+        return int(text.split("Rss:")[1].split()[0])
+
+    assert x.sum() == 1 << 20 and resident() > 8000
+    files.forget(x[5:].reshape(-1, 1), np.zeros(3), None)
+    assert resident() < 100 and x.sum() == 1 << 20
 
 
 def test_an_array_that_is_no_array_of_its_size_is_not_unpacked(tmp_path):

@@ -124,6 +124,7 @@ def _state(task: Task, p: Predictions, name: str) -> Any:
     state = metric.init(task)
     for rows in itertools.starmap(slice, itertools.pairwise(p.bounds)):
         state = metric.update(state, decode(task, p.raw[rows]), p.label[rows], p.label_mask[rows])
+        p.forget()
     return state
 
 
