@@ -15,7 +15,14 @@ from ml_collections import ConfigDict
 from affect_jax import config as configs
 from affect_jax import report
 from affect_jax import tasks as task_table
-from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable
+from affect_jax.places import (
+    origin_of,
+    place_of,
+    reporting,
+    require_free,
+    require_writable,
+    writing,
+)
 from affect_jax.predict import predict_split, require_labels, require_terms
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table
@@ -69,7 +76,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     name = split if output else place.name
     references = {name: store.references(split)}
-    with contextlib.ExitStack() as held:
+    with writing(place), contextlib.ExitStack() as held:
         with replace_folder(place) as new:
             scores = predict_split(system, variables, split, new, origin)
             loaded = read_split(new, system.tasks)

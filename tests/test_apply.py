@@ -1,5 +1,6 @@
 """Evaluate and predict: whole folders, in the run or elsewhere, whoever else writes or dies."""
 
+import errno
 import json
 import os
 import shutil
@@ -191,6 +192,16 @@ def test_a_killed_one_leaves_the_old_files_and_nothing_that_stays(run, undrawn):
     assert len(list(run.predictions.iterdir())) == 2 and splits(run.predictions) == ["validation"]
     assert command(run, "--config.data.split=train") == 0  # another split clears it away, too
     assert sorted(p.name for p in run.predictions.iterdir()) == ["train", "validation"]
+
+
+def test_a_full_disk_is_one_line_with_the_folder(run, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "predict_split", full)
+    assert command(run) == 2
+    line = f"error: {run.predictions / 'validation'}: No space left on device."
+    assert line in capsys.readouterr().err and not run.predictions.exists()
 
 
 def test_a_finished_run_gets_its_pictures_and_its_card_again(run, capsys):
