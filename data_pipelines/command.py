@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import io
 import signal
 import sys
 import threading
@@ -50,6 +51,9 @@ def exit_code(
         The program's; 2 for a user's mistake or a file that cannot be used; 130 for Ctrl-C, 143
         for SIGTERM and 129 for SIGHUP, as shells have it.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _signals():
             return run(list(sys.argv[1:] if arguments is None else arguments)) or 0
