@@ -80,9 +80,11 @@ def read_json(path: str | os.PathLike, what: str = "a JSON file", hint: str = ""
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
 
 
-def open_npy(path: str | os.PathLike, what: str = "a readable array file") -> np.ndarray:
+def open_npy(
+    path: str | os.PathLike, what: str = "a readable array file", hint: str = ""
+) -> np.ndarray:
     """The array of a .npy file as a memory map. UserError where it cannot be read or is none."""
-    with readable(path, what), warnings.catch_warnings():
+    with readable(path, what, hint), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # of headers written by Python 2, and of overflows in bad ones

@@ -58,7 +58,7 @@ def replace_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 def restore_folder(path: str | os.PathLike) -> None:
     """Puts back a folder that a process had moved aside when it was killed; else does nothing."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # no path at all
         target = _place(path)
         if target.name and not target.exists():
             _clear(target)

@@ -15,63 +15,36 @@ A folder of this form is a store, whoever wrote it; `data_pipelines.store_writer
 
 from __future__ import annotations
 
+import bisect
 import copy
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
-import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.files import forget
-from data_pipelines.paths import user_path
+from data_pipelines.files import forget, open_npy, readable, reason
+from data_pipelines.paths import require_name, user_path
+from data_pipelines.replace_folder import restore_folder
+from data_pipelines.store_specs import (
+    LABEL_DTYPES,
+    LARGEST_FRAME,
+    Feature,
+    Label,
+    Track,
+    rate,
+    read_specs,
+    whole,
+)
 
 FORMAT = 1
-LABEL_DTYPES = {"values": np.float32, "classes": np.int32, "labels": np.int8}
-
-
-@dataclasses.dataclass(frozen=True)
-class Feature:
-    """One named input stream. `size`: width D; `rate_hz`: rows a second where axis is "table"."""
-
-    name: str
-    size: int
-    axis: str = "frame"
-    rate_hz: float | None = None
-    extractor: str = ""
-    trained_on: tuple[str, ...] = ()  # splits or data sets whose labels the extractor has seen
-    columns: tuple[str, ...] = ()  # names of the columns: the task, where they are predictions
-    gaps: bool = False
-    sha256: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Label:
-    """One label kind. `kind`: values [N, K], classes [N] (size = C) or labels [N, K] of 0/1."""
-
-    name: str
-    kind: str
-    size: int
-    names: tuple[str, ...] = ()
-    sha256: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Track:
-    """One person in a video: rows [offset, offset + frames) of every frame-wise array."""
-
-    name: str
-    split: str
-    group: str  # what must not be split: the video, the speaker
-    frames: int
-    offset: int
-    fps: float | None = None
-    rows: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # table features
+CHUNK_BYTES = 1 << 24  # looked at together, so that a store may be larger than memory
 
 
 class Store:
@@ -79,20 +52,24 @@ class Store:
 
     def __init__(self, path: str | os.PathLike):
         self.path = user_path(path)
+        restore_folder(self.path)
         file = self.path / "manifest.json"
-        if not file.is_file():
+        with readable(file, "a store manifest", "Prepare it again."):
+            self.manifest = json.loads(self._manifest_text(file))
+            self._read(self.manifest)
+        self._references = _read_references(self.path / "references.json")
+        self._in_range: set[str] = set()  # labels that were looked through
+
+    def _manifest_text(self, file: pathlib.Path) -> str:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{self.path} is no store (no manifest.json). Fill one with: python -m "
                 f"data_pipelines.prepare --source=NAME --input=FOLDER --store={self.path}"
-            )
-        try:
-            self.manifest = json.loads(file.read_text())
-            self._read(self.manifest)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            why = f"no {error}" if isinstance(error, KeyError) else error
-            raise UserError(f"{file}: not a store manifest ({why}). Prepare it again.") from None
-        self._references = _read_references(self.path / "references.json")
-        self._in_range: set[str] = set()  # labels that were looked through
+            ) from None
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read: {reason(error)}.") from None
 
     def _read(self, manifest: dict[str, Any]) -> None:
         _typed(manifest, dict, "the manifest")
@@ -100,32 +77,32 @@ class Store:
             raise ValueError(f"format {manifest.get('format')!r}, expected {FORMAT}")
         self.name: str = _typed(manifest["name"], str, "name")
         _typed(manifest.get("sha256", {}), dict, "sha256")
-        self.features = _specs(manifest["features"], Feature, "features")
-        self.labels = _specs(manifest["labels"], Label, "labels")
-        for label in self.labels.values():
-            if label.kind not in LABEL_DTYPES:
-                raise ValueError(f"label {label.name!r} of kind {label.kind!r}")
+        where = str(self.path)
+        self.features = read_specs(Feature, manifest["features"], where, given=False)
+        self.labels = read_specs(Label, manifest["labels"], where, given=False)
         self.tracks: list[Track] = []
         offset, table = 0, dict.fromkeys(self.features, 0)
         names = set()
         for entry in _typed(manifest["tracks"], list, "tracks"):
-            name = str(_typed(entry, dict, "a track")["name"])
+            name = require_name(str(_typed(entry, dict, "a track")["name"]), f"{where}: track")
+            what = f"track {name!r}"
             if name in names:
-                raise ValueError(f"track {name!r} comes twice")
+                raise ValueError(f"{what} comes twice")
             names.add(name)
             rows = {}
-            given = _typed(entry.get("rows", {}), dict, f"track {name!r}: rows")
-            for feature, count in given.items():
-                count = _count(count, 0, f"track {name!r}: rows of {feature!r}")
-                rows[feature] = (table[feature], count)
-                table[feature] += count
+            for feature, count in _typed(entry.get("rows", {}), dict, f"{what}: rows").items():
+                if feature not in table:
+                    raise ValueError(f"{what}: rows of {feature!r}. {nearest(feature, table)}")
+                rows[feature] = (table[feature], whole(count, f"{what}: rows", least=0))
+                table[feature] += rows[feature][1]
+            fps = entry.get("fps")
             track = Track(
                 name=name,
-                split=_typed(entry["split"], str, f"track {name!r}: split"),
-                group=str(entry.get("group", name)),
-                frames=_count(entry["frames"], 0, f"track {name!r}: frames"),
+                split=require_name(entry["split"], f"{where}: {what}: split"),
+                group=require_name(str(entry.get("group", name)), f"{where}: {what}: group"),
+                frames=whole(entry["frames"], f"{what}: frames", least=0, most=LARGEST_FRAME),
                 offset=offset,
-                fps=_typed(entry.get("fps"), (int, float, type(None)), f"track {name!r}: fps"),
+                fps=None if fps is None else rate(fps, f"{what}: fps"),
                 rows=rows,
             )
             self.tracks.append(track)
@@ -146,10 +123,7 @@ class Store:
     def _array(self, relative: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         if relative not in self._arrays:
             file = self.path / relative
-            try:
-                array = np.lib.format.open_memmap(file, mode="r")
-            except (OSError, ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:
-                raise UserError(f"{file}: cannot be read ({error}). Prepare it again.") from None
+            array = open_npy(file, hint="Prepare it again.")
             if (array.shape, array.dtype) != (shape, dtype):
                 raise UserError(
                     f"{file}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}. "
@@ -184,8 +158,8 @@ class Store:
         """(labels, mask) memory maps of one shape; labels are zero where the mask is False."""
         if name not in self.labels:
             raise UserError(f"{self.path} has no label {name!r}. {nearest(name, self.labels)}")
-        label, total = self.labels[name], self.frames_total
-        shape = (total,) if label.kind == "classes" else (total, label.size)
+        label = self.labels[name]
+        shape = label.rows(self.frames_total)
         values = self._array(f"labels/{name}.npy", shape, LABEL_DTYPES[label.kind])
         mask = self._array(f"labels/{name}.mask.npy", shape, np.bool_)
         if name not in self._in_range:
@@ -194,24 +168,20 @@ class Store:
         return values, mask
 
     def _check_range(self, label: Label, values: np.ndarray, mask: np.ndarray) -> None:
-        """UserError for the first class, or 0/1 label, that is none; the first use of a label."""
-        if label.kind == "values":
-            return
-        limit = label.size if label.kind == "classes" else 2
-        for start in range(0, len(values), 1 << 14):  # in pieces: memory does not grow with them
-            piece = values[start : start + (1 << 14)]
-            wrong = mask[start : start + (1 << 14)] & ((piece < 0) | (piece >= limit))
+        """UserError for the first label that is none; at the first use, so before a training."""
+        for start, part, exists in chunks(values, mask):
+            wrong = exists & label.wrong(part)
             if wrong.any():
-                row = start + int(np.argwhere(wrong)[0][0])
+                row = int(np.argwhere(wrong)[0][0])
                 raise UserError(
-                    f"{self.path}/labels/{label.name}.npy: {values[row]} at {self.place(row)}, "
-                    f"expected 0 to {limit - 1}."
+                    f"{self.path}/labels/{label.name}.npy: {part[row]} at "
+                    f"{self.place(start + row)}, expected {label.expected}."
                 )
 
     def place(self, row: int) -> str:
-        """Track and row in it of a row of the frame-wise arrays, for messages."""
-        track = next(t for t in self.tracks if t.offset <= row < t.offset + t.frames)
-        return f"track {track.name!r}, row {row - track.offset}"
+        """Track, row in it and image of a row of the frame-wise arrays, for messages."""
+        track = self.tracks[bisect.bisect_right(self.tracks, row, key=lambda t: t.offset) - 1]
+        return f"track {track.name!r}, row {row - track.offset} (image {self.frames[row]})"
 
     def require_features(self, names: Sequence[str]) -> None:
         """UserError naming the nearest feature for the first name that is not there."""
@@ -228,10 +198,10 @@ class Store:
 
     def split(self, name: str) -> np.ndarray:
         """int32: indices into `tracks` of one split, or of several joined by "+"."""
-        wanted = name.split("+")
+        wanted, known = dict.fromkeys(name.split("+")), self.splits
         for part in wanted:
-            if part not in self.splits:
-                raise UserError(f"{self.path} has no split {part!r}. {nearest(part, self.splits)}")
+            if part not in known:
+                raise UserError(f"{self.path} has no split {part!r}. {nearest(part, known)}")
         return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
 
     def with_splits(self, split_of: Mapping[str, str]) -> Store:
@@ -252,34 +222,33 @@ class Store:
         return sum(track.rows.get(feature, (0, 0))[1] for track in self.tracks)
 
 
-def _specs(table: Any, kind: type, what: str) -> dict[str, Any]:
-    """{name: Feature or Label} of a table in the manifest; keys that we do not know are left."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    specs = {}
-    for name, entry in _typed(table, dict, what).items():
-        known = {k: v for k, v in _typed(entry, dict, repr(name)).items() if k in fields}
-        for key, value in known.items():
-            if fields[key].default == ():
-                value = [value] if isinstance(value, str) else value
-                known[key] = tuple(_typed(value, list, f"{name!r}: {key}"))
-        specs[name] = kind(name=name, **known)
-        _count(specs[name].size, 1, f"{name!r}: size")
-    return specs
+def chunks(*arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """(first row, rows of each array), in pieces; what was looked at does not stay in memory."""
+    width = max(math.prod(array.shape[1:]) * array.itemsize for array in arrays)
+    step = max(1, CHUNK_BYTES // max(width, 1))
+    for start in range(0, len(arrays[0]), step):
+        yield start, *(_piece(array, start, step) for array in arrays)
+
+
+def _piece(array: np.ndarray, start: int, step: int) -> np.ndarray:
+    """Rows of a memory map, mapped anew: pages of a map that lives on count as the process's."""
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return array[start : start + step]
+    rows = min(step, len(array) - start)
+    offset = array.offset + start * array.strides[0]
+    return np.memmap(array.filename, array.dtype, "r", offset, (rows, *array.shape[1:]))
 
 
 def _read_references(file: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
-    if not file.is_file():
+    if not os.path.lexists(file):
         return {}
-    try:
-        references = json.loads(file.read_text())
+    with readable(file, "{split: {name: {score: number}}}", "Mend or delete it."):
+        references = json.loads(file.read_text(encoding="utf-8"))
         for split, named in _typed(references, dict, "the file").items():
             for name, scores in _typed(named, dict, repr(split)).items():
                 for score, value in _typed(scores, dict, repr(name)).items():
-                    _typed(value, (int, float), repr(score))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file}: expected {{split: {{name: {{score: number}}}}}} ({error}). Mend or delete it."
-        ) from None
+                    if not math.isfinite(_typed(value, (int, float), repr(score))):
+                        raise ValueError(f"{score!r} is {value}, expected a number")
     return references
 
 
@@ -288,10 +257,4 @@ def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     if not isinstance(value, kind):
         named = {dict: "an object", list: "a list", str: "a text"}.get(kind, "a number")
         raise ValueError(f"{what} is {value!r:.50}, expected {named}")
-    return value
-
-
-def _count(value: Any, least: int, what: str) -> int:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{what} is {value!r:.50}, expected a whole number from {least}")
     return value

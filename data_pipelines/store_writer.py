@@ -8,15 +8,28 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.paths import user_path
-from data_pipelines.store import FORMAT, LABEL_DTYPES, Feature, Label
+from data_pipelines.given_arrays import given_frames
+from data_pipelines.paths import require_name, user_path
+from data_pipelines.replace_folder import replace_folder
+from data_pipelines.store import FORMAT
+from data_pipelines.store_specs import (
+    LABEL_DTYPES,
+    LARGEST_FRAME,
+    Feature,
+    Label,
+    rate,
+    read_specs,
+)
+from data_pipelines.track_arrays import feature_arrays, given_feature, given_labels, label_arrays
+
+_OWN_KEYS = ("format", "features", "labels", "sha256", "tracks")  # of the manifest
 
 
 class StoreWriter:
@@ -45,26 +58,39 @@ class StoreWriter:
         if self.path.exists() and not (self.path / "manifest.json").is_file():
             if not self.path.is_dir() or any(self.path.iterdir()):
                 raise UserError(f"{self.path} exists and is no store. Give another --store.")
-        self._folder = self.path.with_name(f"{self.path.name}.writing-{os.getpid()}")
-        self._old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}")
-        self._features = {k: Feature(name=k, **v) for k, v in features.items()}
-        self._labels = {k: Label(name=k, **v) for k, v in labels.items()}
-        for label in self._labels.values():
-            if label.kind not in LABEL_DTYPES:
-                hint = nearest(label.kind, LABEL_DTYPES)
-                raise UserError(f"label {label.name!r}: kind {label.kind!r}. {hint}")
+        if not isinstance(name, str):
+            raise UserError(f"{self.path}: name is {name!r:.50}, expected a text.")
+        try:
+            self._features = read_specs(Feature, features, str(self.path), given=True)
+            self._labels = read_specs(Label, labels, str(self.path), given=True)
+        except ValueError as error:
+            raise UserError(f"{self.path}: {str(error).rstrip('.')}.") from None
+        for key in (*self._features, *self._labels):
+            if key.endswith(".mask"):
+                raise UserError(f"{self.path}: {key!r}: files of masks are called so; rename.")
+        for key, value in provenance.items():
+            _check_provenance(self.path, key, value)
         self._provenance = provenance
         self._name = name
         self._tracks: list[dict[str, Any]] = []
         self._names: set[str] = set()
+        self._with_gaps: set[str] = set()
         self.not_finite: dict[str, list[str]] = {}
 
     def __enter__(self) -> StoreWriter:
-        # Process numbers come again: a killed process may have left folders of these names.
-        for leftover in (self._folder, self._old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        (self._folder / "features").mkdir(parents=True)
-        (self._folder / "labels").mkdir()
+        self._replacing = replace_folder(self.path)
+        self._folder = self._replacing.__enter__()
+        self._files: dict[str, _Growing] = {}
+        try:
+            self._open()
+        except BaseException:
+            self._discard(*sys.exc_info())
+            raise
+        return self
+
+    def _open(self) -> None:
+        for part in ("features", "labels"):
+            (self._folder / part).mkdir()
         self._files = {"frames": _Growing(self._folder / "frames.npy", np.int32, ())}
         for f in self._features.values():
             file = self._folder / "features" / f"{f.name}.npy"
@@ -77,7 +103,6 @@ class StoreWriter:
             self._files[f"labels/{label.name}"] = _Growing(file, LABEL_DTYPES[label.kind], tail)
             file = self._folder / "labels" / f"{label.name}.mask.npy"
             self._files[f"labels/{label.name}.mask"] = _Growing(file, np.bool_, tail)
-        return self
 
     def add(
         self,
@@ -93,105 +118,115 @@ class StoreWriter:
     ) -> None:
         """Append a track.
 
+        Arrays may be of any real type and byte order, lists, or tables; text is refused. What a
+        mask of numpy hides, None and pandas.NA are missing labels, as NaN is.
+
         Args:
             features: {name: [T, D]} in the units of the extractor; one left out becomes a gap.
-            labels: {name: [T, K] or [T]} or (labels, mask); NaN in float labels means missing;
-                one left out is missing in every frame.
+            labels: {name: [T, K] or [T]} or (labels, mask); one left out is missing in every
+                frame.
             feature_masks: {name: bool [T]}, False where the feature does not exist.
             frames: int [T], 1-based image numbers, ascending; default 1..T.
             group: what must not be split; default the track's name.
+            fps: frames a second.
+
+        Raises:
+            UserError: what does not fit, by track, argument and row.
         """
-        labels, masks = labels or {}, feature_masks or {}
+        track = _name(track, "track")
+        split = _name(split, f"track {track!r}: split")
+        group = track if group is None else _name(group, f"track {track!r}: group")
         if track in self._names:
             raise UserError(f"track {track!r} comes twice. Names must be unique in a store.")
         if "+" in split:
             raise UserError(f"split {split!r}: a + joins splits, it cannot be in a name.")
+        labels = {} if labels is None else labels
+        masks = {} if feature_masks is None else feature_masks
         for given, known, what in (
             (features, self._features, "feature"),
             (labels, self._labels, "label"),
             (masks, self._features, "feature (of a mask)"),
         ):
+            if not isinstance(given, Mapping):
+                raise UserError(f"track {track!r}: {what}: expected {{name: array}}.")
             for name in given:
                 if name not in known:
                     raise UserError(
                         f"track {track!r}: unknown {what} {name!r}. {nearest(name, known)}"
                     )
-        total = self._length(track, frames, features, labels)
+        x_of = {name: given_feature(track, name, x) for name, x in features.items()}
+        y_of = {name: given_labels(track, name, y) for name, y in labels.items()}
+        numbers = None
+        if frames is not None:
+            numbers = given_frames(frames, LARGEST_FRAME, f"track {track!r}: frames")
+        total, counted = self._length(track, numbers, x_of, y_of)
         if total == 0:
             raise UserError(f"track {track!r}: has no frames.")
-        numbers = np.arange(1, total + 1) if frames is None else np.asarray(frames)
-        if numbers.shape != (total,) or (np.diff(numbers) <= 0).any() or (numbers < 1).any():
-            raise UserError(f"track {track!r}: frames must be {total} ascending numbers from 1.")
 
-        entry = {"name": track, "split": split, "group": group or track, "frames": total}
+        entry = {"name": track, "split": split, "group": group, "frames": total}
         if fps is not None:
-            entry["fps"] = float(fps)
-        arrays = {"frames": numbers}
+            try:
+                entry["fps"] = rate(fps, f"track {track!r}: fps")
+            except ValueError as error:
+                raise UserError(f"{error}.") from None
+        arrays = {"frames": np.arange(1, total + 1) if numbers is None else numbers}
         for f in self._features.values():
-            x = features.get(f.name)
-            rows = total if f.axis == "frame" else (0 if x is None else len(x))
-            present = np.full(rows, x is not None)
-            x = np.zeros((rows, f.size), np.float32) if x is None else np.asarray(x, np.float32)
-            if x.shape != (rows, f.size):
-                raise UserError(
-                    f"track {track!r}, feature {f.name!r}: shape {x.shape}, expected "
-                    f"{(rows, f.size)} ({total} labelled frames)."
-                )
-            if f.name in masks:
-                mask = np.asarray(masks[f.name], bool)
-                if mask.shape != (rows,):
-                    raise UserError(
-                        f"track {track!r}, mask of feature {f.name!r}: shape {mask.shape}, "
-                        f"expected {(rows,)}."
-                    )
-                present &= mask
-                x = np.where(present[:, None], x, np.float32(0))
+            x, present = feature_arrays(
+                track, f, x_of.get(f.name), masks.get(f.name), total, counted
+            )
             if not np.isfinite(x).all():
                 self.not_finite.setdefault(f.name, []).append(track)
+            if not present.all():
+                self._with_gaps.add(f.name)
             if f.axis != "frame":
-                entry.setdefault("rows", {})[f.name] = rows
+                entry.setdefault("rows", {})[f.name] = len(x)
             arrays[f"features/{f.name}"], arrays[f"features/{f.name}.mask"] = x, present
         for label in self._labels.values():
-            values, mask = _label_arrays(track, label, labels.get(label.name), total)
+            values, mask = label_arrays(track, label, y_of.get(label.name), total)
             arrays[f"labels/{label.name}"], arrays[f"labels/{label.name}.mask"] = values, mask
         for key, array in arrays.items():
             self._files[key].append(array)
         self._names.add(track)
         self._tracks.append(entry)
 
-    def _length(self, track: str, frames: Any, features: Mapping, labels: Mapping) -> int:
-        if frames is not None:
-            return len(frames)
-        for value in labels.values():
-            return len(value[0] if isinstance(value, tuple) else value)
-        for name, x in features.items():
-            if self._features[name].axis == "frame":
-                return len(x)
+    def _length(
+        self, track: str, numbers: np.ndarray | None, x_of: Mapping, y_of: Mapping
+    ) -> tuple[int, str]:
+        """(frames of a track, what they were counted in)."""
+        if numbers is not None:
+            return len(numbers), f"{len(numbers)} frames"
+        for name, (values, _) in y_of.items():
+            if values.ndim:
+                return len(values), f"label {name!r} has shape {values.shape}"
+        for name, x in x_of.items():
+            if self._features[name].axis == "frame" and x.ndim:
+                return len(x), f"feature {name!r} has shape {x.shape}"
         raise UserError(f"track {track!r}: no frames, labels or frame-wise features to count.")
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
-            self._discard()
+            self._discard(kind, error, trace)
             return
         try:
-            self._commit()
+            self._complete()
         except BaseException:
-            self._discard()
+            self._discard(*sys.exc_info())
             raise
+        self._replacing.__exit__(None, None, None)
 
-    def _discard(self) -> None:
+    def _discard(self, *exception: Any) -> None:
         for file in self._files.values():
             file.abandon()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._replacing.__exit__(*exception)
 
-    def _commit(self) -> None:
+    def _complete(self) -> None:
+        """Ends the files and writes the manifest."""
         hashes = {key: file.close() for key, file in self._files.items()}
         features, labels = {}, {}
         for f in self._features.values():
-            mask = self._folder / "features" / f"{f.name}.mask.npy"
-            gaps = not np.load(mask).all()
+            gaps = f.name in self._with_gaps
             if not gaps:
-                mask.unlink()
+                (self._folder / "features" / f"{f.name}.mask.npy").unlink()
                 del hashes[f"features/{f.name}.mask"]
             digest = hashes.pop(f"features/{f.name}")
             features[f.name] = _entry(dataclasses.replace(f, gaps=gaps, sha256=digest))
@@ -208,10 +243,6 @@ class StoreWriter:
             "tracks": self._tracks,
         }
         (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        if self.path.exists():
-            self.path.rename(self._old)
-        self._folder.rename(self.path)
-        shutil.rmtree(self._old, ignore_errors=True)
 
 
 def _entry(spec: Feature | Label) -> dict[str, Any]:
@@ -220,43 +251,20 @@ def _entry(spec: Feature | Label) -> dict[str, Any]:
     return {k: v for k, v in entry.items() if v not in (None, "", ())}
 
 
-def _label_arrays(
-    track: str, label: Label, value: Any, total: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, mask) of the store's dtype and shape; zeros where there is no label."""
-    shape = (total,) if label.kind == "classes" else (total, label.size)
-    dtype = LABEL_DTYPES[label.kind]
-    if value is None:
-        return np.zeros(shape, dtype), np.zeros(shape, bool)
-    values, mask = value if isinstance(value, tuple) else (value, None)
-    values = np.asarray(values)
-    if values.shape == (total,) and shape == (total, 1):
-        values = values[:, None]
-    mask = np.ones(values.shape, bool) if mask is None else np.asarray(mask, bool)
-    if mask.shape == (total,) and len(shape) == 2:
-        mask = np.broadcast_to(mask[:, None], shape)
-    if values.shape != shape or mask.shape != shape:
-        raise UserError(
-            f"track {track!r}, label {label.name!r}: labels {values.shape} and mask {mask.shape}, "
-            f"expected {shape}."
-        )
-    if np.issubdtype(values.dtype, np.floating):
-        mask = mask & ~np.isnan(values)
-    values = np.where(mask, values, 0)
-    # Before the cast, which would wrap 256 to 0 and cut 1.5 to 1.
-    if label.kind == "values":
-        wrong, expected = ~np.isfinite(values), "a finite number"
-    else:
-        limit = label.size if label.kind == "classes" else 2
-        wrong = (values < 0) | (values >= limit) | (values % 1 != 0)
-        expected = f"0 to {limit - 1}"
-    if wrong.any():
-        place = tuple(np.argwhere(wrong)[0])
-        raise UserError(
-            f"track {track!r}, label {label.name!r}, row {place[0]}: {values[place]}, "
-            f"expected {expected}."
-        )
-    return values.astype(dtype), mask
+def _name(name: Any, what: str) -> str:
+    """A name that files may have; a number is its digits."""
+    if isinstance(name, (int, np.integer)) and not isinstance(name, bool):
+        name = str(name)
+    return str(require_name(name, what))
+
+
+def _check_provenance(path: pathlib.Path, key: str, value: Any) -> None:
+    if key in _OWN_KEYS:
+        raise UserError(f"{path}: {key} is the manifest's own. Give it another name.")
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {key} cannot be written as JSON ({error}).") from None
 
 
 class _Growing:
@@ -275,9 +283,8 @@ class _Growing:
 
     def append(self, array: np.ndarray) -> None:
         data = np.ascontiguousarray(array, self.dtype)
-        raw = data.tobytes()
-        self._file.write(raw)
-        self._hash.update(raw)
+        self._file.write(data)
+        self._hash.update(data)
         self.rows += len(data)
 
     def abandon(self) -> None:

@@ -9,7 +9,6 @@ without a feature, tracks without labels, what the preparation had to say) do no
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import sys
@@ -17,20 +16,24 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipelines.command import Parser
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
 from data_pipelines.labels.editions import RANGES
-from data_pipelines.store import Label, Store, Track
+from data_pipelines.report import listed
+from data_pipelines.store import Store, chunks
+from data_pipelines.store_specs import Track
+from data_pipelines.tally import Tally
 
-CHUNK = 1 << 16  # rows looked at together, so that a store may be larger than memory
+SHOWN = 20  # names in a line
 
 
 @dataclasses.dataclass
 class Findings:
-    """What a check found, one line each."""
+    """What a check found, one line each; and the tally of each label that can be read."""
 
     problems: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    tallies: dict[str, Tally] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def check(store: Store) -> Findings:
@@ -53,15 +56,23 @@ def _frames(store: Store, found: Findings) -> None:
         found.problems.append(str(error))
         return
     _hash("frames.npy", frames, store.manifest.get("sha256", {}).get("frames.npy", ""), found)
-    for track in store.tracks:
-        numbers = frames[track.offset : track.offset + track.frames]
-        wrong = np.diff(numbers, prepend=0) <= 0
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            found.problems.append(
-                f"track {track.name!r}, row {row}: image number {numbers[row]}, expected numbers "
-                "from 1 that ascend"
-            )
+    tracks = [track for track in store.tracks if track.frames]
+    starts = np.array([track.offset for track in tracks], np.int64)
+    last, complained = 0, -1
+    for start, numbers in chunks(frames):
+        before = np.concatenate([[last], numbers[:-1]])
+        first, end = np.searchsorted(starts, [start, start + len(numbers)])
+        before[starts[first:end] - start] = 0
+        last = numbers[-1]
+        wrong = start + np.flatnonzero(numbers <= before)
+        of, at = np.unique(np.searchsorted(starts, wrong, side="right") - 1, return_index=True)
+        for i, row in zip(of, wrong[at]):
+            if i != complained:  # else in the piece before
+                found.problems.append(
+                    f"track {tracks[i].name!r}, row {row - tracks[i].offset}: image number "
+                    f"{numbers[row - start]}, expected numbers from 1 that ascend"
+                )
+            complained = i
 
 
 def _groups(store: Store, found: Findings) -> None:
@@ -70,7 +81,7 @@ def _groups(store: Store, found: Findings) -> None:
         groups.setdefault(track.group, {}).setdefault(track.split, []).append(track.name)
     for group, splits in groups.items():
         if len(splits) > 1:
-            where = "; ".join(f"{split}: {', '.join(names)}" for split, names in splits.items())
+            where = "; ".join(f"{split}: {listed(names, SHOWN)}" for split, names in splits.items())
             found.problems.append(f"group {group!r} is in several splits ({where})")
 
 
@@ -99,56 +110,67 @@ def _features(store: Store, found: Findings) -> None:
             elif present < stop - start:
                 some.append(f"{track.name} ({stop - start - present} of {stop - start})")
         if none:
-            found.problems.append(f"feature {feature.name!r} is missing in {', '.join(none)}")
+            found.problems.append(f"feature {feature.name!r} is missing in {listed(none, SHOWN)}")
         if some:
-            found.notes.append(f"feature {feature.name!r} has gaps in {', '.join(some)}")
+            found.notes.append(f"feature {feature.name!r} has gaps in {listed(some, SHOWN)}")
 
 
 def _labels(store: Store, found: Findings) -> None:
-    labelled = np.zeros(store.frames_total, bool)
-    readable = True
+    labelled = np.zeros(len(store.tracks), bool)
     for label in store.labels.values():
         try:
             values, mask = store.label(label.name)
         except UserError as error:
             found.problems.append(str(error))
-            readable = False
             continue
         file = f"labels/{label.name}.mask.npy"
         _hash(f"labels/{label.name}.npy", values, label.sha256, found)
         _hash(file, mask, store.manifest.get("sha256", {}).get(file, ""), found)
-        low, high = RANGES.get(label.name, (-np.inf, np.inf))
-        wrong = mask & ~(np.isfinite(values) & (values >= low) & (values <= high))
+        if label.name in RANGES:
+            _range(store, label.name, found)
+        tally = found.tallies[label.name] = Tally(store, label.name)
+        labelled |= tally.labelled
+        found.notes += tally.questions()
+    if len(found.tallies) < len(store.labels):
+        return
+    bare: dict[str, list[str]] = {split: [] for split in store.splits}
+    total = dict.fromkeys(bare, 0)
+    for track, has in zip(store.tracks, labelled):
+        total[track.split] += 1
+        if not has:
+            bare[track.split].append(track.name)
+    for split, names in bare.items():
+        if len(names) == total[split]:
+            found.notes.append(f"split {split!r} has no labels")
+        elif names:
+            found.notes.append(f"split {split!r}: tracks without a label: {listed(names, SHOWN)}")
+
+
+def _range(store: Store, name: str, found: Findings) -> None:
+    low, high = RANGES[name]
+    for start, values, mask in chunks(*store.label(name)):
+        wrong = mask & ~((values >= low) & (values <= high))
         if wrong.any():
             row = int(np.argwhere(wrong)[0][0])
             found.problems.append(
-                f"label {label.name!r}: {values[row]} at {store.place(row)}, "
+                f"label {name!r}: {values[row]} at {store.place(start + row)}, "
                 f"expected {low:g} to {high:g}"
             )
-        labelled |= mask if mask.ndim == 1 else mask.any(axis=1)
-    if not readable:
-        return
-    for split in store.splits:
-        tracks = [track for track in store.tracks if track.split == split]
-        bare = [t.name for t in tracks if not labelled[t.offset : t.offset + t.frames].any()]
-        if len(bare) == len(tracks):
-            found.notes.append(f"split {split!r} has no labels")
-        elif bare:
-            found.notes.append(f"split {split!r}: tracks without a label: {', '.join(bare)}")
+            return
 
 
 def _hash(file: str, array: np.ndarray, expected: str, found: Findings) -> None:
     """Compares with the manifest; a store written by other hands may have no hash."""
     digest = hashlib.sha256()
-    for start in range(0, len(array), CHUNK):
-        digest.update(np.ascontiguousarray(array[start : start + CHUNK]))
+    for _, rows in chunks(array):
+        digest.update(np.ascontiguousarray(rows))
     if expected and digest.hexdigest() != expected:
         found.problems.append(f"{file}: its SHA-256 is not the manifest's; prepare the store again")
 
 
 def _first_bad_row(array: np.ndarray) -> int | None:
-    for start in range(0, len(array), CHUNK):
-        finite = np.isfinite(array[start : start + CHUNK]).all(axis=1)
+    for start, rows in chunks(array):
+        finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             return start + int(np.argmin(finite))
     return None
@@ -169,40 +191,28 @@ def _place(store: Store, feature: str, row: int) -> str:
     raise AssertionError(f"row {row} belongs to no track")
 
 
-def table(store: Store) -> list[str]:
+def table(store: Store, found: Findings) -> list[str]:
     """Lines of a table: tracks, frames, and what each label looks like in each split."""
+    tracks: dict[str, list[Track]] = {}
+    for track in store.tracks:
+        tracks.setdefault(track.split, []).append(track)
     lines = []
-    for split in store.splits:
-        tracks = [track for track in store.tracks if track.split == split]
-        rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
-        groups = len({track.group for track in tracks})
-        lines.append(f"{split}: {len(tracks):,} tracks, {groups:,} groups, {len(rows):,} frames")
-        for label in store.labels.values():
-            values, mask = (np.asarray(a[rows]) for a in store.label(label.name))
-            known = int((mask if mask.ndim == 1 else mask.any(axis=1)).sum())
-            text = _distribution(label, values, mask) if known else ""
-            lines.append(f"  {label.name:12} {known:>11,} labelled  {text}".rstrip())
+    for i, (split, of_split) in enumerate(tracks.items()):
+        groups = len({track.group for track in of_split})
+        frames = sum(track.frames for track in of_split)
+        lines.append(f"{split}: {len(of_split):,} tracks, {groups:,} groups, {frames:,} frames")
+        for name, tally in found.tallies.items():
+            text = tally.texts(i) if tally.rows[i] else ""
+            lines.append(f"  {name:12} {tally.rows[i]:>11,} labelled  {text}".rstrip())
     return lines
-
-
-def _distribution(label: Label, values: np.ndarray, mask: np.ndarray) -> str:
-    names = label.names or tuple(str(i) for i in range(label.size))
-    if label.kind == "classes":
-        counts = np.bincount(values[mask], minlength=label.size)
-        return ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
-    parts = []
-    for k, name in enumerate(names):
-        x = values[:, k][mask[:, k]].astype(np.float64)
-        if label.kind == "labels":
-            parts.append(f"{name} {100 * x.mean():.1f} %" if len(x) else f"{name} -")
-        elif len(x):
-            named = f"{name}: " if label.size > 1 else ""
-            parts.append(f"{named}mean {x.mean():.3f}, std {x.std():.3f}")
-    return ", ".join(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    return exit_code(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m data_pipelines.verify",
         description="Checks a store and lists by name what is missing, odd or does not match.",
@@ -210,15 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--store", required=True, metavar="STORE", help="folder of the store")
-    try:
-        store = Store(parser.parse_all(sys.argv[1:] if arguments is None else arguments).store)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    store = Store(parser.parse_all(arguments).store)
     found = check(store)
-    # Without the labels there is no table; check has said why.
-    with contextlib.suppress(UserError):
-        print("\n".join(table(store)))
+    for line in table(store, found):
+        print(line)
     for note in found.notes:
         print(f"note: {note}")
     for problem in found.problems:

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import pickle
 
 import numpy as np
@@ -7,33 +8,7 @@ import pytest
 from data_pipelines import verify
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
-from data_pipelines.store_writer import StoreWriter
-
-LABELS = {
-    "valence": dict(kind="values", size=1),
-    "expression": dict(kind="classes", size=3, names=("a", "b", "c")),
-    "au": dict(kind="labels", size=2, names=("x", "y")),
-}
-
-
-def writer(path, features=None, labels=LABELS, **provenance):
-    features = {"face": dict(size=4)} if features is None else features
-    return StoreWriter(path, name="toy", features=features, labels=labels, **provenance)
-
-
-def add(into, track="a", rows=5, split="train", **more):
-    """A track of ones with every label; returns what it added."""
-    given = dict(
-        features={"face": np.arange(rows * 4).reshape(rows, 4) + 0.5},
-        labels={
-            "valence": np.linspace(-1, 1, rows),
-            "expression": np.arange(rows) % 3,
-            "au": np.ones((rows, 2), int),
-        },
-    )
-    given.update(more)
-    into.add(track=track, split=split, **given)
-    return given
+from tests.toy_store import LABELS, PATHS, add, writer
 
 
 @pytest.fixture
@@ -72,34 +47,6 @@ def test_arrays_have_the_documented_types_and_are_read_from_disk(path):
     assert arrays["valence"].shape == (5, 1) and arrays["expression"].shape == (5,)
 
 
-def test_nan_is_a_missing_label_stored_as_zero(path):
-    with writer(path) as into:
-        add(into, labels={"valence": np.array([0.5, np.nan, -0.5, np.nan, 1.0])})
-    values, mask = Store(path).label("valence")
-    assert mask[:, 0].tolist() == [True, False, True, False, True]
-    assert values[:, 0].tolist() == [0.5, 0.0, -0.5, 0.0, 1.0]
-
-
-def test_a_label_left_out_is_missing_in_every_frame(path):
-    with writer(path) as into:
-        add(into, labels={"expression": (np.array([0, 9, 2, -1, 1]), np.arange(5) % 2 == 0)})
-    store = Store(path)
-    assert not store.label("au")[1].any() and not store.label("valence")[1].any()
-    assert store.label("expression")[0].tolist() == [0, 0, 2, 0, 1]
-
-
-def test_a_feature_left_out_is_a_gap_of_zeros(path):
-    with writer(path, {"face": dict(size=4), "voice": dict(size=2)}) as into:
-        add(into)
-        add(into, "b", feature_masks={"face": np.arange(5) > 1}, features={
-            "face": np.ones((5, 4)), "voice": np.ones((5, 2))})  # fmt: skip
-    store = Store(path)
-    assert store.feature_mask("face").tolist() == [True] * 5 + [False] * 2 + [True] * 3
-    assert store.feature("face")[5:].sum(axis=1).tolist() == [0, 0, 4, 4, 4]
-    assert store.feature_mask("voice").tolist() == [False] * 5 + [True] * 5
-    assert not store.feature("voice")[:5].any()
-
-
 def test_a_feature_without_gaps_has_no_mask(path):
     with writer(path) as into:
         add(into)
@@ -125,15 +72,6 @@ def test_provenance_is_kept(path):
     assert store.manifest["edition"] == 4 and store.features["face"].trained_on == ("train",)
 
 
-def test_plain_values_stand_for_texts_and_lists_of_one(path):
-    with writer(path, {"face": dict(size=4, trained_on="train")}, notes="by hand") as into:
-        add(into, 7, group=3)
-    store = Store(path)
-    assert store.features["face"].trained_on == ("train",)
-    assert (store.tracks[0].name, store.tracks[0].group) == ("7", "3")
-    assert verify.check(store).notes == ["from the preparation: by hand"]
-
-
 def test_a_store_without_tracks_opens(path):
     with writer(path):
         pass
@@ -150,74 +88,14 @@ def test_an_open_store_pickles_without_its_arrays(path):
     np.testing.assert_array_equal(again.feature("face"), store.feature("face"))
 
 
-def test_an_exception_leaves_the_old_store_and_nothing_else(path):
+def test_a_store_that_a_killed_process_had_moved_aside_is_found(path):
     with writer(path) as into:
         add(into)
-    with pytest.raises(KeyError), writer(path) as into:
-        add(into, "other")
-        raise KeyError("stop")
-    assert [t.name for t in Store(path).tracks] == ["a"]
-    assert [p.name for p in path.parent.iterdir()] == ["store"]
-
-
-def test_a_complete_store_replaces_the_old_one(path):
-    for name in ("old", "new"):
-        with writer(path) as into:
-            add(into, name)
-    assert [t.name for t in Store(path).tracks] == ["new"]
-    assert [p.name for p in path.parent.iterdir()] == ["store"]
-
-
-def test_what_a_killed_process_of_the_same_number_left_is_overwritten(path):
-    into = writer(path)
-    into._folder.mkdir()
-    (into._folder / "frames.npy").write_text("half")
-    with into:
-        add(into)
+    aside = path.with_name("store.writing-12345")
+    aside.mkdir()
+    path.rename(aside / "old")
     assert Store(path).frames_total == 5
-
-
-def test_a_folder_that_is_no_store_is_not_overwritten(path):
-    path.mkdir()
-    (path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="exists and is no store"):
-        writer(path)
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (dict(labels={"valance": np.zeros(5)}), "unknown label 'valance'.*'valence'"),
-        (dict(features={"fase": np.zeros((5, 4))}), "unknown feature 'fase'.*'face'"),
-        (dict(feature_masks={"fase": np.ones(5, bool)}), "of a mask.*'fase'.*'face'"),
-        (dict(feature_masks={"face": np.ones(4, bool)}), r"mask of feature 'face': shape \(4,\)"),
-        (dict(features={"face": np.zeros((6, 4))}), r"\(6, 4\), expected \(5, 4\)"),
-        (dict(labels={"au": np.zeros((5, 3), int)}), r"\(5, 3\).*expected \(5, 2\)"),
-        (dict(frames=np.array([1, 2, 2, 3, 4])), "5 ascending numbers"),
-        (dict(frames=np.arange(5)), "5 ascending numbers"),
-        (dict(labels={"expression": np.array([0, 1, 3, 0, 0])}), "row 2: 3, expected 0 to 2"),
-        (dict(labels={"expression": np.array([0, 1.5, 2, 0, 0])}), "row 1: 1.5, expected 0 to 2"),
-        (dict(labels={"au": np.full((5, 2), 256)}), "row 0: 256, expected 0 to 1"),
-        (dict(labels={"valence": np.full(5, np.inf)}), "row 0: inf, expected a finite number"),
-        (dict(split="a+b"), "a \\+ joins splits"),
-        (dict(features={}, labels={}), "no frames, labels or frame-wise features"),
-        (dict(features={}, labels={"valence": np.zeros(0)}), "has no frames"),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_is_refused(path, more, message):
-    with pytest.raises(UserError, match=message), writer(path) as into:
-        add(into, **more)
-
-
-def test_a_track_name_comes_once(path):
-    with pytest.raises(UserError, match="'a' comes twice"), writer(path) as into:
-        add(into)
-        add(into)
-
-
-def test_an_unknown_kind_of_label_is_refused(path):
-    with pytest.raises(UserError, match=r"kind 'class'\. Did you mean 'classes'"):
-        writer(path, labels={"x": dict(kind="class", size=2)})
+    assert [p.name for p in path.parent.iterdir()] == ["store"]
 
 
 def test_names_that_are_not_there_get_the_nearest(path):
@@ -246,7 +124,15 @@ def test_a_folder_without_manifest_says_how_to_fill_one(tmp_path):
         lambda m: m["labels"]["au"].update(kind="fuzzy"),
         lambda m: m["tracks"][0].update(frames="many"),
         lambda m: m["tracks"][0].update(frames=-5),
-        lambda m: m["tracks"][0].update(split=3),
+        lambda m: m["tracks"][0].update(frames=10**18),
+        lambda m: m["tracks"][0].update(frames=True),
+        lambda m: m["tracks"][0].update(fps=0),
+        lambda m: m["tracks"][0].update(fps=float("inf")),
+        lambda m: m["tracks"][0].update(rows={"voice": 3}),
+        lambda m: m["labels"]["au"].update(names=["x"]),
+        lambda m: m["labels"]["au"].update(names=["x", "x"]),
+        lambda m: m["features"]["face"].update(axis="time"),
+        lambda m: m["features"]["face"].update(extractor=[]),
         lambda m: m["tracks"].append(m["tracks"][0]),
         lambda m: m.update(tracks=["a"]),
         lambda m: m.update(features=[]),
@@ -263,6 +149,82 @@ def test_a_manifest_of_another_form_is_a_user_error(path, damage):
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="not a store manifest"):
         Store(path)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_names_that_are_paths_are_refused_when_a_store_is_opened(path, name):
+    with writer(path) as into:
+        add(into)
+    whole = json.loads((path / "manifest.json").read_text())
+    for part in ("features", "labels"):
+        damaged = json.loads(json.dumps(whole))
+        damaged[part][name] = dict(whole[part].popitem()[1])
+        (path / "manifest.json").write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=f"{part[:-1]} .*the name"):
+            Store(path)
+    for key, what in (("name", "track"), ("split", "split"), ("group", "group")):
+        damaged = json.loads(json.dumps(whole))
+        damaged["tracks"][0][key] = name
+        (path / "manifest.json").write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=f"{what} .*the name") as caught:
+            Store(path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+        assert verify.main([f"--store={path}"]) == 2
+
+
+def test_the_cases_of_others_are_refused(shared):
+    for case in ("abaw3_traversal", "split_traversal"):
+        with pytest.raises(UserError, match=r"\.\./evil_\w+': the name holds '/'"):
+            Store(shared / "cases" / case / "store")
+
+
+@pytest.mark.parametrize("case, shown", [("nan", "nan"), ("inf", "inf")])
+def test_a_label_that_is_no_number_is_named_at_its_first_use(shared, capsys, case, shown):
+    store = Store(shared / "cases" / "label_nan" / case)
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"valence\.npy: \[.*at track 'v\d+', row \d+ \(image"
+        ) as c:
+            store.label("valence")
+        assert shown in str(c.value)
+    assert verify.main([f"--store={store.path}"]) == 1
+    assert "valence.npy: [" in capsys.readouterr().out
+
+
+def test_a_split_that_is_a_number_is_refused(path):
+    with writer(path) as into:
+        add(into)
+    manifest = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(manifest.replace('"split": "train"', '"split": 3'))
+    with pytest.raises(UserError, match="split 3: int, expected a name"):
+        Store(path)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "references.json"])
+def test_json_nested_without_end_is_a_user_error(path, file):
+    with writer(path) as into:
+        add(into)
+    (path / file).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=rf"{file}: not .*\(nested too deeply\)"):
+        Store(path)
+
+
+def test_a_manifest_without_permission_is_not_called_missing(path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with writer(path) as into:
+        add(into)
+    monkeypatch.setattr(pathlib.Path, "read_text", refused)
+    with pytest.raises(UserError, match=r"manifest\.json: cannot be read: Permission denied\."):
+        Store(path)
+
+
+@pytest.mark.parametrize("name", ["c" * 5000, "x\udcff", "\0"])
+def test_a_path_that_no_file_can_have_is_one_line(tmp_path, capsys, name):
+    assert verify.main([f"--store={tmp_path / name}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{"])
@@ -283,7 +245,9 @@ def test_a_damaged_array_is_a_user_error(path, damage):
         add(into)
     file = path / "features" / "face.npy"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(UserError, match=r"face\.npy: cannot be read"):
+    with pytest.raises(
+        UserError, match=r"face\.npy: not a readable array file .* Prepare it again"
+    ):
         Store(path).feature("face")
 
 
@@ -305,13 +269,21 @@ def test_references_are_read_where_there_are_any(path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"train": {"oracle": 0.9}}', '{"a": {"b": {"c": []}}}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"train": {"oracle": 0.9}}',
+        '{"a": {"b": {"c": []}}}',
+        '{"a": {"b": {"c": NaN}}}',
+        '{"a": {"b": {"c": 1' + "0" * 400 + "}}}",
+    ],
 )
 def test_damaged_references_are_refused_when_the_store_is_opened(path, text):
     with writer(path) as into:
         add(into)
     (path / "references.json").write_text(text)
-    with pytest.raises(UserError, match=r"references\.json: expected .* Mend or delete it"):
+    with pytest.raises(UserError, match=r"references\.json: not \{split.* Mend or delete it"):
         Store(path)
 
 
@@ -324,5 +296,5 @@ def test_labels_outside_their_classes_are_refused_as_often_as_they_are_asked_for
     np.save(path / "labels" / "expression.npy", values)
     store = Store(path)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"expression\.npy: 3 at track 'b', row 2, expected 0 "):
+        with pytest.raises(UserError, match=r"expression\.npy: 3 at track 'b', row 2 \(image 3\)"):
             store.label("expression")

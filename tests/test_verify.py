@@ -108,6 +108,58 @@ def test_the_first_row_that_is_not_finite_is_named(path):
     assert verify.check(Store(path)).problems == ["feature 'face': not finite at track 't1', row 2"]
 
 
+def test_a_line_has_twenty_names_and_says_how_many_more(path):
+    fill(path, *[{"group": "g", "labels": {}, "split": f"s{i // 30}",
+                  "features": {"face": np.ones((4, 2))}} for i in range(60)])  # fmt: skip
+    found = verify.check(Store(path))
+    assert any(line.endswith("t19 and 40 more") for line in found.problems)
+    assert max(map(len, found.problems + found.notes)) < 300
+
+
+def test_pieces_of_a_store_are_checked_as_the_whole(path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    face = {"face": np.ones((4, 2)), "voice": np.r_[1, 1, 1, np.inf]}
+    fill(path, *[{"labels": {
+        "valence": np.where(rng.random(4) < 0.3, np.nan, rng.normal(size=4)),
+        "expression": (rng.integers(0, 3, 4), rng.random(4) < 0.5),
+        "au": (rng.integers(0, 2, (4, 2)), rng.random((4, 2)) < 0.5)},
+        "split": ("train", "validation")[i % 3 > 1], "features": face if i == 4 else {
+        "face": np.ones((4, 2)), "voice": np.ones(4)}} for i in range(6)])  # fmt: skip
+    np.save(path / "frames.npy", np.array([1, 2, 3, 4, 1, 2, 2, 2] * 3, np.int32))
+    whole = run(path, capsys)
+    assert len([line for line in whole[1].splitlines() if "image number 2" in line]) == 3
+    for size in (1, 24, 40):
+        monkeypatch.setattr("data_pipelines.store.CHUNK_BYTES", size)
+        assert run(path, capsys) == whole
+
+
+@pytest.mark.parametrize(
+    ("valence", "questions"),
+    [
+        ([0.5, -0.5, 0.1, 1.0], []),
+        ([-5, 0.5, -5, 0.1], ["'valence': 2 are -5, no other is below 0.1."]),
+        ([-5, 3, 9, 1], ["'valence': 1 are -5", "'valence': from 1 to 9."]),
+        ([1, 9, 5, 2], ["'valence': from 1 to 9."]),
+        ([0, 100, 5, 2], ["'valence': from 0 to 100."]),
+        ([0, 1, 0.5, 0.2], []),
+        ([-3, 3, 0, 1.5], []),
+        ([-5, -4, 0, 5], []),
+        ([np.nan] * 4, []),
+    ],
+)
+def test_values_that_look_like_a_mark_or_a_scale_are_asked_about(path, valence, questions):
+    specs = {"valence": dict(kind="values", size=1), "mood": dict(kind="values", size=2)}
+    with StoreWriter(path, name="toy", features={}, labels=specs) as into:
+        for name, half in (("a", valence[:2]), ("b", valence[2:])):
+            both = {"valence": half, "mood": np.stack([np.zeros(2), half], axis=1)}
+            into.add(track=name, split="train", features={}, labels=both)
+    notes = [note for note in verify.check(Store(path)).notes if note.startswith("label ")]
+    expected = questions + [q.replace("'valence':", "'mood', column 1:") for q in questions]
+    assert len(notes) == len(expected)
+    for note, part in zip(notes, expected):
+        assert part in note
+
+
 def test_a_store_without_tracks_is_a_problem(path, capsys):
     fill(path)
     assert verify.check(Store(path)).problems == ["no track in the store"]
@@ -155,10 +207,10 @@ SHA = "its SHA-256 is not the manifest's"
         ("frames.npy", lambda a: a[:-1], ["frames.npy: int32 (7,), expected int32 (8,)"]),
         ("labels/valence.npy", at(5, 1.5), [SHA, "label 'valence': [1.5] at track 't1', row 1"]),
         ("labels/valence.npy", at(2, 9.0), [SHA]),  # not labelled there
-        ("labels/expression.npy", at(0, 3), ["3 at track 't0', row 0, expected 0 to 2"]),
-        ("labels/expression.npy", at(6, -1), ["-1 at track 't1', row 2, expected 0 to 2"]),
+        ("labels/expression.npy", at(0, 3), ["3 at track 't0', row 0 (image 1), expected 0 to 2"]),
+        ("labels/expression.npy", at(6, -1), ["-1 at track 't1', row 2 (image 3), expected 0"]),
         ("labels/expression.npy", lambda a: a.astype(np.float32), ["float32 (8,), expected int32"]),
-        ("labels/au.npy", at(7, 2), ["[2 2] at track 't1', row 3, expected 0 to 1"]),
+        ("labels/au.npy", at(7, 2), ["[2 2] at track 't1', row 3 (image 4), expected 0 to 1"]),
         ("labels/au.npy", lambda a: a[:-1], ["au.npy: int8 (7, 2), expected int8 (8, 2)"]),
         ("features/face.npy", lambda a: a[:, :1], ["float32 (8, 1), expected float32 (8, 2)"]),
         ("features/face.npy", lambda a: a[0, 0], ["float32 (), expected float32 (8, 2)"]),
@@ -191,7 +243,7 @@ def test_a_file_that_is_gone_is_a_problem_by_name(path, capsys, file):
     fill(path, {})
     (path / file).unlink()
     code, out = run(path, capsys)
-    assert code == 1 and f"{file}: cannot be read" in out
+    assert code == 1 and f"{file}: not a readable array file (No such file" in out
 
 
 def test_a_store_of_other_hands_needs_no_hashes(path):

@@ -33,8 +33,11 @@ _SOURCES = (
     "sources/affwild2.py",
     "feature_files.py",
     "plan.py",
+    "given_arrays.py",
     "store.py",
+    "store_specs.py",
     "store_writer.py",
+    "track_arrays.py",
 )
 _STALE_S = 3600.0
 
