@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import filecmp
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from concurrent import futures
 
+import h5py
 import numpy as np
 import pytest
 
@@ -23,8 +25,10 @@ from data_pipelines.twins.__main__ import main as write_by_hand
 from data_pipelines.twins.annotators import annotate
 from data_pipelines.twins.latent import EXPRESSION_RATES, UNIT_RATES, make_latents, smooth
 from data_pipelines.twins.references import ccc, linear_baseline, scores
-from data_pipelines.twins.tracks import SIZES, make_tracks
+from data_pipelines.twins.tracks import LABELLED, SIZES, make_tracks
 
+SPLITS = (*LABELLED, "test")
+VA_EXAMPLE = "image_location,valence,arousal"
 HEADERS = {"mtl": "image,valence,arousal,expression,aus", "va": "valence,arousal"}
 
 
@@ -60,6 +64,11 @@ def _mask(store: Store, label: str) -> np.ndarray:
     """bool [N]: rows with this label, all of them for action units."""
     mask = store.label(label)[1]
     return np.asarray(mask).reshape(len(mask), -1).all(axis=1)
+
+
+def _labelled(store: Store) -> slice:
+    """Rows of the splits that have labels, which come first."""
+    return slice(sum(track.frames for track in store.tracks if track.split in LABELLED))
 
 
 # The files.
@@ -115,6 +124,41 @@ def test_names_have_the_three_official_forms_and_pairs_of_one_video_share_a_spli
     assert max(len(found) for found in splits.values()) == 1
 
 
+def test_the_test_split_is_listed_in_the_official_form_and_has_no_labels(files, folder):
+    for name, (first, fields) in {"mtl": ("image", 2), "va": (VA_EXAMPLE, 3)}.items():
+        rows = _lines(files[name] / "annotations" / affwild2.TEST_LIST[name], first)
+        assert {len(row) for row in rows} == {fields} and len(rows) > 200
+        store = Store(twins.store(name, folder, size="small"))
+        tracks = [store.tracks[i] for i in store.split("test")]
+        assert list(dict.fromkeys(row[0].split("/")[0] for row in rows)) == [
+            track.name for track in tracks
+        ]
+        assert not any(
+            mask[_labelled(store).stop :].any() for _, mask in map(store.label, store.labels)
+        )
+        numbers = store.frames[_labelled(store).stop :]
+        assert [int(row[0].split("/")[1][:-4]) for row in rows] == numbers.tolist()
+
+
+def test_the_test_split_leaves_everything_else_as_it_is_without(files, tmp_path):
+    without = dataclasses.replace(SIZES["small"], test=(0, 0))
+    for name, path in files.items():
+        affwild2.write(name, tmp_path / name, without, seed=0)
+        lists = [p.relative_to(path) for p in path.rglob("*.txt") if "_test_set_" not in p.name]
+        assert len(lists) >= 2
+        for file in lists:
+            assert filecmp.cmp(path / file, tmp_path / name / file, shallow=False), file
+        for file in path.glob("features/*.h5"):
+            with (
+                h5py.File(file) as more,
+                h5py.File(tmp_path / name / "features" / file.name) as few,
+            ):
+                assert len(more) == len(few) + 3
+                for track in few:
+                    a, b = (np.asarray(f[track]["feature"]) for f in (more, few))
+                    assert a.tobytes() == b.tobytes(), track
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(files, tmp_path):
     for name, size in (("mtl", "small"), ("va", "small")):
         affwild2.write(name, tmp_path / name, SIZES[size], seed=0)
@@ -153,25 +197,28 @@ def test_features_say_that_they_are_synthetic(mtl):
 
 def test_tracks_are_of_very_different_length(mtl):
     sizes = {s: [t.frames for t in mtl.tracks if t.split == s] for s in mtl.splits}
-    assert {s: len(n) for s, n in sizes.items()} == {"train": 60, "validation": 20}
+    assert {s: len(n) for s, n in sizes.items()} == {"train": 60, "validation": 20, "test": 10}
     assert sum(sizes["train"]) == pytest.approx(12_000, rel=0.01)
     assert sum(sizes["validation"]) == pytest.approx(4_000, rel=0.01)
+    assert sum(sizes["test"]) == pytest.approx(2_000, rel=0.01)
     assert max(sizes["train"]) > 1000
-    for lengths in sizes.values():
+    for lengths in (sizes["train"], sizes["validation"]):
         assert 0.2 < np.mean(np.array(lengths) < 64) < 0.5
 
 
 def test_about_a_third_of_the_rows_has_all_kinds_of_labels(mtl):
-    kinds = np.stack([_mask(mtl, label) for label in ("valence", "expression", "au")])
+    rows = _labelled(mtl)
+    kinds = np.stack([_mask(mtl, label)[rows] for label in ("valence", "expression", "au")])
     assert 0.25 < kinds.all(axis=0).mean() < 0.45
     assert (kinds.mean(axis=1) > 0.5).all()
-    assert np.asarray(mtl.label("au")[1]).any(axis=1)[~kinds[:2].any(axis=0)].all()
+    assert np.asarray(mtl.label("au")[1])[rows].any(axis=1)[~kinds[:2].any(axis=0)].all()
 
 
 def test_some_tracks_lack_one_kind_altogether(mtl):
     for label in ("valence", "expression", "au"):
         mask = _mask(mtl, label)
-        lacking = [t for t in mtl.tracks if not mask[t.offset : t.offset + t.frames].any()]
+        tracks = [t for t in mtl.tracks if t.split in LABELLED]
+        lacking = [t for t in tracks if not mask[t.offset : t.offset + t.frames].any()]
         assert 2 <= len(lacking) <= 20
 
 
@@ -195,6 +242,7 @@ def test_expressions_and_action_units_have_the_stated_rates(mtl):
 
 def test_noise_free_rates_are_exact():
     latents = make_latents(make_tracks(SIZES["small"], 0, sparse=True), 4, seed=0)
+    latents = [latent for latent in latents if latent.track.split in LABELLED]
     expression = np.concatenate([latent.truth["expression"] for latent in latents])
     shares = np.bincount(expression, minlength=8) / len(expression)
     np.testing.assert_allclose(shares, EXPRESSION_RATES, atol=0.01)
@@ -220,7 +268,8 @@ def test_the_smooth_process_has_unit_variance_and_the_stated_time():
 
 
 def test_the_linear_baseline_stays_far_below_the_oracle(mtl):
-    for split in mtl.splits:
+    assert mtl.references("test") == {}
+    for split in LABELLED:
         found = mtl.references(split)
         assert set(found) == {"oracle", "linear baseline"}
         for who in found.values():
@@ -306,12 +355,21 @@ def test_a_twin_in_a_config_is_made_once_and_its_arguments_count(folder, capsys)
         ("twin:mtl?sead=1", "Did you mean 'seed'?"),
         ("twin:mtl?size=smal", "Did you mean 'small'?"),
         ("twin:mtl?seed=-1", "expected a whole number"),
+        ("twin:mtl?seed=" + "9" * 5000, "expected a whole number"),
     ],
 )
 def test_a_misspelt_twin_is_refused_with_the_nearest_name(root, words, tmp_path):
     with pytest.raises(UserError, match="twin") as caught:
         twins.resolve(root, tmp_path)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "1.5", "", "9" * 5000])
+def test_a_seed_that_is_none_is_one_line(seed, tmp_path, capsys):
+    assert write_by_hand(["--name=va", f"--output={tmp_path / 'x'}", f"--seed={seed}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --seed=") and error.count("\n") == 1 and len(error) < 200
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_at_once_make_one_whole_store_and_leave_nothing_else(tmp_path):
@@ -339,7 +397,7 @@ def test_a_cache_that_cannot_be_written_is_named_and_another_used(tmp_path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(twins.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     path = twins.store("va", size="small", seed=9)
-    assert path.is_relative_to(tmp_path / "tmp") and Store(path).splits == ("train", "validation")
+    assert path.is_relative_to(tmp_path / "tmp") and Store(path).splits == SPLITS
     assert str(tmp_path / "file") in capsys.readouterr().err
     assert twins.store("va", size="small", seed=9) == path
     with pytest.raises(UserError, match="cannot be kept"):

@@ -30,12 +30,13 @@ def _run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--name", required=True, metavar="NAME", help=" or ".join(twins.NAMES))
     parser.add_argument("--output", required=True, metavar="FOLDER", help="new or empty")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", default="0", metavar="N", help="a whole number from 0")
     parser.add_argument("--size", default="default", metavar="SIZE", help="default or small")
     given = parser.parse_all(arguments)
     from data_pipelines.twins import affwild2
     from data_pipelines.twins.tracks import SIZES
 
+    seed = twins.seed_of(given.seed, "--seed=")
     if given.name not in twins.NAMES:
         raise UserError(f"--name={given.name}: no such twin. {nearest(given.name, twins.NAMES)}")
     if given.size not in SIZES:
@@ -44,7 +45,7 @@ def _run(arguments: Sequence[str]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--output={given.output}: not an empty folder. Give another.")
     try:
-        affwild2.write(given.name, folder, SIZES[given.size], given.seed)
+        affwild2.write(given.name, folder, SIZES[given.size], seed)
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}.") from None
     edition = affwild2.EDITION[given.name]

@@ -2,10 +2,13 @@
 
     FOLDER/annotations/{training,validation}_set_annotations.txt                          "mtl"
     FOLDER/annotations/5th ABAW Annotations/VA_Estimation_Challenge/<split>/<track>.txt   "va"
+    FOLDER/annotations/MTL_Challenge_test_set_release.txt                                 "mtl"
+    FOLDER/annotations/CVPR_5th_ABAW_VA_test_set_example.txt                              "va"
     FOLDER/features/<name>.h5, <name>.json
 
 The layout and syntax are the organisers', so `python -m data_pipelines.prepare --source=affwild2`
-reads a twin as it reads the licensed data.
+reads a twin as it reads the licensed data. Of the test split there is the list alone, as for those
+who enter a challenge.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 from data_pipelines.twins import features as streams
 from data_pipelines.twins.annotators import Annotation, annotate
 from data_pipelines.twins.latent import make_latents
-from data_pipelines.twins.tracks import EVERY, Size, Track, make_tracks
+from data_pipelines.twins.tracks import EVERY, LABELLED, Size, Track, make_tracks
 
 EDITION = {"mtl": 4, "va": 5}
 MTL_FILES = {
@@ -28,6 +31,13 @@ MTL_FILES = {
 }
 VA_FOLDER = "5th ABAW Annotations/VA_Estimation_Challenge"
 VA_SPLITS = {"train": "Train_Set", "validation": "Validation_Set"}
+# A list of images, and a sample submission, which alone gives the images of the later editions.
+TEST_LIST = {
+    "mtl": "MTL_Challenge_test_set_release.txt",
+    "va": "CVPR_5th_ABAW_VA_test_set_example.txt",
+}
+TEST_HEADER = {"mtl": "image", "va": "image_location,valence,arousal"}
+TEST_FIELDS = {"mtl": "", "va": "0,0"}  # behind the image and a comma
 # The organisers' headers. The multi-task one has five names for sixteen fields.
 MTL_HEADER = "image,valence,arousal,expression,aus"
 VA_HEADER = "valence,arousal"
@@ -48,12 +58,16 @@ def write(name: str, folder: pathlib.Path, size: Size, seed: int) -> Truth:
     sparse = name == "mtl"
     tracks = make_tracks(size, seed, sparse=sparse)
     latents = make_latents(tracks, EVERY if sparse else 1, seed)
-    annotations = annotate(latents, seed, gaps="kinds" if sparse else "few")
+    labelled = [latent for latent in latents if latent.track.split in LABELLED]
+    annotations = annotate(labelled, seed, gaps="kinds" if sparse else "few")
     arrays = streams.extract(latents, seed)
 
     annotation_folder = folder / "annotations"
     annotation_folder.mkdir(parents=True)
-    (_write_mtl if sparse else _write_va)(annotation_folder, tracks, annotations)
+    with_labels = [latent.track for latent in labelled]
+    (_write_mtl if sparse else _write_va)(annotation_folder, with_labels, annotations)
+    test = [track for track in tracks if track.split not in LABELLED]
+    _write_test_list(name, annotation_folder, test)
     _write_features(folder / "features", tracks, arrays)
     return {latent.track.name: latent.truth for latent in latents}
 
@@ -85,6 +99,12 @@ def _write_va(
         lines = [VA_HEADER, *(f"{v},{a}" for v, a in rows)]
         file = folder / VA_FOLDER / VA_SPLITS[track.split] / f"{track.name}.txt"
         file.write_text("\n".join(lines) + "\n")
+
+
+def _write_test_list(name: str, folder: pathlib.Path, tracks: Sequence[Track]) -> None:
+    fields = TEST_FIELDS[name]
+    rows = (f"{track.name}/{image:05d}.jpg,{fields}" for track in tracks for image in track.images)
+    (folder / TEST_LIST[name]).write_text("\n".join([TEST_HEADER[name], *rows]) + "\n")
 
 
 def _text_columns(annotation: Annotation) -> dict[str, Sequence]:

@@ -3,7 +3,7 @@
 Every track has eight *sources*, stationary Gaussian processes of unit variance with two time
 constants and an offset of the person: valence, arousal, three that move the expression, three
 that move the action units. Expression and action units follow from the sources; their rates are
-set exactly, over all labelled images of the twin.
+set exactly, over all labelled images of the twin; the test split takes the same biases.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from data_pipelines.labels import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.plan import generator
-from data_pipelines.twins.tracks import Track
+from data_pipelines.twins.tracks import LABELLED, Track
 
 FACTORS = 3  # sources of the expression, and as many of the action units
 SOURCES = 2 + 2 * FACTORS
@@ -112,12 +112,17 @@ def smooth(rng: np.random.Generator, length: int, time: float, width: int) -> np
 
 def make_latents(tracks: Sequence[Track], every: int, seed: int) -> list[Latent]:
     """The latent state of every track; expression and action units at their stated rates."""
-    sources = [_sources(track, every, generator(seed, "latent", track.name)) for track in tracks]
-    shown = np.concatenate([x[_at(track)] for x, track in zip(sources, tracks)])
-    logits, margins = _show(shown, generator(seed, "loadings"))
-    ends = np.cumsum([len(track.images) for track in tracks])[:-1]
-    parts = zip(tracks, sources, np.split(logits, ends), np.split(margins, ends))
-    return [Latent(track, every, *arrays) for track, *arrays in parts]
+    labelled = [track for track in tracks if track.split in LABELLED]
+    rest = [track for track in tracks if track.split not in LABELLED]
+    latents, scales = [], None
+    for part in filter(None, (labelled, rest)):
+        sources = [_sources(track, every, generator(seed, "latent", track.name)) for track in part]
+        shown = np.concatenate([x[_at(track)] for x, track in zip(sources, part)])
+        logits, margins, scales = _show(shown, generator(seed, "loadings"), scales)
+        ends = np.cumsum([len(track.images) for track in part])[:-1]
+        split = zip(part, sources, np.split(logits, ends), np.split(margins, ends))
+        latents += [Latent(track, every, *arrays) for track, *arrays in split]
+    return latents
 
 
 def _at(track: Track) -> np.ndarray:
@@ -135,12 +140,28 @@ def _sources(track: Track, every: int, rng: np.random.Generator) -> np.ndarray:
     return sources
 
 
-def _show(sources: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, 8] and margins [N, 12] of all labelled images [N, SOURCES]."""
+@dataclasses.dataclass(frozen=True)
+class _Scales:
+    """Biases of the logits [8], thresholds and deviations of the margins [12]."""
+
+    biases: np.ndarray
+    thresholds: np.ndarray
+    deviations: np.ndarray
+
+
+def _show(
+    sources: np.ndarray, rng: np.random.Generator, scales: _Scales | None
+) -> tuple[np.ndarray, np.ndarray, _Scales]:
+    """Logits [N, 8] and margins [N, 12] of images [N, SOURCES], and the scales they are at.
+
+    Args:
+        scales: None for those that give these images the stated rates.
+    """
     homes = np.array([_EXPRESSIONS[name][1] for name in EXPRESSIONS])
     of_factors = _directions(rng, FACTORS, len(EXPRESSIONS))
     logits = 0.8 * sources[:, AFFECT] @ homes.T + sources[:, EXPRESSION] @ of_factors
-    logits += _biases(logits)
+    biases = _biases(logits) if scales is None else scales.biases
+    logits += biases
 
     shown = np.exp(logits - logits.max(axis=1, keepdims=True))
     shown /= shown.sum(axis=1, keepdims=True)
@@ -149,8 +170,10 @@ def _show(sources: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np
     of_affect = 0.4 * _directions(rng, 2, len(ACTION_UNITS))
     margins = 2.5 * shown @ come_with + sources[:, UNITS] @ of_factors
     margins += sources[:, AFFECT] @ of_affect
-    thresholds = [np.quantile(m, 1 - rate) for m, rate in zip(margins.T, UNIT_RATES)]
-    return logits, (margins - thresholds) / margins.std(axis=0)
+    if scales is None:
+        thresholds = [np.quantile(m, 1 - rate) for m, rate in zip(margins.T, UNIT_RATES)]
+        scales = _Scales(biases, np.array(thresholds), margins.std(axis=0))
+    return logits, (margins - scales.thresholds) / scales.deviations, scales
 
 
 def _directions(rng, inputs: int, outputs: int) -> np.ndarray:

@@ -30,7 +30,7 @@ Predictions = dict[str, np.ndarray]  # {label: [N] or [N, K] for all rows of a s
 
 
 def references(store: Store, truth: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    """{split: {"oracle": {score: value}, "linear baseline": {score: value}}}.
+    """{split with labels: {"oracle": {score: value}, "linear baseline": {score: value}}}.
 
     Args:
         truth: {track: {label: noise-free values [T] or [T, K]}}.
@@ -44,7 +44,14 @@ def references(store: Store, truth: Mapping[str, Mapping[str, np.ndarray]]) -> d
     return {
         split: {name: scores(store, split, predicted) for name, predicted in who.items()}
         for split in store.splits
+        if _has_labels(store, split)
     }
+
+
+def _has_labels(store: Store, split: str) -> bool:
+    """False for a test split."""
+    rows = _rows(store, split)
+    return any(mask[rows].any() for _, mask in map(store.label, store.labels))
 
 
 def linear_baseline(store: Store, features: np.ndarray) -> Predictions:

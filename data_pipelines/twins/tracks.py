@@ -22,12 +22,15 @@ class Size:
 
     train: tuple[int, int]
     validation: tuple[int, int]
+    test: tuple[int, int]
 
 
 SIZES = {
-    "default": Size(train=(60, 12_000), validation=(20, 4_000)),
-    "small": Size(train=(12, 1_200), validation=(6, 600)),
+    "default": Size(train=(60, 12_000), validation=(20, 4_000), test=(10, 2_000)),
+    "small": Size(train=(12, 1_200), validation=(6, 600), test=(3, 300)),
 }
+LABELLED = ("train", "validation")
+VIDEOS = {"labelled": (1, 601), "test": (601, 901)}  # numbers that names are drawn from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Track:
 
     Attributes:
         name: of the video, with the person's suffix.
-        split: "train" or "validation".
+        split: "train", "validation" or "test".
         images: int64 [T], 1-based numbers of the labelled images, ascending.
     """
 
@@ -46,15 +49,25 @@ class Track:
 
 
 def make_tracks(size: Size, seed: int, *, sparse: bool) -> list[Track]:
-    """The tracks of both splits; no video is in two.
+    """The tracks of all splits; no video is in two.
+
+    The test split is drawn from random numbers of its own: the others are what they are without.
 
     Args:
         sparse: a sample of the frames, as in the multi-task lists, else every frame.
     """
-    rng = generator(seed, "tracks")
-    numbers = iter(rng.permutation(np.arange(1, 601)))
+    of_labelled = generator(seed, "tracks"), VIDEOS["labelled"]
+    of_test = generator(seed, "test tracks"), VIDEOS["test"]
+    return [
+        *_make(size, LABELLED, *of_labelled, sparse=sparse),
+        *_make(size, ("test",), *of_test, sparse=sparse),
+    ]
+
+
+def _make(size: Size, splits: tuple[str, ...], rng, between, *, sparse: bool) -> list[Track]:
+    numbers = iter(rng.permutation(np.arange(*between)))
     tracks = []
-    for split in ("train", "validation"):
+    for split in splits:
         count, rows = getattr(size, split)
         videos = _videos(rng, split, count, numbers)
         lengths = _lengths(rng, [len(persons) for _, persons in videos], rows)
