@@ -72,7 +72,7 @@ def test_the_own_data_of_the_readme_becomes_a_trained_and_scored_run(tmp_path: P
 @pytest.mark.slow
 def test_the_way_to_a_challenge_entry_works_as_shown_in_small(tmp_path: Path) -> None:
     commands = commands_of("From training to a challenge entry")
-    assert len(commands) == 9
+    assert len(commands) == 10
     small = {
         "--name=mtl": "--name=mtl --size=small",
         "configs/mtl.py:gru": "configs/mtl.py:gru,smoke --config.folds.count=2",
@@ -85,6 +85,8 @@ def test_the_way_to_a_challenge_entry_works_as_shown_in_small(tmp_path: Path) ->
     assert len(fitted["members"]) == 2
     scores = tmp_path / "runs" / "entry" / "predictions" / "validation" / "scores.json"
     assert 0 < json.loads(scores.read_text())["au/f1_binary"] <= 1
-    official = tmp_path / "official" / "annotations" / "validation_set_annotations.txt"
+    assert (scores.parent.parent / "test" / "au.npz").is_file()
+    official = tmp_path / "official" / "annotations" / "MTL_Challenge_test_set_release.txt"
     entry = (tmp_path / "entry.txt").read_text().splitlines()
-    assert len(entry) == len(official.read_text().splitlines())
+    listed = official.read_text().splitlines()
+    assert [row.split(",")[0] for row in entry[1:]] == [row.split(",")[0] for row in listed[1:]]
