@@ -2,8 +2,9 @@
 
 python -m data_pipelines.prepare --source=NAME --input=FOLDER --store=STORE
 
-An existing store of that name is replaced when the new one is complete. What the source does not
-have is named and left out; what contradicts itself is an error (exit code 2), and no store.
+An existing store of that name is replaced, in one step, when the new one is complete; where a
+preparation ends before, it stays as it was. What the source does not have is named and left out;
+what contradicts itself is an error (exit code 2), and no store.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from data_pipelines.store import Store
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code(_run, arguments, stopped="stopped; no store was written")
+    return exit_code(_run, arguments, stopped="stopped; the same command starts anew")
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -566,6 +566,57 @@ def test_a_store_that_cannot_be_written_is_one_line_that_names_it(folder, tmp_pa
     assert str(blocker) in capsys.readouterr().err.splitlines()[-1]
 
 
+ENDED = """
+import os, resource, signal, sys
+from data_pipelines import prepare, store_writer
+how, *arguments = sys.argv[1:]
+add = store_writer.StoreWriter.add
+def ending(self, **track):
+    add(self, **track)
+    if how == "disk":  # as a full one: no file may grow
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    elif len(self._tracks) == 2:
+        os.kill(os.getpid(), getattr(signal, how))
+if how != "nothing":
+    store_writer.StoreWriter.add = ending
+sys.exit(prepare.main(arguments))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "last"),
+    [
+        ("SIGTERM", 143, "stopped"),
+        ("SIGHUP", 129, "stopped"),
+        ("SIGINT", 130, "stopped"),
+        ("disk", 2, "error: "),
+        ("SIGKILL", -9, ""),
+    ],
+)
+def test_however_a_preparation_ends_the_old_store_stays_and_the_same_command_goes_on(
+    folder, store, how, code, last
+):
+    command = ["--source=affwild2", f"--input={folder}", f"--store={store}"]
+    assert prepare.main(command) == 0
+    before = (store / "manifest.json").read_bytes()
+
+    def run(how):
+        return subprocess.run(
+            [sys.executable, "-c", ENDED, how, *command], capture_output=True, text=True, cwd=ROOT
+        )
+
+    ended = run(how)
+    assert ended.returncode == code
+    lines = ended.stderr.splitlines()
+    assert len(lines) == bool(last) and "".join(lines).startswith(last)
+    assert (store / "manifest.json").read_bytes() == before
+    beside = {path.name for path in store.parent.iterdir()} - {folder.name}
+    assert (beside == {store.name}) == (how != "SIGKILL")
+    assert run("nothing").returncode == 0
+    assert {path.name for path in store.parent.iterdir()} - {folder.name} == {store.name}
+
+
 @pytest.mark.parametrize("module", ["prepare", "verify"])
 def test_help_ends_with_0_and_imports_nothing_slow(module):
     code = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -12,11 +13,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from data_pipelines import verify
+from data_pipelines.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SCRIPTS = {m[1]: block for block in BLOCKS if (m := re.match(r"# (\w+\.py)\n", block))}
 
 
 def test_the_example_prints_what_its_comments_say() -> None:
@@ -55,10 +61,37 @@ def run_commands(commands: list[str], folder: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
 
 
+def test_the_csv_files_of_the_readme_become_a_store(tmp_path: Path) -> None:
+    """Written with the csv module alone, as a spreadsheet would."""
+    (tmp_path / "csv").mkdir()
+
+    def write(name: str, *rows: list) -> None:
+        with (tmp_path / "csv" / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    write("splits.csv", ["video", "split"], ["a", "train"], ["b", "validation"])
+    for video, start in (("a", 1), ("b", 5)):
+        frames = range(start, start + 4)
+        write(f"{video}_face.csv", ["frame", "f1", "f2"], *([i, i / 2, -i] for i in frames))
+        write(
+            f"{video}_labels.csv",
+            ["frame", "valence"],
+            *([i, i / 10 if i % 2 else ""] for i in frames),
+        )
+    (tmp_path / "from_csv.py").write_text(SCRIPTS["from_csv.py"])
+    run_commands(["from_csv.py"], tmp_path)
+    store = Store(tmp_path / "stores" / "lab")
+    assert store.splits == ("train", "validation") and store.frames.tolist() == [*range(1, 9)]
+    assert store.feature("face")[:, 1].tolist() == [-i for i in range(1, 9)]
+    values, mask = store.label("valence")
+    assert mask[:, 0].tolist() == [True, False] * 4
+    np.testing.assert_allclose(values[mask], [0.1, 0.3, 0.5, 0.7], rtol=1e-6)
+    assert verify.check(store).problems == []
+
+
 @pytest.mark.slow
 def test_the_own_data_of_the_readme_becomes_a_trained_and_scored_run(tmp_path: Path) -> None:
-    files = {m[1]: b for b in BLOCKS if (m := re.match(r"# (\w+\.py)\n", b))}
-    assert set(files) == {"make_store.py", "mine.py"}
+    files = {name: SCRIPTS[name] for name in ("make_store.py", "mine.py")}
     assert sum(len([line for line in text.splitlines() if line]) for text in files.values()) <= 24
     for name, text in files.items():
         (tmp_path / name).write_text(text)
