@@ -20,6 +20,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
 from data_pipelines.store import Store
+from data_pipelines.store_writer import refuse_others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +53,7 @@ def _run(arguments: Sequence[str]) -> None:
     folder = user_path(given.input)
     if not folder.is_dir():
         raise UserError(f"--input={given.input}: no such folder.")
+    refuse_others(given.store)  # before what may take minutes
     report, start = Report(sys.stdout), time.monotonic()
     try:
         module.fill(folder, given.store, report, **{flag: getattr(given, flag) for flag in flags})

@@ -54,10 +54,7 @@ class StoreWriter:
         labels: Mapping[str, Mapping[str, Any]],
         **provenance: Any,
     ):
-        self.path = user_path(path)
-        if self.path.exists() and not (self.path / "manifest.json").is_file():
-            if not self.path.is_dir() or any(self.path.iterdir()):
-                raise UserError(f"{self.path} exists and is no store. Give another --store.")
+        self.path = refuse_others(path)
         if not isinstance(name, str):
             raise UserError(f"{self.path}: name is {name!r:.50}, expected a text.")
         try:
@@ -243,6 +240,15 @@ class StoreWriter:
             "tracks": self._tracks,
         }
         (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def refuse_others(path: str | os.PathLike) -> pathlib.Path:
+    """The path of a store to be written. UserError for what is there and is no store."""
+    path = user_path(path)
+    if path.exists() and not (path / "manifest.json").is_file():
+        if not path.is_dir() or any(path.iterdir()):
+            raise UserError(f"{path} exists and is no store. Give another --store.")
+    return path
 
 
 def _entry(spec: Feature | Label) -> dict[str, Any]:

@@ -547,6 +547,7 @@ def test_every_source_has_a_description_and_fills(name):
         (["--source=affwild2", "--input=.", "--store=x", "--edition=x"], "invalid int value: 'x'"),
         (["--source=affwild2", "--input=.", "--store=x", "--edition=12"], "edition 12: the ABAW"),
         (["--source=affwild2", "--input=.", "--store=x"], "annotations: no such folder"),
+        (["--source=affwild2", "--input=.", "--store=/"], "/ exists and is no store"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(

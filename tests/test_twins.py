@@ -19,6 +19,7 @@ from data_pipelines import twins, verify
 from data_pipelines.errors import UserError
 from data_pipelines.labels import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.prepare import main as prepare
+from data_pipelines.sources import affwild2 as source
 from data_pipelines.store import Store
 from data_pipelines.twins import affwild2
 from data_pipelines.twins.__main__ import main as write_by_hand
@@ -124,11 +125,12 @@ def test_names_have_the_three_official_forms_and_pairs_of_one_video_share_a_spli
     assert max(len(found) for found in splits.values()) == 1
 
 
-def test_the_test_split_is_listed_in_the_official_form_and_has_no_labels(files, folder):
+def test_the_test_split_is_listed_in_the_official_form_and_has_no_labels(files, tmp_path):
     for name, (first, fields) in {"mtl": ("image", 2), "va": (VA_EXAMPLE, 3)}.items():
         rows = _lines(files[name] / "annotations" / affwild2.TEST_LIST[name], first)
         assert {len(row) for row in rows} == {fields} and len(rows) > 200
-        store = Store(twins.store(name, folder, size="small"))
+        source.fill(files[name], tmp_path / name, edition=affwild2.EDITION[name])
+        store = Store(tmp_path / name)
         tracks = [store.tracks[i] for i in store.split("test")]
         assert list(dict.fromkeys(row[0].split("/")[0] for row in rows)) == [
             track.name for track in tracks
@@ -144,6 +146,7 @@ def test_the_test_split_leaves_everything_else_as_it_is_without(files, tmp_path)
     without = dataclasses.replace(SIZES["small"], test=(0, 0))
     for name, path in files.items():
         affwild2.write(name, tmp_path / name, without, seed=0)
+        assert not list((tmp_path / name).rglob("*_test_set_*"))
         lists = [p.relative_to(path) for p in path.rglob("*.txt") if "_test_set_" not in p.name]
         assert len(lists) >= 2
         for file in lists:

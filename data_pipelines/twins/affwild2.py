@@ -67,7 +67,8 @@ def write(name: str, folder: pathlib.Path, size: Size, seed: int) -> Truth:
     with_labels = [latent.track for latent in labelled]
     (_write_mtl if sparse else _write_va)(annotation_folder, with_labels, annotations)
     test = [track for track in tracks if track.split not in LABELLED]
-    _write_test_list(name, annotation_folder, test)
+    if test:
+        _write_test_list(name, annotation_folder, test)
     _write_features(folder / "features", tracks, arrays)
     return {latent.track.name: latent.truth for latent in latents}
 

@@ -22,7 +22,7 @@ class Size:
 
     train: tuple[int, int]
     validation: tuple[int, int]
-    test: tuple[int, int]
+    test: tuple[int, int] = (0, 0)
 
 
 SIZES = {
