@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import json
 import math
+import mmap
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,10 +96,12 @@ class Store:
                     raise ValueError(f"{what}: rows of {feature!r}. {nearest(feature, table)}")
                 rows[feature] = (table[feature], whole(count, f"{what}: rows", least=0))
                 table[feature] += rows[feature][1]
-            fps = entry.get("fps")
+            split, fps = entry["split"], entry.get("fps")
+            if "+" in require_name(split, f"{where}: {what}: split"):
+                raise ValueError(f"{what}: split {split!r}: a + joins splits")
             track = Track(
                 name=name,
-                split=require_name(entry["split"], f"{where}: {what}: split"),
+                split=split,
                 group=require_name(str(entry.get("group", name)), f"{where}: {what}: group"),
                 frames=whole(entry["frames"], f"{what}: frames", least=0, most=LARGEST_FRAME),
                 offset=offset,
@@ -232,7 +235,8 @@ def chunks(*arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
 
 def _piece(array: np.ndarray, start: int, step: int) -> np.ndarray:
     """Rows of a memory map, mapped anew: pages of a map that lives on count as the process's."""
-    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+    whole_file = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous  # no view of it
+    if not whole_file:
         return array[start : start + step]
     rows = min(step, len(array) - start)
     offset = array.offset + start * array.strides[0]

@@ -124,19 +124,19 @@ def _read_spec(kind: type[Spec], name: str, entry: Any, given: bool) -> Spec:
     for key in ("names", "columns"):
         if values.get(key) and len(values[key]) != values["size"]:
             raise ValueError(f"{what}: {len(values[key])} {key}, but size is {values['size']}")
+    for i, text in enumerate(values.get("names", ())):
+        if text in values["names"][:i]:
+            raise ValueError(f"{what}: names: {text!r} comes twice")
     if values.get("rate_hz") is not None:
         values["rate_hz"] = rate(values["rate_hz"], f"{what}: rate_hz")
     return kind(name=name, **values)
 
 
 def _texts(value: Any, what: str) -> tuple[str, ...]:
-    """The texts of a list, or of a text alone; each comes once."""
+    """The texts of a list, or of a text alone."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{what} is {value!r:.50}, expected a list of texts")
-    twice = next((text for i, text in enumerate(texts) if text in texts[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{what}: {twice!r} comes twice")
     return tuple(texts)
 
 

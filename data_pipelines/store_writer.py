@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +14,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.given_arrays import given_frames
+from data_pipelines.growing_array import GrowingArray
 from data_pipelines.paths import require_name, user_path
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.store import FORMAT
@@ -77,7 +76,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         self._replacing = replace_folder(self.path)
         self._folder = self._replacing.__enter__()
-        self._files: dict[str, _Growing] = {}
+        self._files: dict[str, GrowingArray] = {}
         try:
             self._open()
         except BaseException:
@@ -88,18 +87,18 @@ class StoreWriter:
     def _open(self) -> None:
         for part in ("features", "labels"):
             (self._folder / part).mkdir()
-        self._files = {"frames": _Growing(self._folder / "frames.npy", np.int32, ())}
+        self._files = {"frames": GrowingArray(self._folder / "frames.npy", np.int32, ())}
         for f in self._features.values():
             file = self._folder / "features" / f"{f.name}.npy"
-            self._files[f"features/{f.name}"] = _Growing(file, np.float32, (f.size,))
+            self._files[f"features/{f.name}"] = GrowingArray(file, np.float32, (f.size,))
             file = self._folder / "features" / f"{f.name}.mask.npy"
-            self._files[f"features/{f.name}.mask"] = _Growing(file, np.bool_, ())
+            self._files[f"features/{f.name}.mask"] = GrowingArray(file, np.bool_, ())
         for label in self._labels.values():
             tail = () if label.kind == "classes" else (label.size,)
             file = self._folder / "labels" / f"{label.name}.npy"
-            self._files[f"labels/{label.name}"] = _Growing(file, LABEL_DTYPES[label.kind], tail)
+            self._files[f"labels/{label.name}"] = GrowingArray(file, LABEL_DTYPES[label.kind], tail)
             file = self._folder / "labels" / f"{label.name}.mask.npy"
-            self._files[f"labels/{label.name}.mask"] = _Growing(file, np.bool_, tail)
+            self._files[f"labels/{label.name}.mask"] = GrowingArray(file, np.bool_, tail)
 
     def add(
         self,
@@ -271,36 +270,3 @@ def _check_provenance(path: pathlib.Path, key: str, value: Any) -> None:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: {key} cannot be written as JSON ({error}).") from None
-
-
-class _Growing:
-    """A .npy file that grows along its first axis; numpy reserves room to rewrite the header."""
-
-    def __init__(self, path: pathlib.Path, dtype: Any, tail: tuple[int, ...]):
-        self.dtype, self.tail, self.rows = np.dtype(dtype), tail, 0
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
-        self._hash = hashlib.sha256()
-        self._header()
-
-    def _header(self) -> None:
-        self._file.seek(0)
-        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.tail)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def append(self, array: np.ndarray) -> None:
-        data = np.ascontiguousarray(array, self.dtype)
-        self._file.write(data)
-        self._hash.update(data)
-        self.rows += len(data)
-
-    def abandon(self) -> None:
-        """Close without caring what is on disk, which may be full."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def close(self) -> str:
-        """Write the final header; the SHA-256 of the array's bytes."""
-        if not self._file.closed:
-            self._header()
-            self._file.close()
-        return self._hash.hexdigest()

@@ -18,7 +18,7 @@ def given_feature(track: str, name: str, value: Any) -> np.ndarray:
         row = int(np.argwhere(missing)[0][0]) if missing.ndim else 0
         raise UserError(
             f"track {track!r}, feature {name!r}, row {row}: masked, None or NA, expected a number. "
-            "Say which rows do not exist with feature_masks."
+            "Fill it, and say with feature_masks which rows do not exist."
         )
     return x
 

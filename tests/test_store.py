@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines import verify
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store
+from data_pipelines.store import Store, chunks
 from tests.toy_store import LABELS, PATHS, add, writer
 
 
@@ -72,6 +72,19 @@ def test_provenance_is_kept(path):
     assert store.manifest["edition"] == 4 and store.features["face"].trained_on == ("train",)
 
 
+@pytest.mark.parametrize("size", [1, 40, 1 << 20])
+def test_chunks_are_the_rows_of_maps_of_views_and_of_arrays(path, monkeypatch, size):
+    monkeypatch.setattr("data_pipelines.store.CHUNK_BYTES", size)
+    with writer(path) as into:
+        add(into, rows=7)
+    x = Store(path).feature("face")
+    for array in (x, x[2:], x[:, 1:], np.array(x)):
+        pieces = list(chunks(array, array[:, 0]))
+        assert [start for start, *_ in pieces] == sorted({start for start, *_ in pieces})
+        np.testing.assert_array_equal(np.concatenate([a for _, a, _ in pieces]), array)
+        np.testing.assert_array_equal(np.concatenate([b for *_, b in pieces]), array[:, 0])
+
+
 def test_a_store_without_tracks_opens(path):
     with writer(path):
         pass
@@ -129,6 +142,7 @@ def test_a_folder_without_manifest_says_how_to_fill_one(tmp_path):
         lambda m: m["tracks"][0].update(fps=0),
         lambda m: m["tracks"][0].update(fps=float("inf")),
         lambda m: m["tracks"][0].update(rows={"voice": 3}),
+        lambda m: m["tracks"][0].update(split="a+b"),
         lambda m: m["labels"]["au"].update(names=["x"]),
         lambda m: m["labels"]["au"].update(names=["x", "x"]),
         lambda m: m["features"]["face"].update(axis="time"),

@@ -34,6 +34,7 @@ _SOURCES = (
     "feature_files.py",
     "plan.py",
     "given_arrays.py",
+    "growing_array.py",
     "store.py",
     "store_specs.py",
     "store_writer.py",
