@@ -60,7 +60,7 @@ class Label:
     def expected(self) -> str:
         """What `wrong` is not, in words."""
         if self.kind == "values":
-            return f"a number from -{LARGEST_VALUE:,} to {LARGEST_VALUE:,}"
+            return f"a finite number, of {LARGEST_VALUE:,} at most"
         return f"0 to {self.size - 1 if self.kind == 'classes' else 1}"
 
 

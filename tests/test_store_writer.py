@@ -116,7 +116,7 @@ def test_a_folder_that_is_no_store_is_not_overwritten(path):
         (dict(labels={"expression": np.array([0, 1, 3, 0, 0])}), "row 2: 3, expected 0 to 2"),
         (dict(labels={"expression": np.array([0, 1.5, 2, 0, 0])}), "row 1: 1.5, expected 0 to 2"),
         (dict(labels={"au": np.full((5, 2), 256)}), "row 0: 256, expected 0 to 1"),
-        (dict(labels={"valence": np.full(5, np.inf)}), "row 0: inf, expected a number from -"),
+        (dict(labels={"valence": np.full(5, np.inf)}), "row 0: inf, expected a finite number"),
         (dict(split="a+b"), "a \\+ joins splits"),
         (dict(features={}, labels={}), "no frames, labels or frame-wise features"),
         (dict(features={}, labels={"valence": np.zeros(0)}), "has no frames"),
