@@ -2,6 +2,8 @@ import json
 import pathlib
 import pickle
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -212,6 +214,28 @@ def test_a_split_that_is_a_number_is_refused(path):
     (path / "manifest.json").write_text(manifest.replace('"split": "train"', '"split": 3'))
     with pytest.raises(UserError, match="split 3: int, expected a name"):
         Store(path)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A store whose manifest is overwritten, and the bytes it had."""
+    path = tmp_path_factory.mktemp("damaged") / "store"
+    with writer(path) as into:
+        add(into, fps=25)
+    return path, (path / "manifest.json").read_bytes()
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(data=st.data())
+def test_a_damaged_manifest_is_read_or_refused_in_one_line(damaged, data):
+    path, text = damaged[0], bytearray(damaged[1])
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    (path / "manifest.json").write_bytes(text)
+    try:
+        verify.check(Store(path))
+    except UserError as error:
+        assert "\n" not in str(error) and str(error).startswith(str(path))
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "references.json"])
