@@ -69,9 +69,13 @@ def _place(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _move(new: pathlib.Path, target: pathlib.Path, old: pathlib.Path) -> None:
-    if target.exists() and not _exchange(new, target):
-        target.rename(old)
     if not target.exists():
+        with contextlib.suppress(OSError):  # another process was faster
+            new.rename(target)
+            return
+    if not _exchange(new, target):
+        if target.exists():
+            target.rename(old)
         new.rename(target)
 
 

@@ -10,6 +10,7 @@
 
 A feature's axis is "frame" (one row a labelled frame) or "table" (rows of its own, counted per
 track in the manifest, with `rate_hz`: windows, clips, audio samples). Labels follow the frames.
+Tracks, splits, groups, features and labels have names that a file can have, and that are no paths.
 A folder of this form is a store, whoever wrote it; `data_pipelines.store_writer` is the easy way.
 """
 

@@ -68,6 +68,22 @@ def test_a_move_that_fails_leaves_what_was_there(path, way):
     assert (path / "x").read_text() == "old" and beside(path) == ["mine"]
 
 
+def test_of_two_that_make_a_folder_the_last_stays(path, way, monkeypatch):
+    new, looks, exists = path.parent / "new", [], type(path).exists
+
+    def late(some):  # the first two looks come before the other has made it
+        looks.append(some)
+        return exists(some) and (some != new or looks.count(new) > 2)
+
+    monkeypatch.setattr(type(path), "exists", late)
+    with replace_folder(new) as folder:
+        (folder / "x").write_text("last")
+        new.mkdir()
+        (new / "x").write_text("first")
+    assert looks.count(new) >= 2
+    assert (new / "x").read_text() == "last" and beside(new) == ["mine", "new"]
+
+
 def test_a_link_stays_a_link_and_its_target_is_replaced(path, tmp_path):
     for name, target in (("link", path), ("dangling", tmp_path / "later" / "yours")):
         (tmp_path / name).symlink_to(target)
