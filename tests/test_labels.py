@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 import warnings
 
 import hypothesis
@@ -344,6 +345,43 @@ def test_a_row_that_comes_twice_is_taken_once_and_said(text):
     ]
 
 
+def test_a_list_that_comes_twice_is_taken_once(text):
+    rows = [row(f"{video}/{k:05d}.jpg", k / 10) for video in "ab" for k in range(1, 5)]
+    with pytest.warns(UserWarning, match="taken once: line 10 is line 2, line 11 is line 3"):
+        tracks = labels.read_mtl(text(MTL_HEADER, *rows, *rows))
+    assert [track.frames.tolist() for track in tracks.values()] == [[1, 2, 3, 4]] * 2
+    assert tracks["b"].again == (4, 5, 6, 7)
+    with pytest.raises(UserError, match=":11: image 2 of 'a' comes twice, in line 3 with other"):
+        labels.read_mtl(text(MTL_HEADER, *rows, rows[0], row("a/00002.jpg", 0.9)))
+    with pytest.raises(UserError, match=r":11: rows of 'a' go on .* began in line 2"):
+        labels.read_mtl(text(MTL_HEADER, *rows, rows[0], row("a/00005.jpg")))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_list_of_any_line_ends_is_read_line_by_line(tmp_path, end):
+    lines = [MTL_HEADER, row("a/1.jpg"), row("a/2.jpg"), row("b/1.jpg"), "", " "]
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    tracks = labels.read_mtl(tmp_path / "list.txt")
+    assert {name: track.frames.tolist() for name, track in tracks.items()} == {
+        "a": [1, 2],
+        "b": [1],
+    }
+
+
+def test_memory_does_not_grow_with_a_list(text):
+    """Bytes a row more that reading takes at its peak: image numbers, and little else."""
+    peaks = []
+    for videos in (5, 25):
+        lines = [row(f"{video}/{k:05d}.jpg") for video in range(videos) for k in range(1, 201)]
+        path = text(MTL_HEADER, *lines)
+        del lines
+        tracemalloc.start()
+        labels.read_mtl(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (20 * 200) < 30
+
+
 def test_names_with_accents_apart_are_composed_and_said(text):
     with pytest.warns(UserWarning, match=r"accents apart \(NFD\)"):
         assert list(labels.read_mtl(text(MTL_HEADER, row("u\u0308/00001.jpg")))) == ["\xfc"]
@@ -375,7 +413,7 @@ def test_a_list_of_names_gives_tracks_of_unknown_length(text, header):
     ("lines", "message"),
     [
         (["a;0", "b;1"], ":1: 'a;0', .* by semicolons; commas"),
-        (["a/1.jpg", "a/01.jpg"], ":2: image 1 of 'a' comes twice"),
+        (["a/2.jpg", "a/01.jpg"], ":2: image 1 of 'a' comes after image 2"),
         (["a", "", "b"], ":2: '', expected the name of a video"),
         (["a", "b/00001.jpg"], ":2: 'b/00001.jpg', expected the name of a video"),
         (["a/00001.jpg", "b"], ":2: image 'b', expected <video>"),

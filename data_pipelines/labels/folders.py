@@ -27,6 +27,7 @@ import numpy as np
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.folder import by_name, files, folders, gone, nothing, warn_decomposed
 from data_pipelines.labels.editions import DEFAULT_EDITION, check_edition, definitions
+from data_pipelines.labels.kept import Keep
 from data_pipelines.labels.lists import read_mtl, read_test_tracks
 from data_pipelines.labels.texts import TrackLabels, read_text
 from data_pipelines.report import Report
@@ -194,13 +195,14 @@ def _read_texts(
     places: Mapping[str, pathlib.Path], kind: str, edition: int, report: Report
 ) -> dict[str, dict[str, TrackLabels]]:
     texts: dict[str, dict[str, TrackLabels]] = {}
+    keep = Keep()
     for split, place in places.items():
         tracks = text_files(place, report)
         if not tracks:
             continue
         warnings: list[str] = []
         texts[split] = {
-            track: read_text(file, kind, edition=edition, warn=warnings.append)
+            track: keep(read_text(file, kind, edition=edition, warn=warnings.append))
             for track, file in report.progress(list(tracks.items()), f"{kind} {split}")
         }
         if warnings:
@@ -225,7 +227,7 @@ def _merge(
                 f"kinds into stores of their own, --labels={next(iter(by_kind))}."
             )
     merged: dict[str, dict[str, TrackLabels]] = {}
-    uneven = []
+    uneven, keep = [], Keep()
     for split in SPLITS:
         names = sorted({t for splits in texts.values() for t in splits.get(split, {})})
         for track in names:
@@ -240,8 +242,8 @@ def _merge(
                 for name, (values, mask) in t.labels.items()
             }
             longest = max(kinds.values(), key=lambda t: len(t.frames))
-            merged.setdefault(split, {})[track] = TrackLabels(
-                longest.frames, arrays, longest.source
+            merged.setdefault(split, {})[track] = keep(
+                TrackLabels(longest.frames, arrays, longest.source)
             )
     if uneven:
         report.note("kinds of labels differ in rows, the longest counts", uneven)

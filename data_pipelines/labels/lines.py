@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,32 +24,50 @@ Warn = Callable[[str], object]
 
 def read_lines(path: pathlib.Path, warn: Warn) -> list[str]:
     """Lines of a UTF-8 text; LF, CRLF or CR, with or without byte order mark, no blank end."""
+    return list(each_line(path, warn))
+
+
+def each_line(path: pathlib.Path, warn: Warn) -> Iterator[str]:
+    """The lines of `read_lines`, one by one; a list of millions never lies in memory."""
+    number, blank, raw, line = 0, [], b"", ""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for raw in file:
+                if not number:
+                    _refuse_first(path, raw)
+                    raw = raw.removeprefix(codecs.BOM_UTF8)
+                # Not splitlines(): it also breaks at form feeds and Unicode separators.
+                for end in (b"\r\r\n", b"\r\n", b"\r"):
+                    raw = raw.replace(end, b"\n")
+                for data in raw.removesuffix(b"\n").split(b"\n"):
+                    number += 1
+                    line = _decoded(path, number, data)
+                    blank.append(line)
+                    if line.strip():  # blank lines count where another follows
+                        yield from blank
+                        blank = []
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    if data.startswith(_UTF16):
-        raise UserError(f"{path}: is UTF-16 text. Save it as UTF-8.")
-    for end in (b"\r\r\n", b"\r\n", b"\r"):
-        data = data.replace(end, b"\n")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8 text. Is it a text file?"
-        ) from None
-    refuse_pointer(path, data)
-    # Not splitlines(): it also breaks at form feeds and Unicode separators.
-    lines = text.split("\n")
-    if lines[-1].strip():
+    if len(blank) == number:
+        raise UserError(f"{path}: the file is empty.")
+    if line.strip() and not raw.endswith(b"\n"):
         # Every official file ends with one; a line cut inside a number still reads as a number.
         warn(f"{path}: no line end after the last line, the file may be cut off.")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
-        raise UserError(f"{path}: the file is empty.")
-    return lines
+
+
+def _refuse_first(path: pathlib.Path, data: bytes) -> None:
+    if data.startswith(_UTF16):
+        raise UserError(f"{path}: is UTF-16 text. Save it as UTF-8.")
+    refuse_pointer(path, data)
+
+
+def _decoded(path: pathlib.Path, number: int, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: byte {data[error.start]:#04x} is not UTF-8 text. Is it a text file?"
+        ) from None
 
 
 def separator(line: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.folder import plain_name, warn_decomposed
 from data_pipelines.labels.editions import ACTION_UNITS, EXPRESSIONS
-from data_pipelines.labels.lines import Warn, parse_numbers, read_lines, separator
+from data_pipelines.labels.lines import Warn, each_line, parse_numbers, separator
 from data_pipelines.labels.texts import TrackLabels, au_table, expression_column, va_columns
+from data_pipelines.labels.videos import Videos
 from data_pipelines.report import listed
 
 MTL_HEADER = "image,valence,arousal,expression,aus"
@@ -33,31 +35,21 @@ def read_mtl(path: str | pathlib.Path, *, warn: Warn = warnings.warn) -> dict[st
     same labels is taken once, with a warning.
     """
     path = pathlib.Path(path)
-    lines = read_lines(path, warn)
-    if lines[0].strip() != MTL_HEADER:
-        row = " It looks like a row, which is lost." if _IMAGE.match(lines[0]) else ""
+    lines = each_line(path, warn)
+    header = next(lines)
+    if header.strip() != MTL_HEADER:
+        row = " It looks like a row, which is lost." if _IMAGE.match(header) else ""
         warn(
-            f"{path}:1: skipped as the header, but it is {lines[0][:60]!r}, "
-            f"not {MTL_HEADER!r}.{row}"
+            f"{path}:1: skipped as the header, but it is {header[:60]!r}, not {MTL_HEADER!r}.{row}"
         )
-    if len(lines) == 1:
-        raise UserError(f"{path}: a header and no rows.")
-    images, _, numbers = zip(*(line.partition(",") for line in lines[1:]))
-    images = _images(path, images, 2, warn)
-    table = parse_numbers(path, numbers, 2, _MTL_FIELDS, after=" after the image")
-    spans = _spans(path, images, _once(path, images, 2, table, warn), 2)
-    arrays = va_columns(path, table[:, :2], 2)
-    arrays["expression"] = expression_column(path, table[:, 2], 2, EXPRESSIONS)
-    arrays["au"] = au_table(path, table[:, 3:], 2, ACTION_UNITS)
-    return {
-        track: TrackLabels(
-            frames,
-            {name: (values[rows], mask[rows]) for name, (values, mask) in arrays.items()},
-            f"{path} (track {track})",
-            again,
-        )
-        for track, (rows, frames, again) in spans.items()
-    }
+    videos, raw = Videos(path), {}
+    for line, track, images, numbers in _runs(path, lines, 2, raw):
+        table = parse_numbers(path, numbers, line, _MTL_FIELDS, after=" after the image")
+        arrays = va_columns(path, table[:, :2], line)
+        arrays["expression"] = expression_column(path, table[:, 2], line, EXPRESSIONS)
+        arrays["au"] = au_table(path, table[:, 3:], line, ACTION_UNITS)
+        videos.add(track, line, images, arrays)
+    return _complete(path, videos, raw, warn)
 
 
 def read_test_list(
@@ -78,111 +70,83 @@ def read_test_tracks(
 ) -> dict[str, TrackLabels | None]:
     """As `read_test_list`: {track: its images, without labels, or None}."""
     path = pathlib.Path(path)
-    firsts = [line.partition(",")[0].strip() for line in read_lines(path, warn)]
-    skip = int(firsts[0].lower() in _NAME_HEADERS)
-    rows, first_line = firsts[skip:], 1 + skip
-    if not rows:
+    lines = each_line(path, warn)
+    first, number = next(lines), 1
+    if _name_in(first).lower() in _NAME_HEADERS:
+        first, number = next(lines, ""), 2
+    if number == 2 and not first:
         raise UserError(f"{path}: a header and no rows.")
-    if "/" in rows[0]:
-        images = _images(path, rows, first_line, warn)
-        spans = _spans(path, images, _once(path, rows, first_line, None, warn), first_line)
-        return {
-            track: TrackLabels(frames, {}, f"{path} (track {track})", again)
-            for track, (_, frames, again) in spans.items()
-        }
-    for number, name in enumerate(rows, first_line):
+    lines = itertools.chain([first], lines)
+    if "/" in _name_in(first):
+        videos, raw = Videos(path), {}
+        for line, track, images, _ in _runs(path, lines, number, raw):
+            videos.add(track, line, images, {})
+        return _complete(path, videos, raw, warn)
+    found: dict[str, int] = {}
+    raw, again = [], []
+    for line, name in enumerate(map(_name_in, lines), number):
         if not name or "/" in name or "\\" in name or separator(name):
             raise UserError(
-                f"{path}:{number}: {name[:60]!r}, expected the name of a video.{separator(name)}"
+                f"{path}:{line}: {name[:60]!r}, expected the name of a video.{separator(name)}"
             )
-    names = [plain_name(name, f"{path}:{n}: video") for n, name in enumerate(rows, first_line)]
-    warn_decomposed(rows, path, warn)
-    return dict.fromkeys(names[row] for row in _once(path, names, first_line, None, warn))
+        raw.append(name)
+        first_line = found.setdefault(plain_name(name, f"{path}:{line}: video"), line)
+        if first_line < line:
+            again.append(f"line {line} is line {first_line}")
+    warn_decomposed(raw, path, warn)
+    _warn_repeated(path, again, warn)
+    return dict.fromkeys(found)
 
 
-def _images(
-    path: pathlib.Path, rows: Sequence[str], first_line: int, warn: Warn
-) -> list[tuple[str, int]]:
-    """(track, image number) of rows `<video>/<frame>.jpg`."""
-    tracks: dict[str, str] = {}
-    images = []
-    for line, row in enumerate(rows, first_line):
-        match = _IMAGE.fullmatch(row.strip())
+def _name_in(line: str) -> str:
+    return line.partition(",")[0].strip()
+
+
+def _complete(
+    path: pathlib.Path, videos: Videos, raw: Mapping[str, str], warn: Warn
+) -> dict[str, TrackLabels]:
+    """The tracks of a list, after what there is to say of it."""
+    tracks = videos.tracks()
+    if not tracks:
+        raise UserError(f"{path}: a header and no rows.")
+    warn_decomposed(raw, path, warn)
+    _warn_repeated(path, videos.repeated, warn)
+    return tracks
+
+
+def _warn_repeated(path: pathlib.Path, repeated: Sequence[str], warn: Warn) -> None:
+    if repeated:
+        warn(f"{path}: rows that come twice, taken once: {listed(repeated)}.")
+
+
+def _runs(
+    path: pathlib.Path, lines: Iterable[str], first_line: int, names: dict[str, str]
+) -> Iterator[tuple[int, str, list[int], list[str]]]:
+    """(line of the first, track, image numbers, what follows them) of rows of one video together.
+
+    Args:
+        names: filled with {track as it is written: its name}.
+    """
+    start, current = first_line, None
+    images: list[int] = []
+    rests: list[str] = []
+    for line, row in enumerate(lines, first_line):
+        image, _, rest = row.partition(",")
+        match = _IMAGE.fullmatch(image.strip())
         if match is None:
             raise UserError(
-                f"{path}:{line}: image {row[:60]!r}, expected <video>/<frame number>.jpg."
-                f"{separator(row)}"
+                f"{path}:{line}: image {image.strip()[:60]!r}, expected <video>/<frame "
+                f"number>.jpg.{separator(row)}"
             )
-        if match[1] not in tracks:
-            tracks[match[1]] = plain_name(match[1], f"{path}:{line}: video")
+        if match[1] not in names:
+            names[match[1]] = plain_name(match[1], f"{path}:{line}: video")
         if int(match[2]) < 1:
             raise UserError(f"{path}:{line}: image number {int(match[2])}, the first image is 1.")
-        images.append((tracks[match[1]], int(match[2])))
-    warn_decomposed(tracks, path, warn)
-    return images
-
-
-def _once(
-    path: pathlib.Path,
-    rows: Sequence[Hashable],
-    first_line: int,
-    table: np.ndarray | None,
-    warn: Warn,
-) -> np.ndarray:
-    """int64: the rows without those that come again; a UserError where `table` then differs."""
-    first: dict[Hashable, int] = {}
-    again = []
-    for i, row in enumerate(rows):
-        before = first.setdefault(row, i)
-        if before == i:
-            continue
-        if table is not None and (table[i] != table[before]).any():
-            track, number = row
-            raise UserError(
-                f"{path}:{first_line + i}: image {number} of {track!r} comes twice, in line "
-                f"{first_line + before} with other labels."
-            )
-        again.append(f"line {first_line + i} is line {first_line + before}")
-    if again:
-        warn(f"{path}: rows that come twice, taken once: {listed(again)}.")
-    return np.fromiter(first.values(), np.int64)
-
-
-def _spans(
-    path: pathlib.Path, images: Sequence[tuple[str, int]], kept: np.ndarray, first_line: int
-) -> dict[str, tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
-    """{track: (int64 [T] its rows, int32 [T] their image numbers, `TrackLabels.again`)}."""
-    rows: dict[str, list[int]] = {}
-    current = None
-    for row in kept.tolist():
-        where, (track, number) = f"{path}:{first_line + row}", images[row]
-        if track != current:
-            if track in rows:
-                raise UserError(
-                    f"{where}: rows of {track!r} go on after another video's (they began in line "
-                    f"{first_line + rows[track][0]}). Rows of a video must stand together."
-                )
-            rows[track], current = [row], track
-            continue
-        last = images[rows[track][-1]][1]
-        if number <= last:
-            wrong = "comes twice" if number == last else f"comes after image {last}"
-            raise UserError(
-                f"{where}: image {number} of {track!r} {wrong}. Image numbers must ascend."
-            )
-        rows[track].append(row)
-    again: dict[str, list[int]] = {track: [] for track in rows}
-    if len(kept) < len(images):
-        taken, place = set(kept.tolist()), dict.fromkeys(rows, 0)
-        for row, (track, _) in enumerate(images):
-            if row not in taken:
-                again[track].append(place[track])
-            place[track] += 1
-    return {
-        track: (
-            np.array(where, np.int64),
-            np.array([images[row][1] for row in where], np.int32),
-            tuple(again[track]),
-        )
-        for track, where in rows.items()
-    }
+        if names[match[1]] != current and images:
+            yield start, current, images, rests
+            start, images, rests = line, [], []
+        current = names[match[1]]
+        images.append(int(match[2]))
+        rests.append(rest)
+    if images:
+        yield start, current, images, rests
