@@ -36,7 +36,7 @@ def mse(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     Raises:
         ValueError: shapes differ (also in the other losses).
     """
-    arrays.require_one_shape("mse loss", pred=pred, target=target, mask=mask)
+    pred, target, mask = arrays.checked("mse loss", pred, target, mask)
     p, t = _labelled(mask, pred, target)
     error = p - t
     return (error * error).sum() / _count(mask)
@@ -51,11 +51,7 @@ def ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
             with it.
         mask: bool [...].
     """
-    if jnp.shape(pred)[:-1] != jnp.shape(target) or jnp.shape(target) != jnp.shape(mask):
-        raise ValueError(
-            "ce loss: pred [..., C], target [...] and mask [...] expected, got pred "
-            f"{jnp.shape(pred)}, target {jnp.shape(target)}, mask {jnp.shape(mask)}."
-        )
+    pred, target, mask = arrays.checked("ce loss", pred, target, mask, logits=True)
     classes = jnp.shape(pred)[-1]
     (logits,) = _labelled(mask[..., None], pred)
     log_p = jax.nn.log_softmax(logits)
@@ -77,7 +73,7 @@ def bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
         target: labels y [..., K], 0 or 1 (or between).
         mask: bool [..., K].
     """
-    arrays.require_one_shape("bce loss", pred=pred, target=target, mask=mask)
+    pred, target, mask = arrays.checked("bce loss", pred, target, mask)
     x, y = _labelled(mask, pred, target)
     entries = -(y * jax.nn.log_sigmoid(x) + (1 - y) * jax.nn.log_sigmoid(-x))
     return jnp.where(mask, entries, 0).sum() / _count(mask)
@@ -97,7 +93,7 @@ def ccc(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
 
     Source: Lin, Biometrics 45(1), 1989, 255-268.
     """
-    arrays.require_one_shape("ccc loss", pred=pred, target=target, mask=mask)
+    pred, target, mask = arrays.checked("ccc loss", pred, target, mask)
     p, t = _labelled(mask, pred, target)
     zero = jnp.zeros((), p.dtype)
     moments = functools.partial(centred, origin=(zero, zero), block=None)

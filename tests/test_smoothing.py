@@ -47,6 +47,32 @@ def test_the_mean_of_a_long_track_keeps_its_digits():
     np.testing.assert_allclose(smooth(x, 50)[-60], x[-110:-9].mean(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window", [1, 3, 8])
+def test_a_nan_touches_only_the_frames_in_whose_window_it_is(kind, window):
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    clean = smooth(x, window, kind)
+    x[40, 0] = np.nan
+    reach = {"gaussian": 4 * window}.get(kind, window)
+    first, last = (40, 99) if kind == "exponential" else (40 - reach, 40 + reach)
+    y, touched = smooth(x, window, kind), np.zeros((100, 2), bool)
+    touched[first : last + 1, 0] = True
+    np.testing.assert_array_equal(np.isnan(y), touched)
+    np.testing.assert_allclose(y[~touched], clean[~touched], rtol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window", [3, 20])
+def test_a_large_value_takes_no_digits_from_frames_that_do_not_hold_it(kind, window):
+    x = np.random.default_rng(0).normal(size=300)
+    x[40] = 1e8
+    clean = np.r_[x[:40], 0, x[41:]]
+    far = slice(40 + 4 * window + 1, None)
+    # An exponential window never ends: there the large value fades, and its rounding with it.
+    want = plain(x if kind == "exponential" else clean, window, kind)[far]
+    np.testing.assert_allclose(smooth(x, window, kind)[far], want, rtol=1e-11, atol=1e-13)
+
+
 def test_tracks_are_smoothed_each_by_itself():
     x = np.r_[np.zeros(5), np.ones(4)][:, None]
     np.testing.assert_array_equal(smooth_tracks(x, [0, 5, 9], 3), x)

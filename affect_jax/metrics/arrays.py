@@ -1,4 +1,6 @@
-"""What every metric and loss does with its arguments first: check shapes, fill what is masked."""
+"""What every metric and loss does with its arguments first: make them arrays of numbers that JAX
+reads rightly, check shapes, fill what is masked.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# Larger integers are not all float32 numbers, and beyond int32 JAX wraps them around.
+_LARGEST_INTEGER = 1 << 24
+_NUMBERS = (np.floating, np.integer, np.bool_)
 
 
 def require_one_shape(what: str, **arrays: Any) -> None:
@@ -20,16 +26,86 @@ def require_one_shape(what: str, **arrays: Any) -> None:
         )
 
 
-def checked(what: str, pred: Any, target: Any, mask: Any) -> tuple[Any, Any, Any]:
-    """The arguments of the metric `what` as arrays of one shape; the mask may stay None.
+def as_numbers(what: str, name: str, x: Any) -> tuple[Any, np.ndarray | None]:
+    """(array of real numbers, where a NumPy masked array has none, or None), of any array-like.
 
-    JAX arrays (and what jit, grad and vmap trace) pass as they are; lists, tables and the like
-    become NumPy arrays.
+    JAX arrays (and what jit, grad and vmap trace) pass as they are. All else becomes a NumPy array
+    in this machine's byte order: JAX reads the bytes of another one as they lie.
+
+    Raises:
+        ValueError: text, objects, complex numbers, lists of lists of different lengths.
     """
-    require_one_shape(what, pred=pred, target=target, mask=mask)
-    return tuple(
-        x if x is None or isinstance(x, jax.Array) else np.asarray(x) for x in (pred, target, mask)
-    )
+    missing = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
+    if not isinstance(x, jax.Array):
+        try:
+            x = np.asarray(x)
+        except Exception as error:  # what the __array__ of another library raises
+            why = " ".join(str(error).split())
+            raise ValueError(
+                f"{what}: {name} ({type(x).__name__}) cannot be made an array ({why}). Pass an "
+                "array of numbers."
+            ) from None
+    if not any(jnp.issubdtype(x.dtype, kind) for kind in _NUMBERS):
+        expected = "True and False" if name == "mask" else "floats or integers"
+        raise ValueError(f"{what}: {name} holds {x.dtype}. Pass an array of {expected}.")
+    if isinstance(x, np.ndarray):
+        if x.dtype == np.longdouble:
+            x = x.astype(np.float64)
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    return x, missing if missing is not None and missing.any() else None
+
+
+def converted(
+    what: str, pred: Any, target: Any, mask: Any, *, logits: bool = False
+) -> tuple[Any, Any, Any]:
+    """The arguments of the metric or loss `what` as arrays; the mask is None where all counts.
+
+    What a NumPy masked array masks, in any of the three, counts nowhere.
+
+    Args:
+        logits: predictions have one axis more than labels and mask, that of the classes.
+
+    Raises:
+        ValueError: shapes differ, or `as_numbers`.
+    """
+    given = {"pred": pred, "target": target} | ({} if mask is None else {"mask": mask})
+    found = {name: as_numbers(what, name, x) for name, x in given.items()}
+    arrays, missing = ({k: both[i] for k, both in found.items()} for i in (0, 1))
+    shapes = {name: np.shape(x) for name, x in arrays.items()}
+    if not logits:
+        require_one_shape(what, **arrays)
+    elif len({shapes["pred"][:-1], shapes["target"], shapes.get("mask", shapes["target"])}) > 1:
+        raise ValueError(
+            f"{what}: pred [..., C], target [...] and mask [...] expected, got "
+            f"{', '.join(f'{name} {shape}' for name, shape in shapes.items())}."
+        )
+    if logits and missing["pred"] is not None:
+        missing["pred"] = missing["pred"].any(-1)
+    valid = arrays.get("mask")
+    if isinstance(valid, np.ndarray):
+        valid = valid.astype(bool, copy=False)
+    for gone in (x for x in missing.values() if x is not None):
+        valid = ~gone if valid is None else (valid != 0) & ~gone
+    return arrays["pred"], arrays["target"], valid
+
+
+def checked(
+    what: str, pred: Any, target: Any, mask: Any, *, logits: bool = False
+) -> tuple[Any, Any, Any]:
+    """`converted`, for computing in float32: ValueError for integers that it does not hold."""
+    p, t, valid = converted(what, pred, target, mask, logits=logits)
+    for name, x in (("pred", p), ("target", t)):
+        if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+            counts = isinstance(valid, np.ndarray) and valid.shape == x.shape
+            where = valid if counts else True
+            extremes = (int(x.min(initial=0, where=where)), int(x.max(initial=0, where=where)))
+            if wrong := [n for n in extremes if abs(n) > _LARGEST_INTEGER]:
+                raise ValueError(
+                    f"{what}: {name} holds {wrong[0]}; float32 does not hold all integers beyond "
+                    f"{_LARGEST_INTEGER}. Subtract one number from pred and target alike, or pass "
+                    "floats where rounding does no harm."
+                )
+    return p, t, valid
 
 
 def floats(*xs: jax.Array) -> tuple[jax.Array, ...]:
@@ -48,9 +124,11 @@ def host_columns(
     pred: Any, target: Any, mask: Any, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[..., K] arrays, K = size, as float64 [N, K], 0 where masked, and the mask as bool [N, K]."""
-    require_one_shape("metric", pred=pred, target=target, mask=mask)
-    if np.shape(pred)[-1:] != (size,):
-        raise ValueError(f"metric: predictions of {size} dimensions expected, got {np.shape(pred)}")
-    valid = np.asarray(mask, bool).reshape(-1, size)
-    p, t = (np.where(valid, np.asarray(x, np.float64).reshape(-1, size), 0) for x in (pred, target))
+    p, t, valid = converted("metric", pred, target, mask)
+    if np.shape(p)[-1:] != (size,):
+        raise ValueError(f"metric: predictions of {size} dimensions expected, got {np.shape(p)}")
+    valid = (np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)).reshape(
+        -1, size
+    )
+    p, t = (np.where(valid, np.asarray(x, np.float64).reshape(-1, size), 0) for x in (p, t))
     return p, t, valid

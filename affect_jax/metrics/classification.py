@@ -75,7 +75,10 @@ def f1_per_label(pred: Any, target: Any, mask: Any = None) -> jax.Array:
 
 
 def f1_binary(pred: Any, target: Any, mask: Any = None) -> jax.Array:
-    """Mean F1 of the positive class over the K labels. Arguments as `label_counts`."""
+    """Mean F1 of the positive class over those of the K labels that have a labelled entry.
+
+    Arguments as `label_counts`.
+    """
     return _of_labels("f1_binary", counts.f1_binary_of, pred, target, mask)
 
 

@@ -37,9 +37,9 @@ class Confusion(NamedTuple):
     @classmethod
     def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Confusion:
         """Of class numbers of any shape on the host; ValueError if one is outside 0..size-1."""
-        arrays.require_one_shape("confusion", pred=pred, target=target, mask=mask)
-        valid = np.asarray(mask, bool)
-        p, t = (np.asarray(x)[valid].astype(np.int64) for x in (pred, target))
+        p, t, valid = arrays.converted("confusion", pred, target, mask)
+        valid = np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)
+        p, t = (np.asarray(x)[valid].astype(np.int64) for x in (p, t))
         for name, x in (("prediction", p), ("label", t)):
             if x.size and not 0 <= x.min() <= x.max() < size:
                 wrong = x.min() if x.min() < 0 else x.max()
