@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.metrics import arrays
-from affect_jax.metrics.moments import centred
+from affect_jax.metrics.moments import centred, power_of_two
 
 _CCC_EPS = 1e-8
+_LARGE = 2.0**30
 
 
 def mse(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
@@ -95,6 +96,13 @@ def ccc(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     """
     pred, target, mask = arrays.checked("ccc loss", pred, target, mask)
     p, t = _labelled(mask, pred, target)
+    # Values whose squares would be inf come near 1 first. A power of two takes no digit, and 1
+    # changes nothing.
+    largest = jax.lax.stop_gradient(
+        jnp.maximum(jnp.abs(p).max(initial=0), jnp.abs(t).max(initial=0))
+    )
+    unit = jnp.where(largest > _LARGE, power_of_two(largest), 1)
+    p, t = p * unit, t * unit
     zero = jnp.zeros((), p.dtype)
     moments = functools.partial(centred, origin=(zero, zero), block=None)
     m, gap = jax.vmap(moments, in_axes=-1)(p, t, mask)

@@ -124,7 +124,9 @@ def test_ccc_of_a_dimension_without_labels_contributes_nothing():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-@pytest.mark.parametrize("pred, target", [(0.3, 0.3), (0.3, "ramp"), ("ramp", 0.3), (0.3, 0.4)])
+@pytest.mark.parametrize(
+    "pred, target", [(0.3, 0.3), (0.3, "ramp"), ("ramp", 0.3), (0.3, 0.4), (1e20, 1e20)]
+)
 def test_ccc_of_constants_is_one_with_finite_gradient(pred, target):
     ramp = np.linspace(-1, 1, 105, dtype=np.float32)
     p, t = (
@@ -134,6 +136,16 @@ def test_ccc_of_constants_is_one_with_finite_gradient(pred, target):
     value, gradient = VALUE_AND_GRAD["ccc"](p, t, np.ones(p.shape, bool))
     np.testing.assert_allclose(value, 1, atol=1e-6)
     assert np.isfinite(gradient).all() and np.abs(gradient).max() < 10
+
+
+@pytest.mark.parametrize("unit", [1e6, 1e10, 1e20, 1e30])
+def test_ccc_of_values_of_any_size_is_that_of_usual_ones_and_so_is_its_gradient(unit):
+    pred, target, mask = example("ccc")
+    want, slope = VALUE_AND_GRAD["ccc"](pred, target, mask)
+    unit = np.float32(unit)
+    value, gradient = VALUE_AND_GRAD["ccc"](unit * pred, unit * target, mask)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    np.testing.assert_allclose(gradient * unit, slope, rtol=1e-3, atol=1e-7)
 
 
 def test_ccc_is_taken_over_the_batch_and_not_row_by_row():

@@ -12,7 +12,7 @@ import sklearn.metrics
 
 from affect_jax import metrics
 from affect_jax.metrics import ccc, moments, mse, pearson, rmse
-from affect_jax.metrics.moments import BLOCK, moments_and_gap
+from affect_jax.metrics.moments import BLOCK, scaled_moments
 from tests.conftest import ROOT
 
 REGRESSION = {"ccc": ccc, "pearson": pearson, "mse": mse, "rmse": rmse}
@@ -96,6 +96,29 @@ def test_equal_arrays_agree_perfectly_and_scores_do_not_depend_on_the_unit(name,
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("name", ["ccc", "pearson"])
+@pytest.mark.parametrize("unit", [1e-30, 1e16, 1e20, 1e30])
+def test_values_whose_squares_float32_has_not_give_the_same_score_and_gradient(name, unit, pairs):
+    pred, target, mask = pairs
+    unit, function = np.float32(unit), VALUE_AND_GRAD[name]
+    want, slope = function(pred, target.astype(np.float32), mask)
+    got, gradient = function(unit * pred, unit * target.astype(np.float32), mask)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(gradient * unit, slope, rtol=1e-3, atol=1e-6)
+    state = (
+        metrics.METRICS[name]
+        .states["values"]
+        .of(unit * pred[..., None].astype(np.float64), unit * target[..., None], mask[..., None], 1)
+    )
+    np.testing.assert_allclose(metrics.METRICS[name].compute(state), want, rtol=1e-5)
+
+
+def test_pearson_of_sides_in_very_different_units_is_that_of_one_unit(pairs):
+    pred, target, mask = pairs
+    got = pearson(np.float32(1e25) * pred, np.float32(1e-25) * target.astype(np.float32), mask)
+    np.testing.assert_allclose(got, pearson(pred, target, mask), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", REGRESSION)
 def test_gradients_equal_finite_differences_and_are_zero_where_masked(name, pairs):
     pred, target, mask = (x[:8] for x in pairs)
@@ -171,7 +194,7 @@ def test_a_difference_below_the_rounding_of_the_means_still_counts():
     target = np.tile(np.float32([9999.9, 10000.1]), BLOCK)
     pred = target + (np.arange(target.size) % 3 == 0) * np.float32(1e-3)  # one step of rounding
     want = np.mean(pred.astype(np.float64) - target)
-    np.testing.assert_allclose(moments_and_gap(pred, target, None)[1], want, rtol=1e-4)
+    np.testing.assert_allclose(scaled_moments(pred, target, None, True)[1], want, rtol=1e-4)
     assert want < np.spacing(np.float32(1e4))
 
 

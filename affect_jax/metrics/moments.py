@@ -90,27 +90,80 @@ def moments(pred: Any, target: Any, mask: Any = None) -> Moments:
 
     Returns:
         Scalars: int32 n, and float32 moments (float64 for float64 arrays, where JAX has it on).
+        Sums of squares beyond float32 (a spread of some 1e18) are inf; `METRICS` keeps float64.
 
     Raises:
         ValueError: shapes differ.
     """
-    return moments_and_gap(*arrays.checked("moments", pred, target, mask))[0]
+    m, _, (unit_p, unit_t) = scaled_moments(*arrays.checked("moments", pred, target, mask), False)
+    return Moments(
+        m.n,
+        m.mean_p / unit_p,
+        m.mean_t / unit_t,
+        m.m2_p / unit_p / unit_p,
+        m.m2_t / unit_t / unit_t,
+        m.c / unit_p / unit_t,
+    )
 
 
-@jax.jit
-def moments_and_gap(
-    pred: jax.Array, target: jax.Array, mask: jax.Array | None
-) -> tuple[Moments, jax.Array]:
-    """`moments`, and mean_p - mean_t, which is lost in float32 means far from zero."""
+@functools.partial(jax.jit, static_argnums=3)
+def scaled_moments(
+    pred: jax.Array, target: jax.Array, mask: jax.Array | None, together: bool
+) -> tuple[Moments, jax.Array, tuple[jax.Array, jax.Array]]:
+    """(`moments` of both sides times their units, mean_p - mean_t of these, the units).
+
+    The difference is lost in float32 means far from zero. A unit is 1, or the power of two that
+    brings its side, or with `together` both, near 1 where the squares would leave float32.
+    """
     p, t = (x.ravel() for x in arrays.floats(pred, target))
     valid = None if mask is None else jnp.asarray(mask, bool).ravel()
     if not p.size:
-        nothing = jnp.zeros((), p.dtype)
-        return Moments(jnp.int32(0), *(nothing,) * 5), nothing
-    # Relative to an element of its own, every deviation in a constant array is exactly 0.
-    first = 0 if valid is None else jnp.argmax(valid)
-    origin = tuple(arrays.fill(x[first], None if valid is None else valid[first]) for x in (p, t))
-    return centred(p, t, valid, origin, BLOCK)
+        nothing, one = jnp.zeros((), p.dtype), jnp.ones((), p.dtype)
+        return Moments(jnp.int32(0), *(nothing,) * 5), nothing, (one, one)
+    return _scaled(p, t, valid, together)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _scaled(
+    p: jax.Array, t: jax.Array, valid: jax.Array | None, together: bool
+) -> tuple[Moments, jax.Array, tuple[jax.Array, jax.Array]]:
+    def at(unit_p: jax.Array, unit_t: jax.Array) -> tuple[Moments, jax.Array]:
+        x, y = p * unit_p, t * unit_t
+        # Relative to an element of its own, every deviation in a constant array is exactly 0.
+        first = 0 if valid is None else jnp.argmax(valid)
+        origin = tuple(
+            arrays.fill(z[first], None if valid is None else valid[first]) for z in (x, y)
+        )
+        return centred(x, y, valid, origin, BLOCK)
+
+    def rescaled() -> tuple[Moments, jax.Array, tuple[jax.Array, jax.Array]]:
+        largest = [jnp.abs(arrays.fill(x, valid)).max() for x in (p, t)]
+        largest = [jnp.maximum(*largest)] * 2 if together else largest
+        units = tuple(map(power_of_two, largest))
+        return *at(*units), units
+
+    one = jnp.ones((), p.dtype)
+    m, gap = at(one, one)
+    squares = [m.m2_p + m.m2_t + m.n * gap**2] if together else [m.m2_p, m.m2_t]
+    # Derivatives divide by these; NaN is unusual too.
+    usual = functools.reduce(jnp.logical_and, [(x > 1e-30) & (x < 1e30) for x in squares])
+    return jax.lax.cond(usual, lambda: (m, gap, (one, one)), rescaled)
+
+
+@_scaled.defjvp
+def _scaled_jvp(together: bool, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    p, t, valid = primals
+    m, gap, units = _scaled(*primals, together)
+    p, t, d_p, d_t = (x * unit for x, unit in zip((p, t, *tangents[:2]), units * 2))
+    d_m, d_gap = _tangents(p, t, valid, m, d_p, d_t)
+    return (m, gap, units), (d_m, d_gap, tuple(map(jnp.zeros_like, units)))
+
+
+def power_of_two(largest: jax.Array) -> jax.Array:
+    """What to multiply numbers up to `largest` by so that they come near 1; of 0, NaN and inf 1."""
+    limit = jnp.finfo(largest.dtype).maxexp - 28
+    _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 0))
+    return jnp.ldexp(jnp.ones((), largest.dtype), -jnp.clip(exponent, -limit, limit))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
@@ -121,7 +174,7 @@ def centred(
     origin: tuple[jax.Array, jax.Array],
     block: int | None,
 ) -> tuple[Moments, jax.Array]:
-    """`moments_and_gap` of float arrays of one shape, computed relative to `origin`.
+    """(`moments`, mean_p - mean_t) of float arrays of one shape, computed relative to `origin`.
 
     The result does not depend on origin and block but for rounding. With a block the arrays are
     flat and taken in pieces of that many entries: for long arrays on one device. Without, only
@@ -148,11 +201,21 @@ def centred(
 
 @centred.defjvp
 def _centred_jvp(block: int | None, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    """Written out, so that no loop is differentiated and rounding corrections play no part."""
-    p, t, valid, _ = primals
     m, gap = centred(*primals, block)
+    return (m, gap), _tangents(*primals[:3], m, *tangents[:2])
+
+
+def _tangents(
+    p: jax.Array,
+    t: jax.Array,
+    valid: jax.Array | None,
+    m: Moments,
+    d_p: jax.Array,
+    d_t: jax.Array,
+) -> tuple[Moments, jax.Array]:
+    """Written out, so that no loop is differentiated and rounding corrections play no part."""
     n = jnp.maximum(m.n, 1).astype(p.dtype)
-    d_p, d_t = (arrays.fill(x, valid) for x in tangents[:2])
+    d_p, d_t = (arrays.fill(x, valid) for x in (d_p, d_t))
     dev_p, dev_t = arrays.fill(p - m.mean_p, valid), arrays.fill(t - m.mean_t, valid)
     d_mean_p, d_mean_t = d_p.sum() / n, d_t.sum() / n
     d_m = Moments(
@@ -163,7 +226,7 @@ def _centred_jvp(block: int | None, primals: tuple, tangents: tuple) -> tuple[An
         2 * (dev_t * d_t).sum(),
         (dev_t * d_p + dev_p * d_t).sum(),
     )
-    return (m, gap), (d_m, d_mean_p - d_mean_t)
+    return d_m, d_mean_p - d_mean_t
 
 
 class _Part(NamedTuple):

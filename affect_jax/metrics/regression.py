@@ -7,7 +7,8 @@
 
 All take arrays of one shape, whatever it is, and reduce all axes. All compute in float32 (float64
 for float64 arrays where JAX has it on). Masked entries may hold NaN and get zero gradient. Empty
-input and input without any spread give 0, with zero gradient, and never NaN.
+input and input without any spread give 0, with zero gradient, and never NaN. `ccc` and `pearson`
+hold for values of any size that float32 has; squares that it has not are rescaled first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from affect_jax.metrics import arrays
-from affect_jax.metrics.moments import Moments, moments_and_gap
+from affect_jax.metrics.moments import Moments, scaled_moments
 
 
 def ccc(pred: Any, target: Any, mask: Any = None) -> jax.Array:
@@ -62,7 +63,7 @@ def rmse(pred: Any, target: Any, mask: Any = None) -> jax.Array:
 
 @jax.jit
 def _ccc(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
-    m, gap = moments_and_gap(p, t, mask)
+    m, gap, _ = scaled_moments(p, t, mask, True)
     whole = m.m2_p + m.m2_t + m.n * gap**2
     # Both sides over the same constant: the derivative of a quotient squares the denominator,
     # which must not vanish for small units.
@@ -72,7 +73,7 @@ def _ccc(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 @jax.jit
 def _pearson(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
-    m, _ = moments_and_gap(p, t, mask)
+    m, _, _ = scaled_moments(p, t, mask, False)
     varies = (m.m2_p > 0) & (m.m2_t > 0)
     spread_p, spread_t = (jnp.sqrt(jnp.where(varies, m2, 1)) for m2 in (m.m2_p, m.m2_t))
     return jnp.where(varies, jnp.clip(m.c / spread_p / spread_t, -1, 1), 0)
