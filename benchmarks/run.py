@@ -6,6 +6,10 @@
 Prints a line a shape: milliseconds a step and frames a second of both, the ratio (PyTorch's time
 over ours: above 1 we are faster) with its smallest and largest round. Without torch
 (pip install ".[torch]") ours alone is measured.
+
+    python -m benchmarks.run --suite=growth
+
+Time and memory of the commands as the data grow: benchmarks/growth.py, with flags of its own.
 """
 
 from __future__ import annotations
@@ -16,11 +20,15 @@ import json
 import statistics
 import sys
 
-SUITES = ("temporal",)
+SUITES = ("temporal", "growth")
 
 
 def main() -> int:
     """Run one suite."""
+    if "--suite=growth" in sys.argv:
+        from benchmarks import growth
+
+        return growth.main([word for word in sys.argv[1:] if word != "--suite=growth"])
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--suite", choices=SUITES, default="temporal")
     parser.add_argument("--rounds", type=int, default=5, help="alternated rounds of both")

@@ -25,6 +25,8 @@ from affect_jax.tasks import Task, decode
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
+_AT_ONCE = 1 << 22  # entries of a table of counts [draws, groups]: memory does not grow with groups
+
 
 def bootstrap_by_group(
     statistic: Statistic, groups: int, draws: int = 2000, seed: int = 0, level: float = 0.95
@@ -32,8 +34,8 @@ def bootstrap_by_group(
     """Percentile interval (low, high) of a score, by resampling groups with replacement.
 
     Args:
-        statistic: counts int64 [draws, groups], how often each group is in each draw, to the
-            score of each draw [draws]; `pooled` makes one. NaN marks a draw without a score.
+        statistic: counts int64 [some draws, groups], how often each group is in each draw, to the
+            score of each of these draws; `pooled` makes one. NaN marks a draw without a score.
         groups: how many there are; from about ten on the interval is worth reading.
         draws: how many data sets are drawn.
         seed: of the draws; the same seed and number of groups give the same draws.
@@ -53,8 +55,11 @@ def bootstrap_by_group(
             f"{level} inside (0, 1)."
         )
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws)
-    values = np.asarray(statistic(counts), np.float64)
+    equal, at_once = np.full(groups, 1 / groups), max(1, _AT_ONCE // groups)
+    sizes = [min(at_once, draws - begun) for begun in range(0, draws, at_once)]
+    values = np.concatenate(
+        [np.asarray(statistic(rng.multinomial(groups, equal, size=n)), np.float64) for n in sizes]
+    )
     values = values[np.isfinite(values)]
     if not values.size:
         return float("nan"), float("nan")
@@ -115,11 +120,14 @@ def score_statistics(
             continue
         of_track = np.array([groups[group_of[str(name)]] for name in p.tracks])
         pred, of_row = decode(task, p.raw), of_track[p.track]
+        # Rows of a group together, in their order: looked for once, not once a group.
+        order = np.argsort(of_row, kind="stable")
+        rows_of = np.split(order, np.searchsorted(of_row[order], np.arange(1, len(groups))))
         for name in (name for name in task.metrics if METRICS[name].sign):
             metric = METRICS[name]
             states = [
                 metric.update(metric.init(task), pred[rows], p.label[rows], p.label_mask[rows])
-                for rows in (of_row == group for group in range(len(groups)))
+                for rows in rows_of
             ]
             statistics[f"{task.name}/{name}"] = pooled(metric, states)
     name, terms = total

@@ -35,9 +35,9 @@ def traces_of(loaded: Mapping[Task, Predictions]) -> list[dict[str, Any]]:
             )
     rows = next(iter(loaded.values()))
     tracks = []
-    for i, name in enumerate(rows.tracks):
-        here = rows.track == i
-        if here.sum() >= MIN_TRACE:
+    for name, start, stop in zip(rows.tracks, rows.bounds[:-1], rows.bounds[1:]):
+        here = slice(start, stop)
+        if stop - start >= MIN_TRACE:
             one = {"name": str(name), "frame": rows.frame[here]}
             one["pred"] = {dimension: y[here] for dimension, y in pred.items()}
             one["label"] = {dimension: y[here] for dimension, y in label.items()}

@@ -13,14 +13,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from affect_jax.submission.check import Refused, check
+from affect_jax.submission.check import SHOWN, Refused, check
 from affect_jax.submission.formats import DEFAULT_EDITION, ONE_FILE_FROM, TRACKS, format_of
 from affect_jax.submission.official import read_list
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import user_path
-
-SHOWN = 20  # problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

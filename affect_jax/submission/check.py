@@ -11,6 +11,7 @@ from affect_jax.submission.formats import Format, described, format_with_header
 from affect_jax.submission.official import Official
 from data_pipelines.errors import UserError
 
+SHOWN = 20  # problems that are printed
 _OTHER_SEPARATORS = (";", "\t", "|", " ")
 
 Problem = tuple[int, str]  # line of the file, 1-based, and the reason
@@ -68,9 +69,9 @@ def _check_folder(path: pathlib.Path, official: Official, form: Format) -> tuple
             f"{official.path}. Is it the list of another track or split?"
         ], ""
     found = [f"{path / name}: {official.path} has no such video." for name in extra]
-    total: list[str] = []
+    present, total = set(there), 0
     for name, frames in expected.items():
-        if name not in there:
+        if name not in present:
             found.append(f"{path / name}: is missing, {official.path} has this video.")
             continue
         first, rows, problems = _read(path / name, form)
@@ -78,8 +79,9 @@ def _check_folder(path: pathlib.Path, official: Official, form: Format) -> tuple
         if rows and frames is not None:
             problems += _wrong_length(rows, first, len(frames), official)
         found += _shown(path / name, problems)
-        total += rows
-    summary = f"{counted(expected, 'file')}, {counted(total, 'row')}, the videos of {official.path}"
+        total += len(rows)
+    files, rows = counted(expected, "file"), counted(range(total), "row")
+    summary = f"{files}, {rows}, the videos of {official.path}"
     if any(frames is None for frames in official.frames.values()):
         summary += " (which has names only: the numbers of rows were not checked)"
     return found, summary + "."

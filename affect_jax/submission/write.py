@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from affect_jax.prediction_files import Predictions, find_tasks, splits
-from affect_jax.submission.check import Refused, check, counted
+from affect_jax.submission.check import SHOWN, Refused, check, counted
 from affect_jax.submission.formats import Format
 from affect_jax.submission.official import Official
 from affect_jax.tasks import Task, decode
@@ -178,13 +178,13 @@ def _decoded(file: pathlib.Path, task: Task, form: Format) -> Decoded:
         low, high = RANGES[task.name]
         clipped = int(((values < low) | (values > high)).sum())
         values = np.clip(values[:, 0], low, high)
-    track, frame = read.track[given], read.frame[given]
-    tracks = {}
-    for i, name in enumerate(read.tracks):
-        here = track == i
-        if here.any():
-            tracks[str(name)] = frame[here], values[here]
-            if (np.diff(frame[here]) <= 0).any():
+    frame, tracks = read.frame[given], {}
+    bounds = np.concatenate([[0], np.cumsum(given)])[read.bounds]  # of the rows that are given
+    for name, start, stop in zip(read.tracks, bounds[:-1], bounds[1:]):
+        if start < stop:
+            numbers = frame[start:stop]
+            tracks[str(name)] = numbers, values[start:stop]
+            if (np.diff(numbers) <= 0).any():
                 raise UserError(f"{file}: image numbers of {name} do not ascend.")
     return Decoded(file, tracks, clipped)
 
@@ -213,7 +213,7 @@ def _compare(
         spare = [track for track in d.tracks if track not in frames]
         for video, numbers in frames.items():
             if video not in d.tracks:
-                hint = nearest(video, spare)
+                hint = nearest(video, spare) if len(problems) < SHOWN else ""
                 problems.append(f"{d.path}: no prediction for video {video!r}. {hint}".rstrip())
                 continue
             missing = np.setdiff1d(numbers, d.tracks[video][0])
