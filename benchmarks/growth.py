@@ -13,6 +13,7 @@ is (16 - 1) / (4 - 1) = 5, whatever starting and compiling cost; where it is qua
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -62,7 +63,13 @@ def commands(folder: pathlib.Path) -> dict[str, list[str]]:
 
 def measure(folder: pathlib.Path, tracks: int, rows: int) -> dict[str, Cost]:
     """{command: its cost} on a validation split of so many tracks, of `rows` rows on average."""
-    affwild2.write("mtl", folder / "official", Size(TRAIN, (tracks, tracks * rows)), seed=0)
+    # In a process of its own: a child's peak memory begins with that of its parent.
+    size = Size(TRAIN, (tracks, tracks * rows))
+    writer = multiprocessing.get_context("spawn").Process(
+        target=affwild2.write, args=("mtl", folder / "official", size, 0)
+    )
+    writer.start()
+    writer.join()
     return {name: _cost(name, words) for name, words in commands(folder).items()}
 
 

@@ -20,14 +20,15 @@ from __future__ import annotations
 import argparse
 import logging
 import pathlib
+import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.paths import user_path
+from data_pipelines.paths import require_name, user_path
+from data_pipelines.replace_folder import replace_folder, restore_folder
 
 if TYPE_CHECKING:
     from affect_jax.ensemble.choose import Options
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 KINDS = ("values", "classes", "labels")
 CHOOSE = "choose"
+LONGEST_WINDOW = 9  # digits
 
 
 def _parser() -> Parser:
@@ -96,17 +98,20 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _apply(flags: argparse.Namespace) -> None:
-    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.ensemble.fitted import Fitted, ensembles_in
     from affect_jax.ensemble.report import predict_and_report
 
     fitted = Fitted.read(user_path(flags.apply))
+    list(ensembles_in(fitted.members, (fitted.folder.resolve(),)))  # none is in itself
     split = flags.split or (fitted.fitted_on or {}).get("split")
     if not split:
         raise UserError("--config.data.split is missing: the split to apply the ensemble to.")
+    require_name(split, "--config.data.split")
     abaw3 = _made("--abaw3", flags.abaw3)
-    with tempfile.TemporaryDirectory(dir=fitted.folder, prefix=".members-") as scratch:
-        members = fitted.open(flags.root, split, pathlib.Path(scratch))
-        predict_and_report(fitted, members, abaw3)
+    with replace_folder(fitted.folder / "predictions" / split) as new:
+        scratch = new.parent / "members"
+        members = fitted.open(flags.root, split, scratch)
+        predict_and_report(fitted, members, new, fitted.folder / "plots", abaw3)
 
 
 def _fit(flags: argparse.Namespace) -> None:
@@ -117,7 +122,8 @@ def _fit(flags: argparse.Namespace) -> None:
     from data_pipelines.join import open_store
 
     folder = user_path(flags.out)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / sources.FITTED_FILE).is_file():
+    restore_folder(folder)
+    if _others(folder) and not (folder / sources.FITTED_FILE).is_file():
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
     if flags.train_split and store is None:
@@ -137,23 +143,55 @@ def _fit(flags: argparse.Namespace) -> None:
     if store is not None and not split:
         known = ", ".join(store.splits)
         raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
+    if split:
+        require_name(split, "--config.data.split")
+    for task in tasks:  # what is wrong in flags is said before anything is predicted
+        _options(flags, task, tasks, labelled=False)
     if unfinished := [member.name for member in members if sources.unfinished(member)]:
         print(f"warning: {', '.join(unfinished)}: in training still; the checkpoints so far count",
               file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=total_of(members))
-    _made("--out", flags.out)
-    if not split:
-        fitted = _fit_tasks(draft, None, flags)
-        fitted.write()
-        print(f"{folder}: {len(members)} members, nothing fitted. Use it with --apply={folder}.")
-        return
-    abaw3 = _made("--abaw3", flags.abaw3)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".members-") as scratch:
-        opened = draft.open(flags.root, split, pathlib.Path(scratch))
+    with replace_folder(folder) as new:
+        if not split:
+            _fit_tasks(draft, None, flags).write(new)
+            _keep_others(folder, new)
+            print(f"{folder}: {len(members)} members, nothing fitted. Use it with "
+                  f"--apply={folder}.")  # fmt: skip
+            return
+        abaw3 = _abaw3(flags.abaw3, folder, new)
+        opened = draft.open(flags.root, split, new.parent / "members")
         fitted = _fit_tasks(draft, opened, flags)
-        fitted.write()
+        fitted.write(new)
         print(f"ensemble: {folder} ({len(members)} members)")
-        predict_and_report(fitted, opened, abaw3)
+        predict_and_report(fitted, opened, new / "predictions" / split, new / "plots", abaw3)
+        _keep_others(folder, new)
+
+
+def _others(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What is in the folder of an ensemble and is not made by this command."""
+    from affect_jax.ensemble.fitted import MADE
+
+    inside = folder.iterdir() if folder.is_dir() else ()
+    # Earlier versions left the predictions of members when they were killed.
+    return [p for p in inside if p.name not in MADE and not p.name.startswith(".members-")]
+
+
+def _keep_others(folder: pathlib.Path, new: pathlib.Path) -> None:
+    """Copies what others put into an ensemble's folder to the one that takes its place."""
+    for path in _others(folder):
+        if (new / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
+
+
+def _abaw3(text: str | None, folder: pathlib.Path, new: pathlib.Path) -> pathlib.Path | None:
+    """The folder of --abaw3; inside that of the ensemble it is in the one that is written."""
+    if text and user_path(text).resolve().is_relative_to(folder.resolve()):
+        return new / user_path(text).resolve().relative_to(folder.resolve())
+    return _made("--abaw3", text)
 
 
 def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
@@ -218,13 +256,14 @@ def _options(
     if flags.smoothing not in SMOOTHINGS:
         raise UserError(f"--smoothing={flags.smoothing}: {nearest(flags.smoothing, SMOOTHINGS)}")
     smooth = _smooth(flags.smooth, task, tasks) or ("search" if labelled else "none")
-    if smooth == "search":
-        windows = flags.windows.split(",")
-    else:
-        windows = ["0"] if smooth == "none" else [smooth]
-    if not windows or not all(window.isdecimal() for window in windows):
-        flag = f"--windows={flags.windows}" if smooth == "search" else f"--smooth={smooth}"
-        raise UserError(f"{flag}: expected numbers of frames, or --smooth=none, --smooth=search.")
+    tried = flags.windows.split(",")
+    windows = tried if smooth == "search" else ["0"] if smooth == "none" else [smooth]
+    for flag, given in (("--windows", tried), ("--smooth", windows)):
+        if not all(window.isdecimal() and len(window) <= LONGEST_WINDOW for window in given):
+            raise UserError(
+                f"{flag}={','.join(given)}: expected numbers of frames, or --smooth=none, "
+                "--smooth=search."
+            )
     matches = {"yes": (True,), "no": (False,), CHOOSE: (False, True)}
     match = flags.match or (CHOOSE if labelled else "no")
     if match not in matches:
@@ -242,6 +281,8 @@ def _smooth(text: str | None, task: Task, tasks: Sequence[Task]) -> str | None:
             raise UserError(
                 f"--smooth={text}: expected W for all, or TASK:W,TASK:W. {nearest(name, values)}"
             )
+        if name in found:
+            raise UserError(f"--smooth={text}: names {name!r} twice.")
         found[name] = window
     return found.get(task.name)
 

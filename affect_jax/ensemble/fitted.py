@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,18 +21,28 @@ from affect_jax.ensemble import members as sources
 from affect_jax.ensemble.agree import require_labels, require_same_frames, require_same_task
 from affect_jax.ensemble.choose import MEANS, unfitted
 from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
-from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.ensemble.recipe import (
+    Recipe,
+    combine,
+    recipes_from_json,
+    require_numbers,
+    require_strings,
+)
 from affect_jax.members import FOLDS_FILE
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.run import Run, replace
 from affect_jax.tasks import Task, decode, from_json, to_json, total
 from data_pipelines.errors import UserError
+from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
+from data_pipelines.paths import require_name
 from data_pipelines.store import Store
 
 FORMAT = 1
-OUTPUTS = ("predictions", "plots")
+TASKS_FILE = "tasks.json"
+# All that is made in the folder of an ensemble.
+MADE = (FITTED_FILE, TASKS_FILE, "predictions", "plots")
 
 Recipes = tuple[Recipe, ...]
 
@@ -62,12 +71,14 @@ class Fitted:
     fitted_on: Mapping[str, Any] | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def write(self) -> None:
-        """Write ensemble.json and tasks.json; what an earlier fit here has predicted goes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for old in (self.folder / name for name in OUTPUTS):
-            if old.is_dir():
-                shutil.rmtree(old)
+    def write(self, into: pathlib.Path | None = None) -> None:
+        """Write ensemble.json and tasks.json.
+
+        Args:
+            into: a folder that will take the place of `folder`; None: that itself.
+        """
+        into = into or self.folder
+        into.mkdir(parents=True, exist_ok=True)
         recipes = {
             kind: {name: [dataclasses.asdict(r) for r in rs] for name, rs in table.items()}
             for kind, table in (("recipes", self.recipes), ("equal", self.equal))
@@ -80,8 +91,8 @@ class Fitted:
             "fitted_on": self.fitted_on,
             "notes": self.notes,
         }
-        replace(self.folder / "tasks.json", to_json(self.tasks))
-        replace(self.folder / FITTED_FILE, json.dumps(text, indent=1) + "\n")
+        replace(into / TASKS_FILE, to_json(self.tasks))
+        replace(into / FITTED_FILE, json.dumps(text, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Fitted:
@@ -92,31 +103,37 @@ class Fitted:
                 f"{folder}: no ensemble here (no {FITTED_FILE}). Fit one: python -m "
                 f"affect_jax.ensemble MEMBER ... --out={folder}"
             )
-        try:
-            entry = json.loads(file.read_text())
+        what = "an ensemble that this version wrote"
+        entry, tasks_file = read_json(file, what), folder / TASKS_FILE
+        with readable(tasks_file, "the task table of an ensemble"):
+            tasks = from_json(tasks_file.read_text(), str(tasks_file))
+        with readable(file, what):
             if entry["format"] != FORMAT:
                 raise ValueError(f"format {entry['format']!r}, expected {FORMAT}")
+            members = tuple(sources.from_json(member, folder) for member in entry["members"])
             tables = {
                 kind: {
-                    name: tuple(Recipe.from_json(r) for r in recipes)
-                    for name, recipes in entry[kind].items()
+                    task.name: recipes_from_json(entry[kind][task.name], task, len(members))
+                    for task in tasks
+                    if kind == "recipes" or task.name in entry[kind]
                 }
                 for kind in ("recipes", "equal")
             }
-            terms = tuple((name, weight) for name, weight in entry["total"]["terms"])
+            name, terms = entry["total"]["name"], entry["total"]["terms"]
+            require_numbers("weight of the total", [weight for _, weight in terms])
+            fitted_on = entry["fitted_on"]
+            if fitted_on is not None:
+                require_name(fitted_on["split"], f"{file}: split")
+                require_strings("tracks", fitted_on["tracks"])
             return cls(
                 folder,
-                tuple(sources.from_json(member, folder) for member in entry["members"]),
-                from_json((folder / "tasks.json").read_text(), str(folder / "tasks.json")),
+                members,
+                tasks,
                 **tables,
-                total=(entry["total"]["name"], terms),
-                fitted_on=entry["fitted_on"],
+                total=(name, tuple((str(term), float(weight)) for term, weight in terms)),
+                fitted_on=fitted_on,
                 notes=entry["notes"],
             )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{file}: not an ensemble that this version wrote ({error!r})."
-            ) from None
 
     @property
     def fitted_tracks(self) -> set[str]:
@@ -160,13 +177,21 @@ class Fitted:
             yield task, made, raws
 
 
-def ensembles_in(members: Sequence[Member]) -> Iterator[pathlib.Path]:
-    """Folders of the ensembles among the members, and among theirs."""
+def ensembles_in(
+    members: Sequence[Member], above: tuple[pathlib.Path, ...] = ()
+) -> Iterator[pathlib.Path]:
+    """Folders of the ensembles among the members, and among theirs; UserError for one in itself.
+
+    Args:
+        above: the ensembles that these are members of.
+    """
     for member in members:
         if member.kind == "ensemble":
-            folder = pathlib.Path(member.where)
-            yield folder.resolve()
-            yield from ensembles_in(Fitted.read(folder).members)
+            folder = member.place
+            if folder in above:
+                raise UserError(f"{folder}: this ensemble is a member of itself. Fit it again.")
+            yield folder
+            yield from ensembles_in(Fitted.read(folder).members, (*above, folder))
 
 
 def mean_of(folder: pathlib.Path, members: tuple[Member, ...], tasks: tuple[Task, ...]) -> Fitted:

@@ -24,7 +24,7 @@ import numpy as np
 
 from affect_jax import config as configs
 from affect_jax import members as named
-from affect_jax.ensemble.recipe import as_values
+from affect_jax.ensemble.recipe import as_values, require_strings
 from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
@@ -35,6 +35,7 @@ from data_pipelines.store import Store
 
 FITTED_FILE = "ensemble.json"
 FEATURE, FOLDS = "feature:", "folds:"
+KINDS = ("run", "folds", "ensemble", "predictions", "feature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Member:
     """One member, before any data are named.
 
     Attributes:
-        kind: run, folds, ensemble, predictions or feature.
+        kind: one of KINDS.
         where: its folder, or the feature's name.
         checkpoint: of a run, as `config.checkpoint`; "": the one its config chooses.
     """
@@ -105,9 +106,11 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
                 raise UserError(f"{text}: only a run has epochs, {folder} holds {kind}.")
             found.append(Member(kind, str(folder), checkpoint))
     keys = [(m.kind, m.checkpoint, m.where if m.kind == "feature" else m.place) for m in found]
-    for i, member in enumerate(found):
-        if keys[i] in keys[:i]:
+    known = set()
+    for member, key in zip(found, keys):
+        if key in known:
             raise UserError(f"member {member.name} is named twice.")
+        known.add(key)
     return found
 
 
@@ -335,8 +338,11 @@ def to_json(member: Member, folder: pathlib.Path) -> dict[str, str]:
 
 
 def from_json(entry: dict[str, str], folder: pathlib.Path) -> Member:
-    """What `to_json` wrote."""
+    """What `to_json` wrote; TypeError or ValueError for anything else."""
     member = Member(**entry)
+    require_strings("member", dataclasses.astuple(member))
+    if member.kind not in KINDS:
+        raise ValueError(f"member of kind {member.kind!r}")
     if member.kind == "feature":
         return member
     return dataclasses.replace(member, where=str((folder / member.where).resolve()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit, softmax
 
+from affect_jax.smoothing import KINDS as SMOOTHINGS
 from affect_jax.smoothing import smooth_tracks
 from affect_jax.tasks import Task, decode
 
@@ -41,10 +43,53 @@ class Recipe:
     thresholds: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
 
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> Recipe:
-        """TypeError where the entry has other fields."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+
+def recipes_from_json(entries: Any, task: Task, members: int) -> tuple[Recipe, ...]:
+    """The recipes of a task, as dataclasses.asdict made them; () for an empty list.
+
+    Raises:
+        ValueError, TypeError: other fields, or numbers that no fit gives.
+    """
+    recipes = tuple(Recipe(**{k: _plain(v) for k, v in entry.items()}) for entry in entries)
+    if recipes and len(recipes) != (task.size if task.kind == "values" else 1):
+        raise ValueError(f"task {task.name}: {len(recipes)} recipes")
+    for recipe in recipes:
+        require_strings("method, smoothing", (recipe.method, recipe.smoothing))
+        require_numbers("weights", recipe.weights, members)
+        require_numbers("scale, shift", (recipe.scale, recipe.shift))
+        require_numbers("window", (recipe.window,), whole=True)
+        require_numbers("counts", recipe.counts, task.size * bool(recipe.counts), whole=True)
+        require_numbers("thresholds", recipe.thresholds, task.size * bool(recipe.thresholds))
+        require_numbers("clip", recipe.clip or ())
+        if recipe.clip and not (len(recipe.clip) == 2 and recipe.clip[0] <= recipe.clip[1]):
+            raise ValueError(f"clip {recipe.clip}")
+        if not all(0 < threshold < 1 for threshold in recipe.thresholds):
+            raise ValueError(f"thresholds {recipe.thresholds}")
+        if recipe.smoothing not in SMOOTHINGS:
+            raise ValueError(f"smoothing {recipe.smoothing!r}")
+    return recipes
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def require_numbers(
+    what: str, values: Sequence[Any], count: int | None = None, *, whole: bool = False
+) -> None:
+    """ValueError unless these are finite numbers, `count` of them; `whole`: integers from 0 on."""
+    for x in values:
+        number = isinstance(x, int if whole else int | float) and not isinstance(x, bool)
+        if not (number and math.isfinite(x) and (not whole or x >= 0)):
+            raise ValueError(f"{what}: {x!r:.60}, expected {'integers' if whole else 'numbers'}")
+    if count is not None and len(values) != count:
+        raise ValueError(f"{what}: {len(values)} of them, expected {count}")
+
+
+def require_strings(what: str, values: Sequence[Any]) -> None:
+    """ValueError unless these are texts."""
+    if wrong := [x for x in values if not isinstance(x, str)]:
+        raise ValueError(f"{what}: {wrong[0]!r:.60}, expected texts")
 
 
 def as_values(task: Task) -> Task:

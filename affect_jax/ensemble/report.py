@@ -23,6 +23,7 @@ from affect_jax.report import score_intervals, style
 from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.run import replace, to_json
 from affect_jax.tasks import Task, better_sign
+from data_pipelines.paths import require_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,24 +32,28 @@ BEST = "best member*"
 
 
 def predict_and_report(
-    fitted: Fitted, members: OpenMembers, abaw3: pathlib.Path | None = None
+    fitted: Fitted,
+    members: OpenMembers,
+    predictions: pathlib.Path,
+    plots: pathlib.Path,
+    abaw3: pathlib.Path | None = None,
 ) -> None:
     """Write predictions, scores and picture of a split; print the scores, as JSON last.
 
     Args:
+        predictions: an empty folder for the predictions and scores of the split.
+        plots: folder of the pictures.
         abaw3: folder for the files of the ABAW3 original (`write_abaw3`), or None.
     """
     split = members.split
-    folder = fitted.folder / "predictions" / split
-    picture = fitted.folder / "plots" / f"members_{split}.png"
-    for old in (folder / "scores.json", picture):  # of other predictions of a split of this name
-        old.unlink(missing_ok=True)
+    picture = f"members_{split}.png"
+    (plots / picture).unlink(missing_ok=True)  # of other predictions of a split of this name
     ours: dict[str, Any] = {}
     plain: dict[str, Any] = {}
     equal: dict[str, Any] = {}
     singles: list[dict[str, Any]] = [{} for _ in members.opened]
     loaded: dict[Task, Predictions] = {}
-    for task, made, raws in fitted.combined(members, folder):
+    for task, made, raws in fitted.combined(members, predictions):
         loaded[task] = made
         if abaw3 is not None:
             names = [one.name for one in members.opened]
@@ -66,7 +71,7 @@ def predict_and_report(
             equal |= scored(fitted.equal[task.name])
         for scores, raw in zip(singles, raws):
             scores |= scores_of(task, _with(made, raw))
-    print(f"predictions: {folder}")
+    print(f"predictions: {fitted.folder / 'predictions' / split}")
     if not ours:
         return
     tracks = frozenset(str(track) for p in loaded.values() for track in p.tracks)
@@ -93,11 +98,12 @@ def predict_and_report(
     if same:
         print(f"fitted on {len(same)} of these {len(tracks)} tracks: the scores are too good")
     scores = ours | about
-    replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
+    replace(predictions / "scores.json", to_json(scores, indent=1) + "\n")
     names = [one.name for one in members.opened]
     title = f"{fitted.folder.name} on {split}" + (f" ({did} on it)" if did else "")
-    style.save(_draw(fitted, names, singles, ours, references, title), picture)
-    print(f"picture: {picture}")
+    figure = _draw(fitted, [*map(printable, names)], singles, ours, references, printable(title))
+    style.save(figure, plots / picture)
+    print(f"picture: {fitted.folder / 'plots' / picture}")
     print(to_json(scores))
 
 
@@ -118,10 +124,15 @@ def write_abaw3(
 
     def by_track(column_n: np.ndarray) -> dict[str, np.ndarray]:
         pairs = zip(made.bounds[:-1], made.bounds[1:])
-        return {str(name): column_n[a:b] for name, (a, b) in zip(made.tracks, pairs)}
+        return {
+            require_name(str(name), "track"): column_n[a:b]
+            for name, (a, b) in zip(made.tracks, pairs)
+        }
 
     for i, (name, raw) in enumerate(zip(names, raws)):
-        place = folder / f"{i + 1}-{name.replace(':', '').replace(' ', '-')}"
+        place = folder / require_name(
+            f"{i + 1}-{name.replace(':', '').replace(' ', '-')}", "--abaw3: the folder of a member"
+        )
         if made.label is None:
             abaw3_files.write_test(place, task.name, by_track(raw[:, 0]), window, kind)
             continue
@@ -129,6 +140,11 @@ def write_abaw3(
         pred = by_track(raw[:, 0])
         abaw3_files.write_validation(place, task.name, pred, by_track(label), window, kind)
     abaw3_files.write_texts(folder / "ensemble", task.name, by_track(made.raw[:, 0]))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what is in no encoding, as names of files may be."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,9 +12,11 @@ from ml_collections import ConfigDict
 from affect_jax import config as configs
 from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.members import Member, fold_members, held_out, holds
+from affect_jax.ensemble.recipe import require_strings
 from affect_jax.run import Run
 from data_pipelines import folds
 from data_pipelines.errors import UserError
+from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
 from data_pipelines.store import Store
 
@@ -90,7 +91,10 @@ def _marks(member: Member) -> list[str]:
     file = folder / "scores.json"
     if member.kind != "folds" or not file.is_file():
         return []
-    return json.loads(file.read_text()).get("marks", [])
+    with readable(file, "the scores of a cross-validation"):
+        marks = read_json(file).get("marks", [])
+        require_strings("marks", marks)
+        return marks
 
 
 def _holds_any(config: ConfigDict, own: str, split: str, tracks: frozenset[str]) -> bool:

@@ -123,12 +123,19 @@ def fill(x: jax.Array, valid: jax.Array | None) -> jax.Array:
 def host_columns(
     pred: Any, target: Any, mask: Any, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[..., K] arrays, K = size, as float64 [N, K], 0 where masked, and the mask as bool [N, K]."""
+    """[..., K] arrays, K = size, as [N, K] on the host, and the mask as bool [N, K]."""
     p, t, valid = converted("metric", pred, target, mask)
     if np.shape(p)[-1:] != (size,):
         raise ValueError(f"metric: predictions of {size} dimensions expected, got {np.shape(p)}")
-    valid = (np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)).reshape(
-        -1, size
-    )
-    p, t = (np.where(valid, np.asarray(x, np.float64).reshape(-1, size), 0) for x in (p, t))
+    valid = np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)
+    p, t, valid = (np.asarray(x).reshape(-1, size) for x in (p, t, valid))
+    return p, t, valid
+
+
+def float64_columns(
+    pred: Any, target: Any, mask: Any, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`host_columns` in float64, 0 where masked."""
+    p, t, valid = host_columns(pred, target, mask, size)
+    p, t = (np.where(valid, np.asarray(x, np.float64), 0) for x in (p, t))
     return p, t, valid

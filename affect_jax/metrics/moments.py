@@ -47,7 +47,7 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Moments:
         """Of arrays [..., K], K = size, in float64 on the host; `mask` has their shape."""
-        p, t, valid = arrays.host_columns(pred, target, mask, size)
+        p, t, valid = arrays.float64_columns(pred, target, mask, size)
         if not len(valid):
             return cls.zero(size)
         n = valid.sum(0)

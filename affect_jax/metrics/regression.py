@@ -113,7 +113,7 @@ class Errors(NamedTuple):
     @classmethod
     def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Errors:
         """Of arrays [..., K], K = size; `mask` has their shape."""
-        p, t, valid = arrays.host_columns(pred, target, mask, size)
+        p, t, valid = arrays.float64_columns(pred, target, mask, size)
         return cls(valid.sum(0), ((p - t) ** 2).sum(0))
 
     def merge(self, other: Errors) -> Errors:

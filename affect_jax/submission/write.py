@@ -21,6 +21,7 @@ from affect_jax.submission.official import Official
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.labels import RANGES, definitions
+from data_pipelines.paths import require_name
 
 Frames = tuple[np.ndarray, np.ndarray]  # image numbers [T] ascending; decoded, [T] or [T, K]
 
@@ -61,6 +62,8 @@ def write(
         drop: predictions for videos and images that the list does not have are left out. Without
             it they are refused.
     """
+    if not out.name:
+        raise UserError(f"--out={out}: has no name. Give a file or a folder of its own.")
     if form.per_video and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is not a new or empty folder. Give another.")
     if not form.per_video and out.is_dir():
@@ -81,7 +84,8 @@ def write(
             _remove(partial)
             partial.mkdir()
             for video, values in columns.items():
-                _write_lines(partial / f"{video}.txt", form.header, _rows(values))
+                name = require_name(video, f"{official.path}: video")
+                _write_lines(partial / f"{name}.txt", form.header, _rows(values))
         else:
             rows = (row for values in columns.values() for row in _rows(values))
             named = (f"{i},{row}" for i, row in zip(official.images, rows, strict=True))
