@@ -7,7 +7,7 @@ Writes the official files of a twin at every scale, trains a tiny model on each 
 prepare, evaluate, predict, ensemble, submission write and check on them, every one a process of
 its own. Prints seconds and peak memory of each, and how the time grows: what it takes more at the
 last scale over what it takes more at the second, both against the first. Where time is linear that
-is (16 - 1) / (4 - 1) = 5, whatever starting and compiling cost; where it is quadratic, 17 * 5.
+is (16 - 1) / (4 - 1) = 5, whatever starting and compiling cost; where it is quadratic, 17.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import pytest
 from affect_jax import report
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
-from affect_jax.report.interval import merge_counted
+from affect_jax.report.interval import merge_counted, score_statistics
+from affect_jax.report.predictions import traces_of
 from affect_jax.tasks import Task
 
 
@@ -136,3 +137,48 @@ def test_the_intervals_of_a_split_hold_its_scores_and_share_their_draws():
     assert low < np.sqrt(np.mean((raw - label)[mask] ** 2)) < high
     one = report.score_intervals(loaded, dict.fromkeys(group_of, "one"), draws=20)
     assert one["v/ccc"][0] == one["v/ccc"][1]
+
+
+def split_of(tracks, rows, seed=0):
+    """Predictions of `rows` values in so many tracks, two of them a group, in turns."""
+    rng = np.random.default_rng(seed)
+    track = np.sort(rng.integers(0, tracks, rows)).astype(np.int32)
+    label = rng.normal(size=(rows, 1)).astype(np.float32)
+    raw = label + rng.normal(size=(rows, 1)).astype(np.float32)
+    names = np.array([f"t{i}" for i in range(tracks)])
+    made = Predictions(names, track, np.arange(rows), raw, label, rng.random((rows, 1)) < 0.8)
+    group_of = {name: f"g{i % (tracks // 2)}" for i, name in enumerate(names)}
+    return {Task("v", "values", 1, metrics=("ccc",)): made}, group_of
+
+
+def test_groups_of_tracks_that_lie_apart_have_the_states_of_their_own_rows():
+    loaded, group_of = split_of(tracks=8, rows=200)
+    ((task, p),), metric = loaded.items(), METRICS["ccc"]
+    of_row = np.array([group_of[name] for name in p.tracks])[p.track]
+    states = [
+        metric.update(metric.init(task), *(x[of_row == g] for x in (p.raw, p.label, p.label_mask)))
+        for g in ("g0", "g1", "g2", "g3")
+    ]
+    want = report.bootstrap_by_group(report.pooled(metric, states), 4, draws=50)
+    assert report.score_intervals(loaded, group_of, draws=50)["v/ccc"] == want
+
+
+def test_draws_made_some_at_a_time_are_the_same_draws(monkeypatch):
+    values = np.random.default_rng(0).normal(size=9)
+    want = report.bootstrap_by_group(lambda n: n @ values, 9, draws=100)
+    monkeypatch.setattr(report.interval, "_AT_ONCE", 7 * 9)
+    got = report.bootstrap_by_group(lambda n: n @ values, 9, draws=100)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def seconds(function, *arguments):
+    started = time.process_time()
+    function(*arguments)
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("function", [score_statistics, lambda loaded, _: traces_of(loaded)])
+def test_many_tracks_take_little_more_time_than_few_of_as_many_frames(function):
+    few, many = (split_of(n, 400_000) for n in (10, 1000))
+    # 1,000 looks through all frames take a second or more.
+    assert seconds(function, *many) < 8 * seconds(function, *few) + 0.2

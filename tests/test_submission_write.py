@@ -6,7 +6,11 @@ import pytest
 from affect_jax import main as runs
 from affect_jax.prediction_files import Predictions
 from affect_jax.submission.__main__ import main
+from affect_jax.submission.check import SHOWN, Refused
+from affect_jax.submission.formats import format_of
+from affect_jax.submission.official import read_list
 from affect_jax.submission.write import _at
+from affect_jax.submission.write import write as write_entry
 from affect_jax.tasks import tasks_from_config, to_json
 from configs.abaw_tasks import ABAW_TASKS
 from data_pipelines import labels
@@ -260,3 +264,23 @@ def test_a_trained_run_on_a_twin_becomes_an_entry_that_passes(track, tmp_path, c
     assert main(write) == 0, capsys.readouterr().err
     assert main(["check", *common, str(out)]) == 0
     assert f"valid for track {track}" in capsys.readouterr().out
+
+
+def test_only_the_problems_that_are_shown_look_for_the_nearest_name(tmp_path):
+    predict(tmp_path / "run", {f"a{i}": [1] for i in range(60)})
+    form = format_of("mtl")
+    path = image_list(tmp_path, {f"b{i}": [1] for i in range(60)})
+    official = read_list(path, form, warn=pytest.fail)
+    with pytest.raises(Refused) as refused:
+        write_entry([tmp_path / "run"], None, official, form, tmp_path / "out")
+    problems = [p for p in refused.value.problems if "no prediction for video" in p]
+    assert len(problems) == 4 * 60
+    assert [("Did you mean" in p) for p in problems] == [i < SHOWN for i in range(240)]
+
+
+def test_an_entry_without_a_name_is_refused(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    predict(tmp_path / "run", VIDEOS)
+    image_list(tmp_path, VIDEOS)
+    code, _, error = write("--out=")
+    assert code == 2 and "--out=.: " in error
