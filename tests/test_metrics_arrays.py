@@ -2,6 +2,7 @@
 
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -127,10 +128,20 @@ def test_what_is_no_real_number_is_refused_in_a_line_that_names_the_argument(kin
 def test_integers_that_float32_does_not_hold_are_refused_unless_masked():
     big = np.array([1, 2, 2**40])
     assert float(ccc(big, big.astype(float), big < 5)) == 1
-    with pytest.raises(ValueError, match=r"^ccc: target holds 1099511627776;[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^ccc: target holds 1099511627776,[^\n]*$"):
         ccc(big.astype(float), big)
     with pytest.raises(ValueError, match="f1: pred holds 4294967296"):
         f1(np.array([2**32, 1]), np.array([0, 1]), classes=2)  # would be class 0 in int32
+
+
+def test_float64_that_is_infinite_in_float32_is_refused():
+    big = P.astype(np.float64) * 1e300
+    with pytest.raises(ValueError, match=r"^ccc: pred holds 4e\+300,[^\n]*another unit[^\n]*$"):
+        ccc(big, T)
+    assert float(ccc(big * 1e-270, T.astype(float) * 1e30)) == pytest.approx(WANT)
+    assert np.isnan(float(ccc(P * np.float64(np.nan), T)))
+    with jax.enable_x64(True):
+        assert float(ccc(big, T.astype(float) * 1e300)) == pytest.approx(WANT)
 
 
 def test_missing_values_of_a_masked_array_are_nan_when_smoothed():

@@ -92,20 +92,27 @@ def converted(
 def checked(
     what: str, pred: Any, target: Any, mask: Any, *, logits: bool = False
 ) -> tuple[Any, Any, Any]:
-    """`converted`, for computing in float32: ValueError for integers that it does not hold."""
+    """`converted`, for computing in float32: ValueError for what it does not hold."""
     p, t, valid = converted(what, pred, target, mask, logits=logits)
     for name, x in (("pred", p), ("target", t)):
-        if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
-            counts = isinstance(valid, np.ndarray) and valid.shape == x.shape
-            where = valid if counts else True
-            extremes = (int(x.min(initial=0, where=where)), int(x.max(initial=0, where=where)))
-            if wrong := [n for n in extremes if abs(n) > _LARGEST_INTEGER]:
-                raise ValueError(
-                    f"{what}: {name} holds {wrong[0]}; float32 does not hold all integers beyond "
-                    f"{_LARGEST_INTEGER}. Subtract one number from pred and target alike, or pass "
-                    "floats where rounding does no harm."
-                )
+        counts = isinstance(valid, np.ndarray) and valid.shape == np.shape(x)
+        _require_float32(f"{what}: {name}", x, valid if counts else True)
     return p, t, valid
+
+
+def _require_float32(what: str, x: Any, where: Any) -> None:
+    """ValueError for integers that float32 rounds, and for float64 that is infinite in it."""
+    kind = x.dtype.kind if isinstance(x, np.ndarray) else ""
+    if kind not in ("i", "u", "f") or (kind == "f" and (x.itemsize < 8 or jax.config.x64_enabled)):
+        return
+    limit = float(np.finfo(np.float32).max) if kind == "f" else _LARGEST_INTEGER
+    for extreme in (x.min(initial=0, where=where), x.max(initial=0, where=where)):
+        if limit < abs(extreme.item()) < np.inf:
+            raise ValueError(
+                f"{what} holds {extreme}, and float32 not all numbers beyond {limit}: subtract "
+                "one number from pred and target alike, or take another unit (integers: pass "
+                "floats where rounding does no harm)."
+            )
 
 
 def floats(*xs: jax.Array) -> tuple[jax.Array, ...]:
