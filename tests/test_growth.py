@@ -1,8 +1,10 @@
 """The table of the growth benchmark, and what its flags refuse."""
 
+import runpy
+
 import pytest
 
-from benchmarks import growth, run
+from benchmarks import growth
 
 
 def test_growth_is_that_of_the_data_whatever_starting_costs():
@@ -35,8 +37,15 @@ def test_growth_is_that_of_the_data_whatever_starting_costs():
         ("--shapes=8x8", "unknown argument"),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(monkeypatch, capsys, flag, message):
-    monkeypatch.setattr("sys.argv", ["benchmarks.run", "--suite=growth", flag])
-    assert run.main() == 2
+def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys, flag, message):
+    assert growth.main([flag]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and error.count("\n") == 0
+
+
+@pytest.mark.parametrize("suite", [["--suite=growth"], ["--suite", "growth"]])
+def test_it_is_a_suite_of_the_benchmarks(monkeypatch, capsys, suite):
+    monkeypatch.setattr("sys.argv", ["benchmarks.run", "--rows=1", *suite])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("benchmarks.run", run_name="__main__")
+    assert ended.value.code == 2 and "--rows=1: expected 12" in capsys.readouterr().err
