@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -17,19 +18,30 @@ from tests.test_ensemble import FIT, TASKS, TEST, run, write_member
 MEANS = ("--values=mean", "--smooth=none", "--match=no", "--tasks=valence")
 
 
-@pytest.fixture
-def members(tmp_path):
-    """Two members with predictions of valence, of the splits fit and test."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with two members that predict valence of the splits fit and test, and `fitted`."""
+    folder = tmp_path_factory.mktemp("made")
     for i in (0, 1):
         for split, tracks in (("fit", FIT), ("test", TEST)):
-            write_member(tmp_path / f"m{i}/predictions" / split, i, 0.5, tracks, tasks=TASKS[:1])
-    return [str(tmp_path / f"m{i}/predictions/fit") for i in (0, 1)]
+            write_member(folder / f"m{i}/predictions" / split, i, 0.5, tracks, tasks=TASKS[:1])
+    assert cli([*members_in(folder), f"--out={folder / 'fitted'}", *MEANS]) == 0
+    return folder
+
+
+def members_in(folder):
+    return [str(folder / f"m{i}/predictions/fit") for i in (0, 1)]
 
 
 @pytest.fixture
-def out(members, tmp_path):
-    """An ensemble of both."""
-    assert cli([*members, f"--out={tmp_path / 'fitted'}", *MEANS]) == 0
+def members(out, tmp_path):
+    return members_in(tmp_path)
+
+
+@pytest.fixture
+def out(made, tmp_path):
+    """An ensemble of both members, which lie beside it in tmp_path."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path / "fitted"
 
 

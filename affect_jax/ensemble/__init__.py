@@ -7,6 +7,7 @@ members.py       runs, ensembles, folders of predictions and features as members
 agree.py         what members must have in common
 seen.py          which members know the labels of a split already
 fitted.py        the ensemble as a folder, and its use on data
+folder.py        what else lies there
 report.py        what the command prints and draws
 __main__.py      python -m affect_jax.ensemble
 """

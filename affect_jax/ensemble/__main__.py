@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import logging
 import pathlib
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -101,6 +100,7 @@ def _apply(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble.fitted import Fitted, ensembles_in
     from affect_jax.ensemble.report import predict_and_report
 
+    restore_folder(user_path(flags.apply))
     fitted = Fitted.read(user_path(flags.apply))
     list(ensembles_in(fitted.members, (fitted.folder.resolve(),)))  # none is in itself
     split = flags.split or (fitted.fitted_on or {}).get("split")
@@ -109,8 +109,7 @@ def _apply(flags: argparse.Namespace) -> None:
     require_name(split, "--config.data.split")
     abaw3 = _made("--abaw3", flags.abaw3)
     with replace_folder(fitted.folder / "predictions" / split) as new:
-        scratch = new.parent / "members"
-        members = fitted.open(flags.root, split, scratch)
+        members = fitted.open(flags.root, split, new.parent / "members")
         predict_and_report(fitted, members, new, fitted.folder / "plots", abaw3)
 
 
@@ -118,12 +117,13 @@ def _fit(flags: argparse.Namespace) -> None:
     from affect_jax.ensemble import members as sources
     from affect_jax.ensemble.agree import common_tasks
     from affect_jax.ensemble.fitted import Fitted, ensembles_in, total_of
+    from affect_jax.ensemble.folder import keep_others, others
     from affect_jax.ensemble.report import predict_and_report
     from data_pipelines.join import open_store
 
     folder = user_path(flags.out)
     restore_folder(folder)
-    if _others(folder) and not (folder / sources.FITTED_FILE).is_file():
+    if others(folder) and not (folder / sources.FITTED_FILE).is_file():
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
     if flags.train_split and store is None:
@@ -154,7 +154,7 @@ def _fit(flags: argparse.Namespace) -> None:
     with replace_folder(folder) as new:
         if not split:
             _fit_tasks(draft, None, flags).write(new)
-            _keep_others(folder, new)
+            keep_others(folder, new)
             print(f"{folder}: {len(members)} members, nothing fitted. Use it with "
                   f"--apply={folder}.")  # fmt: skip
             return
@@ -164,27 +164,7 @@ def _fit(flags: argparse.Namespace) -> None:
         fitted.write(new)
         print(f"ensemble: {folder} ({len(members)} members)")
         predict_and_report(fitted, opened, new / "predictions" / split, new / "plots", abaw3)
-        _keep_others(folder, new)
-
-
-def _others(folder: pathlib.Path) -> list[pathlib.Path]:
-    """What is in the folder of an ensemble and is not made by this command."""
-    from affect_jax.ensemble.fitted import MADE
-
-    inside = folder.iterdir() if folder.is_dir() else ()
-    # Earlier versions left the predictions of members when they were killed.
-    return [p for p in inside if p.name not in MADE and not p.name.startswith(".members-")]
-
-
-def _keep_others(folder: pathlib.Path, new: pathlib.Path) -> None:
-    """Copies what others put into an ensemble's folder to the one that takes its place."""
-    for path in _others(folder):
-        if (new / path.name).exists():
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, new / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, new / path.name, follow_symlinks=False)
+        keep_others(folder, new)
 
 
 def _abaw3(text: str | None, folder: pathlib.Path, new: pathlib.Path) -> pathlib.Path | None:
