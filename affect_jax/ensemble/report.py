@@ -20,6 +20,7 @@ from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, groups_of
 from affect_jax.progress import table
 from affect_jax.report import score_intervals, style
+from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.run import replace, to_json
 from affect_jax.tasks import Task, better_sign
@@ -101,9 +102,9 @@ def predict_and_report(
     replace(predictions / "scores.json", to_json(scores, indent=1) + "\n")
     names = [one.name for one in members.opened]
     title = f"{fitted.folder.name} on {split}" + (f" ({did} on it)" if did else "")
-    figure = _draw(fitted, [*map(printable, names)], singles, ours, references, printable(title))
-    style.save(figure, plots / picture)
-    print(f"picture: {fitted.folder / 'plots' / picture}")
+    with optional(fitted.folder / "plots" / picture):
+        style.save(_draw(fitted, names, singles, ours, references, title), plots / picture)
+        print(f"picture: {fitted.folder / 'plots' / picture}")
     print(to_json(scores))
 
 
@@ -140,11 +141,6 @@ def write_abaw3(
         pred = by_track(raw[:, 0])
         abaw3_files.write_validation(place, task.name, pred, by_track(label), window, kind)
     abaw3_files.write_texts(folder / "ensemble", task.name, by_track(made.raw[:, 0]))
-
-
-def printable(text: str) -> str:
-    """The text with escapes for what is in no encoding, as names of files may be."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:
