@@ -53,6 +53,27 @@ def ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
         mask: bool [...].
     """
     pred, target, mask = arrays.checked("ce loss", pred, target, mask, logits=True)
+    return _ce_entries(pred, target, mask).sum() / _count(mask)
+
+
+def balanced_ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax cross entropy, in nats, in which rare classes count for more.
+
+    Mean of -log p[target] over the labelled positions, weighted by 1 / sqrt(n_c) with n_c the
+    positions of class c in the whole batch: between the plain mean, in which a class counts as
+    often as it occurs, and one in which all classes count alike. For scores that are means over
+    classes. Arguments as `ce`.
+    """
+    pred, target, mask = arrays.checked("balanced_ce loss", pred, target, mask, logits=True)
+    entries = _ce_entries(pred, target, mask)
+    one_hot = jax.nn.one_hot(jnp.where(mask, target, -1), jnp.shape(pred)[-1], dtype=entries.dtype)
+    weights = (one_hot * _rarity(one_hot)).sum(-1)
+    total = weights.sum()
+    return (weights * entries).sum() / jnp.where(total > 0, total, 1)
+
+
+def _ce_entries(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """-log p[target] [...], 0 where masked."""
     classes = jnp.shape(pred)[-1]
     (logits,) = _labelled(mask[..., None], pred)
     log_p = jax.nn.log_softmax(logits)
@@ -60,7 +81,12 @@ def ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     # Negative numbers would count from the end; beyond the end the gather fills in NaN.
     index = jnp.where(index < 0, classes, index)
     chosen = jnp.take_along_axis(log_p, index[..., None], axis=-1, mode="fill")[..., 0]
-    return jnp.where(mask, -chosen, 0).sum() / _count(mask)
+    return jnp.where(mask, -chosen, 0)
+
+
+def _rarity(one_hot: jax.Array) -> jax.Array:
+    """1 / sqrt(number of positions) of each class, [C] of [..., C]; 1 of a class that is absent."""
+    return jax.lax.rsqrt(jnp.maximum(one_hot.sum(tuple(range(one_hot.ndim - 1))), 1))
 
 
 def bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
@@ -75,9 +101,32 @@ def bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
         mask: bool [..., K].
     """
     pred, target, mask = arrays.checked("bce loss", pred, target, mask)
+    return _bce_entries(pred, target, mask)[0].sum() / _count(mask)
+
+
+def balanced_bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Binary cross entropy from logits, in nats, in which the rarer answer counts for more.
+
+    For each label as `balanced_ce` of its two classes; the mean over the labels that occur in the
+    batch. Arguments as `bce`.
+    """
+    pred, target, mask = arrays.checked("balanced_bce loss", pred, target, mask)
+    entries, y = _bce_entries(pred, target, mask)
+    yes, no = jnp.where(mask, y, 0), jnp.where(mask, 1 - y, 0)
+    weights = yes * _rarity(yes) + no * _rarity(no)
+    leading = tuple(range(weights.ndim - 1))
+    total = weights.sum(leading)
+    means = (weights * entries).sum(leading) / jnp.where(total > 0, total, 1)
+    return means.sum() / _count(total > 0)
+
+
+def _bce_entries(
+    pred: jax.Array, target: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(loss [..., K], labels), both 0 where masked."""
     x, y = _labelled(mask, pred, target)
     entries = -(y * jax.nn.log_sigmoid(x) + (1 - y) * jax.nn.log_sigmoid(-x))
-    return jnp.where(mask, entries, 0).sum() / _count(mask)
+    return jnp.where(mask, entries, 0), y
 
 
 def ccc(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
@@ -143,7 +192,9 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
         "mse": Loss(mse, kinds=("values", "bins")),
         "ce": Loss(ce, kinds=("classes", "bins")),
+        "balanced_ce": Loss(balanced_ce, kinds=("classes",)),
         "bce": Loss(bce, kinds=("labels",)),
+        "balanced_bce": Loss(balanced_bce, kinds=("labels",)),
         "ccc": Loss(ccc, kinds=("values", "bins")),
     }
 )

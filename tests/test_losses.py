@@ -16,26 +16,34 @@ from tests.conftest import ROOT
 
 # One compilation a loss for most of the file: all use the same shapes.
 VALUE_AND_GRAD = {name: jax.jit(jax.value_and_grad(loss)) for name, loss in LOSSES.items()}
+OF_CLASSES = ("ce", "balanced_ce")
 
 
 def example(name, seed=0):
     """(pred, target, mask) for a loss: [3, 7, K = 5] or classes [3, 7] of 5, a third masked."""
     rng = np.random.default_rng(seed)
     pred = rng.standard_normal((3, 7, 5)).astype(np.float32)
-    if name == "ce":
+    if name in OF_CLASSES:
         mask = rng.random((3, 7)) < 0.66
         return pred, np.where(mask, rng.integers(0, 5, (3, 7)), -1), mask
     mask = rng.random((3, 7, 5)) < 0.66
-    target = rng.standard_normal((3, 7, 5)) if name != "bce" else rng.integers(0, 2, (3, 7, 5))
+    target = rng.standard_normal((3, 7, 5)) if "bce" not in name else rng.integers(0, 2, (3, 7, 5))
     return pred, np.where(mask, target, np.nan).astype(np.float32), mask
 
 
 def reference(name, pred, target, mask):
     """The same in float64, written apart."""
     pred = pred.astype(np.float64)
-    if name == "ce":
+    if name in OF_CLASSES:
         p = np.exp(pred) / np.exp(pred).sum(-1, keepdims=True)
-        return sklearn.metrics.log_loss(target[mask], p[mask], labels=range(5))
+        labels = target[mask].astype(int)
+        weights = np.bincount(labels)[labels] ** -0.5 if name == "balanced_ce" else None
+        classes = range(pred.shape[-1])
+        return sklearn.metrics.log_loss(labels, p[mask], labels=classes, sample_weight=weights)
+    if name == "balanced_bce":
+        two = np.stack([np.zeros_like(pred), pred], axis=-1)  # each label as two classes
+        columns = [(two[:, :, k], target[:, :, k], mask[:, :, k]) for k in range(pred.shape[-1])]
+        return np.mean([reference("balanced_ce", *column) for column in columns])
     p, t = pred[mask], target[mask].astype(np.float64)
     if name == "mse":
         return sklearn.metrics.mean_squared_error(t, p)
@@ -62,7 +70,7 @@ def test_gradients_equal_finite_differences_and_are_zero_where_masked(name):
     pred, target, mask = example(name)
     gradient = np.asarray(VALUE_AND_GRAD[name](pred, target, mask)[1])
     assert (gradient[~mask] == 0).all() and np.isfinite(gradient).all()
-    i = (*np.argwhere(mask)[2][:2], 1 if name == "ce" else np.argwhere(mask)[2][-1])
+    i = (*np.argwhere(mask)[2][:2], 1 if name in OF_CLASSES else np.argwhere(mask)[2][-1])
     up, down = pred.astype(np.float64), pred.astype(np.float64)
     up[i] += 1e-5
     down[i] -= 1e-5
@@ -73,7 +81,7 @@ def test_gradients_equal_finite_differences_and_are_zero_where_masked(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_masked_predictions_and_labels_may_be_nan(name):
     pred, target, mask = example(name)
-    nan = np.where(mask if name != "ce" else mask[..., None], pred, np.nan)
+    nan = np.where(mask if name not in OF_CLASSES else mask[..., None], pred, np.nan)
     value, gradient = VALUE_AND_GRAD[name](nan, target, mask)
     assert value == VALUE_AND_GRAD[name](pred, target, mask)[0]
     assert np.isfinite(gradient).all()
@@ -165,11 +173,12 @@ def test_bce_of_certain_logits_is_exact_and_its_gradient_does_not_fade():
     np.testing.assert_allclose(4 * gradient[:, 0], [0, -1, 1, -1], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", OF_CLASSES)
 @pytest.mark.parametrize("label", [-1, 5])
-def test_an_unmasked_class_number_out_of_range_makes_ce_nan(label):
-    pred, target, mask = example("ce")
+def test_an_unmasked_class_number_out_of_range_makes_ce_nan(label, name):
+    pred, target, mask = example(name)
     target[mask.nonzero()[0][0], mask.nonzero()[1][0]] = label
-    assert np.isnan(VALUE_AND_GRAD["ce"](pred, target, mask)[0])
+    assert np.isnan(VALUE_AND_GRAD[name](pred, target, mask)[0])
 
 
 EIGHT = """
@@ -195,10 +204,10 @@ def same(function, *args):
     return compiled.as_text()
 
 for name, loss in LOSSES.items():
-    shape = (16, 20) if name == "ce" else (16, 20, 3)
+    shape = (16, 20) if name in ("ce", "balanced_ce") else (16, 20, 3)
     mask = rng.random(shape) < 0.5
     mask[:4] = False  # two devices hold no label at all
-    target = rng.integers(0, 2, shape) if name in ("ce", "bce") else 0.5 * pred + 0.2
+    target = rng.integers(0, 2, shape) if name.endswith("ce") else 0.5 * pred + 0.2
     program = same(jax.value_and_grad(loss), pred, target.astype(np.float32), mask)
     assert "all-reduce" in program and "all-gather" not in program, name
 p, t = rng.standard_normal((2, 8, BLOCK // 4 + 1)).astype(np.float32)
