@@ -1,9 +1,9 @@
-"""Two scores to stand beside every other: what is possible, and what single frames give.
+"""Three scores to stand beside every other: what is possible, and what linear models give.
 
 The oracle predicts the noise-free state; it misses only what annotators got wrong. The linear
 baseline sees one frame at a time: ridge regression for valence and arousal (penalty chosen by
 folds over the videos of the training split), logistic regression for the expression and for each
-action unit.
+action unit. The smoothed one is the same on features averaged over HALF rows to each side.
 
 CCC and F1 are taken over all labelled frames of a split joined, population moments; the F1 of
 expressions is the mean over classes that occur in labels or predictions, that of action units the
@@ -25,12 +25,13 @@ from data_pipelines.store import Store
 
 PENALTIES = (1e1, 1e2, 1e3, 1e4)
 FOLDS = 5
+HALF = 8  # rows
 
 Predictions = dict[str, np.ndarray]  # {label: [N] or [N, K] for all rows of a store}
 
 
 def references(store: Store, truth: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    """{split with labels: {"oracle": {score: value}, "linear baseline": {score: value}}}.
+    """{labelled split: {"oracle": {score: value}, "linear baseline": .., "smoothed linear": ..}}.
 
     Args:
         truth: {track: {label: noise-free values [T] or [T, K]}}.
@@ -40,7 +41,11 @@ def references(store: Store, truth: Mapping[str, Mapping[str, np.ndarray]]) -> d
         for label in store.labels
     }
     features = np.concatenate([store.feature(name) for name in store.features], axis=1)
-    who = {"oracle": oracle, "linear baseline": linear_baseline(store, features)}
+    who = {
+        "oracle": oracle,
+        "linear baseline": linear_baseline(store, features),
+        "smoothed linear": linear_baseline(store, averaged(store, features, HALF)),
+    }
     return {
         split: {name: scores(store, split, predicted) for name, predicted in who.items()}
         for split in store.splits
@@ -78,6 +83,19 @@ def linear_baseline(store: Store, features: np.ndarray) -> Predictions:
                 columns.append(model(x))
             predictions[name] = np.stack(columns, axis=1)
     return predictions
+
+
+def averaged(store: Store, features: np.ndarray, half: int) -> np.ndarray:
+    """float64 [N, D]: means over `half` rows to each side, of a track's own rows alone."""
+    means = np.empty(features.shape)
+    for track in store.tracks:
+        rows = slice(track.offset, track.offset + track.frames)
+        sums = np.cumsum(features[rows], axis=0, dtype=np.float64)
+        sums = np.concatenate([np.zeros_like(sums[:1]), sums])
+        at = np.arange(track.frames)
+        first, end = np.maximum(at - half, 0), np.minimum(at + half + 1, track.frames)
+        means[rows] = (sums[end] - sums[first]) / (end - first)[:, None]
+    return means
 
 
 def scores(store: Store, split: str, predictions: Predictions) -> dict[str, float]:
