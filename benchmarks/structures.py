@@ -33,8 +33,8 @@ from data_pipelines.join import open_store
 
 # {row of the table: [(variant, tasks)]}: its runs, each of some tasks.
 MODELS = {
-    "single task": [("", (task,)) for task in SCORES],
-    "SE": [("", tuple(SCORES))],
+    "single task": [("se", (task,)) for task in SCORES],
+    "SE": [("se", tuple(SCORES))],
     "SBE": [("sbe", tuple(SCORES))],
     "SBE-HSF": [("hsf", tuple(SCORES))],
 }
@@ -71,7 +71,7 @@ def summary(seeds: Sequence[Mapping[str, Statistic]], groups: int, name: str) ->
 
 def compare(flags: argparse.Namespace) -> str:
     """Train what is not trained yet; the table."""
-    base = config_of(flags, "", tuple(SCORES))
+    base = config_of(flags, "se", tuple(SCORES))
     store = open_store(base.data.root)
     group_of = {track.name: track.group for track in store.tracks}
     rows = []

@@ -96,7 +96,7 @@ def config(folder: pathlib.Path, shape: Shape):
 
     from configs.mtl import get_config
 
-    c = get_config()
+    c = get_config("transformer")
     c.data.root, c.data.split, c.data.normalise = str(folder), "", "none"
     c.data.length, c.data.batch_size = shape.length, shape.batch
     c.data.eval_batch_size = shape.batch

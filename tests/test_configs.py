@@ -23,11 +23,14 @@ SYSTEMS = [
 
 
 def variants(system):
-    """No variant, each one, and each in every size."""
-    known = importlib.import_module(f"configs.{system}").VARIANTS
+    """No variant, each one, and each in every size that it has."""
+    module = importlib.import_module(f"configs.{system}")
+    known, apart = module.VARIANTS, getattr(module, "EXCLUSIVE", ())
     sizes = [name for name in ("paper", "script", "smoke") if name in known]
     others = [name for name in known if name not in sizes]
-    return ["", *known, *(f"{name},{size}" for name in others for size in sizes)]
+    pairs = [(name, size) for name in others for size in sizes]
+    pairs = [pair for pair in pairs if not any(set(pair) <= set(group) for group in apart)]
+    return ["", *known, *map(",".join, pairs)]
 
 
 CASES = [(system, variant) for system in SYSTEMS for variant in variants(system)]

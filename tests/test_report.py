@@ -81,7 +81,7 @@ def smooth(rng, frames: int, size: int, width: int = 41) -> np.ndarray:
 def run(tmp_path_factory) -> tuple[Run, Store]:
     """A finished multi-task run: 12 tracks of 2 to 1800 frames, two a video."""
     folder, rng = tmp_path_factory.mktemp("report"), np.random.default_rng(3)
-    config = configs.load("configs/mtl.py")
+    config = configs.load("configs/mtl.py:transformer")
     config.data.root, config.seed = str(folder / "store"), 7
     tasks = tasks_from_config(config)
     with StoreWriter(
@@ -544,7 +544,7 @@ def test_the_card_has_every_plain_score_beside_its_references(run, card):
 
 def test_the_card_says_what_was_trained(card):
     text = section(card, "Model")
-    assert row_of(text, "config")[1] == "`configs/mtl.py`"
+    assert row_of(text, "config")[1] == "`configs/mtl.py:transformer`"
     assert row_of(text, "parameters")[1] == "1,234,567"
     assert row_of(text, "seed")[1] == "7"
     assert row_of(text, "checkpoint")[1] == "step 2910 (`best`)"

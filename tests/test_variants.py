@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from affect_jax.config import load
+from affect_jax.config import differences, load
 from affect_jax.run import Run
 from affect_jax.system import Supervised
 from affect_jax.train import check, train
+from configs.mtl import ENCODERS, VARIANTS
 from data_pipelines.errors import UserError
 from tests.test_configs import shapes
 
@@ -61,7 +62,65 @@ def test_task_sets_are_those_of_the_paper(variant, tasks, monitor, feeds):
     assert config.data.length == (250 if variant == "arousal" else 64)
 
 
-@pytest.mark.parametrize("variants", ["lstm,gru", "smoke,sbe,se", "valence,paper,au"])
+def changed(first, second):
+    """Keys in which two variants of configs/mtl.py differ, the name left out."""
+    pair = (load(f"configs/mtl.py:{variants}") for variants in (first, second))
+    return {key for key, *_ in differences(*pair)} - {"name"}
+
+
+# All that the default does in another way than the systems of the paper.
+AVERAGES = {
+    *("checkpoint", "epochs", "optim.lr", "data.length", "data.hop"),
+    *("model.head.layers", "model.head.dropout"),
+    *(f"task.{task}.loss" for task in ("valence", "arousal", "expression", "au")),
+}
+
+
+def test_the_default_is_a_linear_model_of_moving_averages_under_the_losses_of_its_scores():
+    assert changed("", "averages") == set()
+    keys = {key for key in changed("", "transformer") if not key.startswith("model.encoder.")}
+    assert keys <= AVERAGES
+    config = load("configs/mtl.py")
+    assert config.model.encoder.name == "averages" and config.model.head.layers == ()
+    losses = [config.task[name].loss for name in config.tasks]
+    assert losses == ["ccc", "ccc", "balanced_ce", "balanced_bce"]
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "averages"])
+def test_any_variant_but_the_default_is_the_paper_s_system_as_before(variant):
+    config = load(f"configs/mtl.py:{variant}")
+    losses = [config.task[name].loss for name in ("valence", "arousal", "expression", "au")]
+    assert losses == ["mse", "mse", "ce", "bce"] and config.data.hop == 0
+    if variant in ENCODERS:
+        keys = {key for key in changed(variant, "transformer") if key != "optim.lr"}
+        assert all(key.startswith("model.encoder.") for key in keys)
+    else:
+        assert config.model.encoder.name == "transformer"
+        assert changed(variant, f"transformer,{variant}") == set()
+
+
+def test_the_transformer_has_the_values_that_the_tables_were_made_with():
+    config = load("configs/mtl.py:transformer")
+    assert dict(config.model.encoder) == dict(
+        name="transformer",
+        hidden=64,
+        layers=2,
+        heads=4,
+        ffn=128,
+        dropout=0.1,
+        positions="sinusoid",
+    )
+    assert (config.model.head.layers, config.model.head.dropout) == ((64, 32), 0.1)
+    assert (config.epochs, config.data.length, config.data.batch_size) == (80, 64, 8)
+    optim = config.optim
+    assert (optim.name, optim.lr, optim.weight_decay, optim.hold_epochs) == ("adamw", 2e-3, 0.1, 2)
+    assert (optim.schedule, optim.by, config.checkpoint) == ("cosine", "step", "best")
+
+
+@pytest.mark.parametrize(
+    "variants",
+    ["averages,paper", "averages,transformer", "lstm,gru", "smoke,sbe,se", "valence,paper,au"],
+)
 def test_variants_that_exclude_each_other_are_refused(variants):
     with pytest.raises(UserError, match="config variants '.*' and '.*' exclude each other"):
         load(f"configs/mtl.py:{variants}")

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models import Output, choose
+from affect_jax.models.averages import Averages
 from affect_jax.models.fc_recurrent import FCLSTM, TransformerLSTM
 from affect_jax.models.heads import FCHead
 from affect_jax.models.memory import MemoryTransformer
@@ -25,6 +26,7 @@ from data_pipelines.errors import UserError, nearest
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
 ENCODERS = {
+    "averages": Averages,
     "transformer": Transformer,
     "relative": Relative,
     "lstm": LSTM,
