@@ -76,7 +76,13 @@ def test_half_precision_averages_in_float32(inputs, params):
 
 @pytest.mark.parametrize(
     ("windows", "why"),
-    [((), "empty"), (((1, 3),), "number 0"), (((-2.5, 2),), "whole numbers"), ((3,), "no pair")],
+    [
+        ((), "empty"),
+        (((1, 3),), "number 0"),
+        (((-2.5, 2),), "whole numbers"),
+        (((-(10**30), 2),), "less than"),
+        ((3,), "no pair"),
+    ],
 )
 def test_windows_that_are_none_are_refused(windows, why):
     with pytest.raises(ValueError, match=why):

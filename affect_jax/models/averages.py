@@ -16,6 +16,7 @@ from affect_jax.models.dropout import Dropout, require_rate
 from affect_jax.models.heads import NORMAL
 
 Window = tuple[int, int]
+LONGEST = 10**9  # frames to a side: all of them, and still an int32
 
 
 def window_means(x_btd: jax.Array, valid_bt: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
@@ -66,8 +67,11 @@ class Averages(nn.Module):
         require_rate(self.dropout)
         for window in self.windows:
             pair = isinstance(window, tuple | list) and len(window) == 2
-            if not (pair and all(isinstance(end, int) for end in window)):
-                raise ValueError(f"windows: {window!r} is no pair (first, last) of whole numbers.")
+            if not (pair and all(type(end) is int and abs(end) < LONGEST for end in window)):
+                raise ValueError(
+                    f"windows: {window!r:.99} is no pair (first, last) of whole numbers of less "
+                    f"than {LONGEST} frames."
+                )
             if not window[0] <= 0 <= window[1]:
                 raise ValueError(f"windows: {window!r} has not the frame itself, number 0, in it.")
         if not self.windows:
