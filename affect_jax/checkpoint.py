@@ -9,18 +9,22 @@ skipped with a message and the one before is used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from affect_jax.disk import require_writable, without_late_answers, writing
 from affect_jax.optim import paths
 from data_pipelines.errors import UserError
+from data_pipelines.files import read_json
 
 
 def digests(state: Any) -> dict[str, str]:
@@ -48,55 +52,74 @@ class Checkpoints:
     """The checkpoints folder of one run. Use it as a context: leaving waits for the last save."""
 
     def __init__(self, folder: pathlib.Path):
-        self._folder = folder
+        self._folder, self._failed = folder, False
+        require_writable(folder)
         # Which steps stay is decided by `keep`, from the scores in the state; Orbax's own rules
         # would delete the newest step when its score is worse.
-        self._manager = ocp.CheckpointManager(
-            folder, options=ocp.CheckpointManagerOptions(max_to_keep=None, create=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None,
+            # Where one cannot be made, Orbax's threads would wait for it for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
+        with self._writing():
+            self._manager = ocp.CheckpointManager(folder, options=options)
+        self._quiet = contextlib.ExitStack()
 
     def __enter__(self) -> Checkpoints:
+        self._quiet.enter_context(without_late_answers())
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._manager.close()
+        if self._failed:
+            return  # there is no save to wait for, and late answers may still come
+        with self._writing():
+            self._manager.close()
+        self._quiet.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with writing(self._folder, "a checkpoint", Exception):
+                yield
+        except UserError:
+            self._failed = True
+            raise
 
     def steps(self) -> list[int]:
         """Steps on disk, ascending."""
-        return sorted(self._manager.all_steps())
+        return steps_in(self._folder)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Write a step in the background; `state` may be donated once this returns.
 
         A step that is there already (a broken one that was skipped, say) is replaced.
         """
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
         host = jax.tree.map(lambda x: np.asarray(_plain(x)), state)
-        try:
+        with self._writing():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host),
-                    meta=ocp.args.JsonSave({"digests": digests(host), **meta}),
+                    meta=ocp.args.JsonSave(
+                        {"digests": digests(host), "meta_digest": _meta_digest(meta), **meta}
+                    ),
                 ),
             )
-        except OSError as error:
-            raise _disk_error(self._folder, error) from None
 
     def wait(self) -> None:
         """Until the last save is on disk."""
-        try:
+        with self._writing():
             self._manager.wait_until_finished()
-        except OSError as error:
-            raise _disk_error(self._folder, error) from None
 
     def keep(self, steps: Iterable[int]) -> None:
         """Delete every other step."""
         wanted = set(steps)
-        for step in self.steps():
+        for step in self._manager.all_steps():
             if step not in wanted:
-                self._manager.delete(step)
+                with self._writing():
+                    self._manager.delete(step)
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         """(state, meta) of a step, as numpy leaves in the structure of `like`.
@@ -114,18 +137,35 @@ class Checkpoints:
             ),
         )
         state, meta = restored["state"], restored["meta"]
+        expected, own = meta.pop("digests"), meta.pop("meta_digest", None)
+        if own not in (None, _meta_digest(meta)):  # steps of before have none
+            raise ValueError("digest of the data beside the state does not match")
         for path, leaf in paths(state).items():
             wanted = paths(target)[path]
             if leaf.shape != wanted.shape:
+                self._require_same_devices(step, path, leaf, wanted, meta)
                 raise UserError(
                     f"{self._folder / str(step)}: {path} has shape {leaf.shape}, the config asks "
                     f"for {wanted.shape}. Leave --config out, or give another --workdir."
                 )
-        found, expected = digests(state), meta.pop("digests")
+        found = digests(state)
         broken = sorted(k for k in expected if found.get(k) != expected[k])
         if broken or found.keys() != expected.keys():
             raise ValueError(f"digest of {broken[0] if broken else 'the tree'} does not match")
         return state, meta
+
+    def _require_same_devices(
+        self, step: int, path: str, leaf: np.ndarray, wanted: np.ndarray, meta: dict[str, Any]
+    ) -> None:
+        """UserError where a carry has other rows because a batch fills other devices evenly."""
+        then, now = (meta.get("environment") or {}).get("devices"), jax.device_count()
+        if path.startswith("carry") and then != now and leaf.shape[1:] == wanted.shape[1:]:
+            raise UserError(
+                f"{self._folder / str(step)}: was saved on {then} device(s) with {leaf.shape[0]} "
+                f"rows of recurrent state a batch; {now} devices need {wanted.shape[0]}, a "
+                f"multiple of {now}. Go on with a number of devices that divides config.data."
+                "batch_size, as before."
+            )
 
     def restore_last(
         self, like: Any, steps: Iterable[int] | None = None
@@ -179,11 +219,8 @@ def place(state: Any, like: Any, put: Callable[[Any], Any]) -> Any:
     return put(jax.tree.map(leaf, state, like))
 
 
-def _disk_error(folder: pathlib.Path, error: OSError) -> UserError:
-    return UserError(
-        f"{folder}: a checkpoint could not be written ({error.strerror or error}). Earlier "
-        "checkpoints are whole: make room and start the same command again."
-    )
+def _meta_digest(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def read_raw(folder: pathlib.Path, step: int) -> dict[str, Any]:
@@ -205,27 +242,33 @@ def read_raw(folder: pathlib.Path, step: int) -> dict[str, Any]:
 
 def read_meta(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """The JSON that was saved beside the state."""
-    with ocp.CheckpointManager(folder) as manager:
-        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    return read_json(folder / str(step) / "meta" / "metadata")
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
     """Steps on disk, ascending; empty where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    with ocp.CheckpointManager(folder) as manager:
-        return sorted(manager.all_steps())
+    # A step that is not whole yet has another name; one that another process deletes is gone.
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
 
 
 def last_whole(folder: pathlib.Path) -> tuple[int, dict[str, Any]] | None:
-    """(step, raw state) of the newest step that is whole; broken ones are named and skipped."""
-    for step in reversed(steps_in(folder)):
+    """(step, raw state) of the newest step that is whole; broken ones are named and skipped.
+
+    One that a training deletes while it is read is no broken one: a newer one is there.
+    """
+    tried: dict[int, str] = {}
+    while left := [step for step in steps_in(folder) if step not in tried]:
         try:
-            return step, read_raw(folder, step)
+            found = left[-1], read_raw(folder, left[-1])
         except Exception as error:  # Orbax raises many kinds for broken files
-            text = " ".join(str(error).split())[:200]
-            logging.warning("checkpoint %d is broken and skipped: %s", step, text)
-    return None
+            tried[left[-1]] = " ".join(str(error).split())[:200]
+            continue
+        break
+    else:
+        found = None
+    for step in sorted(tried.keys() & set(steps_in(folder)), reverse=True):
+        logging.warning("checkpoint %d is broken and skipped: %s", step, tried[step])
+    return found
 
 
 def main(argv: list[str]) -> int:

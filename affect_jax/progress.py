@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import pathlib
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
+from affect_jax.disk import require_writable, writing
 from affect_jax.run import Run
 from affect_jax.shown import decimals
 
@@ -21,14 +26,12 @@ class Progress:
         self._rate = 0.0
 
     def __enter__(self) -> Progress:
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(self._run.folder / "events"))
+        self._events = _Events(self._run.folder / "events")
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._close_bar()
-        self._writer.close()
+        self._events.close()
 
     def say(self, text: str, *, quiet: bool = False) -> None:
         """A line; a quiet one is shown with --verbose only."""
@@ -37,8 +40,8 @@ class Progress:
             _log.debug(text)
             return
         if self._bar is not None:
-            self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
+            _shown(self._bar.clear)
+        _shown(print, text, file=sys.stderr, flush=True)
 
     def begin(self, total: int, done: int) -> None:
         """An epoch of `total` steps begins, `done` of them done before."""
@@ -50,7 +53,7 @@ class Progress:
     def advance(self, steps: int) -> None:
         """That many steps more."""
         if self._bar is not None:
-            self._bar.update(steps)
+            _shown(self._bar.update, steps)
 
     def end(self, frames_per_second: float) -> None:
         """The epoch's steps are done."""
@@ -59,26 +62,61 @@ class Progress:
 
     def _close_bar(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            _shown(self._bar.close)
             self._bar = None
 
     def evaluated(self, record: dict[str, Any], epochs: int, shown: tuple[str, ...]) -> None:
         """One evaluation: a line, and all its numbers to TensorBoard."""
         step = record["step"]
-        for name, value in record["loss"].items():
-            self._writer.add_scalar(f"loss/{name}", value, step)
-        self._writer.add_scalar("learning_rate", record["lr"], step)
-        self._writer.add_scalar("frames_per_second", self._rate, step)
+        numbers = {f"loss/{name}": value for name, value in record["loss"].items()}
+        numbers |= {"learning_rate": record["lr"], "frames_per_second": self._rate}
         parts = [f"loss {record['loss']['total']:.4f}"]
         for split, scores in record.get("scores", {}).items():
-            for name, value in scores.items():
-                self._writer.add_scalar(f"{split}/{name}", value, step)
+            numbers |= {f"{split}/{name}": value for name, value in scores.items()}
             parts += [f"{name} {decimals(scores[name])}" for name in shown if name in scores]
-        self._writer.flush()
+        self._events.add(numbers, step)
         self.say(
             f"epoch {record['epoch']:>3}/{epochs}  step {step:>6}  {'  '.join(parts)}"
             f"  [{self._rate:,.0f} frames/s]"
         )
+
+
+class _Events:
+    """TensorBoard events, written in the caller's thread.
+
+    The SummaryWriter has one of its own, which a full disk ends, and waits for it for ever.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self._folder = folder
+        require_writable(folder)
+        with writing(folder):
+            self._writer = EventsWriter(str(folder / "events"))
+            self._writer.flush()
+
+    def add(self, numbers: dict[str, float], step: int) -> None:
+        """The numbers of one step."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        with writing(self._folder, "TensorBoard's events"):
+            for name, value in numbers.items():
+                event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                self._writer.write_event(event)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """All is written; what a full disk has refused is lost with it."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+
+def _shown(show: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+    """Show something where there is still somebody to see it: a terminal may have been closed."""
+    with contextlib.suppress(OSError):
+        show(*arguments, **keywords)
 
 
 def table(

@@ -1,4 +1,8 @@
+import json
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +12,7 @@ import pytest
 from affect_jax import checkpoint
 from affect_jax.checkpoint import Checkpoints
 from data_pipelines.errors import UserError
+from tests.conftest import ROOT
 
 
 def state(seed):
@@ -75,6 +80,71 @@ def test_a_step_that_was_broken_can_be_written_again(folder):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(3, state(9), {})
     assert restored(folder)[0] == 3
+
+
+def test_a_damaged_word_beside_the_state_breaks_the_step(folder, caplog):
+    file = folder / "3" / "meta" / "metadata"
+    file.write_text(file.read_text().replace('"note"', '"nose"'))
+    assert restored(folder)[0] == 2 and "checkpoint 3 is broken" in caplog.text
+
+
+def test_a_step_saved_before_there_was_a_digest_of_its_words_is_taken(folder):
+    file = folder / "3" / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    del meta["meta_digest"]
+    file.write_text(json.dumps(meta))
+    assert restored(folder)[::2] == (3, {"note": 3})
+
+
+def test_a_step_that_a_training_removes_while_it_is_read_is_no_broken_one(
+    folder, caplog, monkeypatch
+):
+    read = checkpoint.read_raw
+
+    def removed_first(place, step):
+        if step == 3:
+            shutil.rmtree(place / "3")
+        return read(place, step)
+
+    monkeypatch.setattr(checkpoint, "read_raw", removed_first)
+    assert checkpoint.last_whole(folder)[0] == 2 and "broken" not in caplog.text
+
+
+def test_recurrent_state_of_other_devices_is_refused_with_that_reason(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        saved = {"carry": jnp.zeros((8, 3)), "w": jnp.zeros(2)}
+        checkpoints.save(1, saved, {"environment": {"devices": 1}})
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(UserError, match=r"saved on 1 device\(s\) with 8 rows .*; 3 devices need 9"):
+        restored(tmp_path, saved | {"carry": jnp.zeros((9, 3))})
+
+
+def test_a_place_that_takes_no_checkpoints_is_refused_at_once(tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(UserError, match=r"checkpoints: a file cannot be written \("):
+        Checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 10_000])
+def test_a_save_that_the_disk_refuses_is_one_line_and_the_program_ends(size, tmp_path):
+    code = (
+        "import pathlib, resource, sys\n"
+        "import jax.numpy as jnp\n"
+        "from affect_jax.checkpoint import Checkpoints\n"
+        "from data_pipelines.errors import UserError\n"
+        "state = {f'w{i}': jnp.arange(2000.) * i for i in range(20)}\n"
+        "try:\n"
+        "    with Checkpoints(pathlib.Path(sys.argv[1])) as checkpoints:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "        checkpoints.save(1, state, {})\n"
+        "        checkpoints.wait()\n"
+        "except UserError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(size)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"{tmp_path}: a checkpoint cannot be written (")
 
 
 def test_only_the_steps_asked_for_are_kept(folder):
