@@ -75,6 +75,11 @@ class JoinedStore(Store):
         for store in self._stores:
             store.forget()
 
+    @property
+    def parts(self) -> tuple[Store, ...]:
+        """The stores, in the order that they are named in."""
+        return tuple(self._stores)
+
     @functools.cached_property
     def frames(self) -> np.ndarray:
         """int32 [N]: image numbers of the first store."""

@@ -140,6 +140,11 @@ class Store:
         """Give back the memory that reading the arrays has filled."""
         forget(*self._arrays.values())
 
+    @property
+    def parts(self) -> tuple[Store, ...]:
+        """The stores that this one is joined of; itself where it is not."""
+        return (self,)
+
     @functools.cached_property
     def frames(self) -> np.ndarray:
         """int32 [N]: 1-based image number of each row."""

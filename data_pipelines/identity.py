@@ -1,0 +1,109 @@
+"""Hashes of what a training reads of a store, to tell whether a store is still the same."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+from data_pipelines.store import Store
+
+CHUNK = 1 << 16  # rows looked at together, so that a store may be larger than memory
+TRACKS = "tracks, splits and groups"  # the entry that is no array
+
+
+def sha256_of(array: np.ndarray) -> str:
+    """SHA-256 over the bytes of an array, as StoreWriter writes it into the manifest."""
+    digest = hashlib.sha256()
+    for start in range(0, len(array), CHUNK):
+        digest.update(np.ascontiguousarray(array[start : start + CHUNK]))
+    return digest.hexdigest()
+
+
+def arrays_of(
+    store: Store, features: Sequence[str], labels: Sequence[str]
+) -> Iterator[tuple[str, pathlib.Path, np.ndarray, str]]:
+    """(key, file, array, SHA-256 in the manifest or "") of frames, features, labels and masks.
+
+    Of stores that are joined, those that some feature or label is taken from, and the first; a key
+    begins with the number of its store then.
+    """
+    for i, part in enumerate(store.parts):
+        mine = [name for name in features if name in part.features]
+        known = [name for name in labels if name in part.labels]
+        if i and not (mine or known):
+            continue
+        given = part.manifest.get("sha256", {})
+        found = [("frames.npy", part.frames, given.get("frames.npy"))]
+        for name in mine:
+            file = f"features/{name}.npy"
+            found.append((file, part.feature(name), part.features[name].sha256))
+            if (mask := part.feature_mask(name)) is not None:
+                file = f"features/{name}.mask.npy"
+                found.append((file, mask, given.get(file)))
+        for name in known:
+            values, mask = part.label(name)
+            found.append((f"labels/{name}.npy", values, part.labels[name].sha256))
+            file = f"labels/{name}.mask.npy"
+            found.append((file, mask, given.get(file)))
+        for file, array, expected in found:
+            key = f"{i + 1}/{file}" if len(store.parts) > 1 else file
+            yield key, part.path / file, array, expected if isinstance(expected, str) else ""
+
+
+def bytes_of(store: Store, features: Sequence[str], labels: Sequence[str]) -> int:
+    """Bytes of the arrays that `hashes` is about."""
+    return sum(array.nbytes for _, _, array, _ in arrays_of(store, features, labels))
+
+
+def hashes(
+    store: Store, features: Sequence[str], labels: Sequence[str], *, trust: bool, limit: float
+) -> dict[str, str]:
+    """{file: SHA-256} of these features and labels, and of the table of tracks.
+
+    Args:
+        trust: what the manifest says is taken, where it says something; or else the arrays are
+            read.
+        limit: bytes that are read at most. Of more, none are: the manifest's hashes are taken, and
+            arrays that it says nothing of are left out.
+
+    Raises:
+        UserError: an array is not what the manifest says.
+    """
+    found = list(arrays_of(store, features, labels))
+    unread = [array.nbytes for _, _, array, expected in found if not (trust and expected)]
+    within = sum(unread) <= limit
+    result = {TRACKS: _tracks(store)}
+    for key, file, _, expected in found:
+        if (trust and expected) or not within:
+            result |= {key: expected} if expected else {}
+            continue
+        state = file.stat()
+        result[key] = _sha256(file, state.st_mtime_ns, state.st_size, state.st_ino)
+        if expected and result[key] != expected:
+            raise UserError(
+                f"{file}: has the SHA-256 {result[key][:12]}, the manifest says {expected[:12]}: "
+                "it is damaged, or was changed. Prepare the store again."
+            )
+    return result
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(file: pathlib.Path, *state: int) -> str:
+    """Of a file in the state given; folds that train on one store read it once."""
+    del state
+    return sha256_of(np.lib.format.open_memmap(file, mode="r"))
+
+
+def _tracks(store: Store) -> str:
+    """SHA-256 of the tables of tracks: names, splits, groups, frames, frames a second."""
+    tables = [
+        [(t.name, t.split, t.group, t.frames, t.fps) for t in tracks]
+        for tracks in (store.tracks, *(part.tracks for part in store.parts[1:]))
+    ]
+    return hashlib.sha256(json.dumps(tables).encode()).hexdigest()
