@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +25,22 @@ class _Assemble:
     rows: Rows
 
     def __call__(self, ids: np.ndarray) -> dict[str, Any]:
+        _end_with_parent()
         return assemble(self.source, self.rows, ids)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """In a worker: end when the process that reads from it has ended, however that came about."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)  # it may be waiting for a place in the parent's queue
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def stream(
