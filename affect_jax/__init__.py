@@ -1,3 +1,5 @@
 """affect_jax: five published affect-recognition systems in JAX/Flax."""
 
-__version__ = "0.1.0"
+from affect_jax.version import __version__
+
+__all__ = ["__version__"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import Any
 
 import jax
@@ -15,6 +16,10 @@ from affect_jax.restore import weights
 from affect_jax.run import Run, replace, to_json
 from affect_jax.system import Supervised
 from data_pipelines.replace_folder import replace_folder
+
+# What the end needs and imports late is missed here, before days of training.
+for _name in ("matplotlib.figure", "matplotlib.ticker", "matplotlib.backends.backend_agg"):
+    importlib.import_module(_name)
 
 
 def finish(system: Supervised, run: Run) -> str:
@@ -33,7 +38,7 @@ def finish(system: Supervised, run: Run) -> str:
                 scores = predict_split(system, variables, split, new, origin)
                 held.enter_context(reporting(run))
             references = system.store.references(split)
-            lines.append(f"best checkpoint: step {step}; split {split!r}")
+            lines.append(f"checkpoint {config.checkpoint}: step {step}; split {split!r}")
             lines.append(table(scores, references, "ours"))
         report.write_all(run.folder, references={split: references} if split else {})
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

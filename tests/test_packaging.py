@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -112,6 +113,35 @@ def test_installed_packages_are_importable_from_any_folder(tmp_path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_beside_a_clone_all_that_a_training_needs_is_found(tmp_path) -> None:
+    # Installed editable and started from the folder that holds the clone, `affect_jax` is that
+    # clone, a bare folder; its modules come from the finder of the installation.
+    (tmp_path / "affect_jax").symlink_to(ROOT)
+    (tmp_path / "configs").mkdir()  # one's own
+    code = (
+        "import importlib.machinery as m, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        return m.PathFinder.find_spec(name, [{str(ROOT)!r} + '/' + name.split('.')[0]] "
+        f"if '.' in name else [{str(ROOT)!r}])\n"
+        f"sys.path = [''] + [p for p in sys.path if p not in ('', {str(ROOT)!r})]\n"
+        "sys.meta_path.insert(sys.meta_path.index(m.PathFinder) + 1, Finder)\n"
+        "import affect_jax\n"
+        "assert not hasattr(affect_jax, '__version__')\n"
+        "import affect_jax.train_run, affect_jax.folds\n"
+        "from affect_jax.config import load\n"
+        "from affect_jax.report.card import _versions\n"
+        "print(load('configs/mtl.py:smoke').name, _versions())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("configs/mtl.py:smoke ## Versions")
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])

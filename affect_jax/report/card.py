@@ -18,13 +18,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from affect_jax import __version__
 from affect_jax import config as configs
 from affect_jax.prediction_files import ORIGIN, splits
 from affect_jax.report import card_scores
 from affect_jax.report.markdown import cell, table
 from affect_jax.run import Run, replace
 from affect_jax.tasks import Task
+from affect_jax.version import __version__
 from data_pipelines.files import read_json
 from data_pipelines.store import Store
 
@@ -52,6 +52,7 @@ FILES = (
     ("tasks.json", "the task table: class order, decoding"),
     ("origin.json", "which step of which run, and which data"),
     ("scores.json", "the scores of labelled data"),
+    ("data.json", "hashes of the features and labels that it was trained on"),
     ("statistics.npz", "mean and deviation of the training features"),
     ("metrics.jsonl", "losses and scores, a line an evaluation"),
     ("checkpoints", "weights and training state"),
