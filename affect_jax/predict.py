@@ -194,16 +194,17 @@ def scores_of(tasks: Sequence[Task]) -> list[str]:
 
 def require_labels(system: Supervised, split: str) -> None:
     """UserError where a split has no label of any task."""
-    tracks = system.store.split(split)
-    for task in system.tasks:
-        if task.name not in system.store.labels:
-            continue
-        _, mask = system.store.label(task.name)
-        for i in tracks:
-            track = system.store.tracks[i]
-            if mask[track.offset : track.offset + track.frames].any():
-                return
-    names = ", ".join(task.name for task in system.tasks)
-    raise UserError(
-        f"{system.store.path}: split {split!r} has no label of {names}; use --mode=predict."
-    )
+    if not any(labelled(system, task, split) for task in system.tasks):
+        names = ", ".join(task.name for task in system.tasks)
+        raise UserError(
+            f"{system.store.path}: split {split!r} has no label of {names}; use --mode=predict."
+        )
+
+
+def labelled(system: Supervised, task: Task, split: str) -> bool:
+    """Does a split have a label of the task?"""
+    if task.name not in system.store.labels:
+        return False
+    _, mask = system.store.label(task.name)
+    tracks = [system.store.tracks[i] for i in system.store.split(split)]
+    return any(mask[track.offset : track.offset + track.frames].any() for track in tracks)

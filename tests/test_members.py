@@ -3,12 +3,13 @@ import pathlib
 
 import pytest
 
+from affect_jax.check import check
 from affect_jax.checkpoint import steps_in
 from affect_jax.config import epochs_in, save
 from affect_jax.members import FOLDS_FILE, expand
 from affect_jax.restore import choose_step
 from affect_jax.run import Run
-from affect_jax.train import check, train
+from affect_jax.train import train
 from configs.mtl import get_config
 from data_pipelines.errors import UserError
 from tests.stores import small_store

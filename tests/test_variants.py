@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from affect_jax.check import check
 from affect_jax.config import differences, load
 from affect_jax.run import Run
 from affect_jax.system import Supervised
-from affect_jax.train import check, train
+from affect_jax.train import train
 from configs.mtl import ENCODERS, VARIANTS
 from data_pipelines.errors import UserError
 from tests.test_configs import shapes

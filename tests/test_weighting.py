@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from affect_jax.check import monitored
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.optim import optimiser
 from affect_jax.run import Run
 from affect_jax.tasks import Task
-from affect_jax.train import monitored, train
+from affect_jax.train import train
 from affect_jax.weighting import weighting
 from tests.stores import small_store
 from tests.tiny import tiny_config, tiny_system

@@ -1,0 +1,149 @@
+"""What is looked at before a training: its config, and the labels that its splits have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import jax
+
+from affect_jax.checkpoint import Checkpoints
+from affect_jax.config import epochs_in
+from affect_jax.predict import labelled, require_terms, scores_of
+from affect_jax.restore import parameters_of
+from affect_jax.run import Run
+from affect_jax.system import Supervised
+from data_pipelines.errors import UserError, nearest
+
+_log = logging.getLogger(__name__)
+
+
+def check(system: Supervised, run: Run | None = None) -> None:
+    """UserError for what is wrong in a training's config, before anything is written.
+
+    Args:
+        run: one that has started, whose newest checkpoint is gone on with.
+    """
+    config, data = system.config, system.config.data
+    late = [epoch for epoch in epochs_in(config.keep_epochs) if not 1 <= epoch <= config.epochs]
+    if late:
+        raise UserError(
+            f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."
+        )
+    system.rows(data.train_split)
+    if data.split:
+        system.rows(data.split)
+    names = monitored(system)
+    for line in doubts(system, names):
+        _log.warning("%s", line)
+    for key, which in (
+        ("checkpoint", config.checkpoint),
+        ("folds.checkpoint", config.folds.checkpoint),
+    ):
+        _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
+    state = jax.eval_shape(lambda: system.init(names))
+    system.steps(state.params)
+    if run is not None:
+        with Checkpoints(run.checkpoints) as checkpoints:
+            checkpoints.restore_last(state)
+    elif config.init.run:
+        parameters_of(config.init.run, tuple(config.init.match), state.params)
+
+
+def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:
+    """UserError for one that no training leaves: after days of it, that would be late."""
+    if which.startswith("epoch:"):
+        number = which.removeprefix("epoch:")
+        if not (number.isdecimal() and 1 <= int(number) <= epochs):
+            raise UserError(f"{where}: the training has epoch:1 to epoch:{epochs}.")
+    elif which not in (known := ("best", "last", *names)):
+        raise UserError(f"{where}: {nearest(which, known)}")
+
+
+def monitored(system: Supervised) -> tuple[str, ...]:
+    """`config.monitor`, checked; losses can be monitored as loss/<name>."""
+    config = system.config
+    require_terms(system)
+    known = scores_of(system.tasks)
+    terms = [name for name, _ in config.total.terms]
+    if terms and all(name in known for name in terms):
+        known.insert(0, config.total.name)
+    known += [f"loss/{t.name}" for t in system.tasks] + ["loss/total"]
+    # The default names every task of the system; a run of some tasks monitors those.
+    tasks = [task.name for task in system.tasks]
+    left_out = [name for name in config.task if name not in tasks]
+    chosen = []
+    for name in config.monitor:
+        if name in known:
+            chosen.append(name)
+        elif name.split("/")[0] not in left_out and name != config.total.name:
+            hint = nearest(name, known)
+            raise UserError(f"config.monitor: no score that is one number: {name!r}. {hint}")
+    if not config.data.split:
+        chosen = [name for name in chosen if name.startswith("loss/")] or ["loss/total"]
+    return tuple(chosen) or tuple(known[:1])
+
+
+def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
+    """Lines on tasks that are not trained, and on monitored scores that mean nothing.
+
+    Args:
+        monitored: names of scores and losses, the first of which decides what is best.
+
+    Raises:
+        UserError: no task is trained.
+    """
+    data = system.config.data
+    untrained = dict(_untrained(system))
+    if len(untrained) == len(system.tasks):
+        raise UserError(
+            f"{system.store.path}: nothing to learn: {'; '.join(untrained.values())}. Name another "
+            "--config.data.train_split, or prepare the store with its labels."
+        )
+    yield from (f"{name} is not trained: {why}" for name, why in untrained.items())
+    both = set(data.train_split.split("+")) & set(filter(None, data.split.split("+")))
+    if both:
+        split = ", ".join(sorted(both))
+        yield f"split {split!r} is trained on and evaluated: its scores are too good"
+    asked = system.config.monitor
+    if data.split and asked and not set(asked) & set(monitored):
+        yield f"config.monitor: {asked[0]} is no score of this training; {monitored[0]} is taken"
+    unlabelled = {
+        task.name: f"split {data.split!r} has no label of {task.name}"
+        for task in system.tasks
+        if data.split and not labelled(system, task, data.split)
+    }
+    for i, name in enumerate(monitored):
+        loss = name.startswith("loss/")
+        without = untrained if loss else unlabelled | untrained
+        missing = [task for task in _tasks_of(system, name) if task in without]
+        if not missing:
+            continue
+        # A score that is never there is never the best one; one of a task left alone is chance.
+        if not loss and any(task in unlabelled for task in missing):
+            means = "is never scored, its best checkpoint is the last"
+        else:
+            means = "is of a task that is not trained, at least in part"
+        chosen = "" if i else "; 'best' is chosen by it"
+        yield f"config.monitor: {name} {means} ({without[missing[0]]}){chosen}"
+
+
+def _untrained(system: Supervised) -> Iterator[tuple[str, str]]:
+    """(task, why) of the tasks that no step learns."""
+    split = system.config.data.train_split
+    for task in system.tasks:
+        if not task.weight:
+            yield task.name, f"config.task.{task.name}.weight is 0"
+        elif not labelled(system, task, split):
+            yield task.name, f"split {split!r} has no label of {task.name}"
+
+
+def _tasks_of(system: Supervised, score: str) -> list[str]:
+    """The tasks that a score or a loss is of."""
+    names = [task.name for task in system.tasks]
+    if score == "loss/total":
+        return []
+    if score == system.config.total.name:
+        return [term.partition("/")[0] for term, _ in system.config.total.terms]
+    first, _, second = score.partition("/")
+    return [name for name in (second if first == "loss" else first,) if name in names]
