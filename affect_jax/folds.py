@@ -1,6 +1,6 @@
 """Cross-validation: a run for each fold, trained on all others, and what they score together.
 
-    RUNS/folds.json, tasks.json    the config, the task table
+    RUNS/folds.json, tasks.json    the config, the task table; data.json: hashes of the data
     RUNS/fold1, fold2, ...         ordinary runs: --mode=evaluate and --mode=predict work on each
     RUNS/predictions/<split>/      of every track by the run that has not seen it, and scores.json
     RUNS/scores.json               each fold's, mean and deviation over folds, pooled over frames
@@ -25,16 +25,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
+from affect_jax.check import check
+from affect_jax.disk import writing
 from affect_jax.members import FOLDS_FILE
 from affect_jax.predict import Predictor, score, with_total
 from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace
 from affect_jax.system import Supervised
-from affect_jax.train import check
 from affect_jax.train_run import train_run
+from affect_jax.trained_data import require_same_data
 from data_pipelines import folds
 from data_pipelines.errors import UserError
+from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.trained_on import seen
@@ -60,6 +63,27 @@ class Folds(Run):
         self.config_file = self.folder / FOLDS_FILE
         self.scores_file = self.folder / "scores.json"  # written last: all is done
 
+    @property
+    def started(self) -> bool:
+        """Has any fold a checkpoint?"""
+        return any(self.run(path.name).started for path in self.folder.glob("fold*"))
+
+    def scores(self) -> dict[str, Any] | None:
+        """What scores.json holds; None before the end, and where it is damaged."""
+        if not self.scores_file.is_file():
+            return None
+        try:
+            about = self.scores_file, "what finished folds write", "It is written again."
+            with readable(*about):
+                found = read_json(*about)
+                for key in ("folds", "mean", "std", "pooled"):
+                    dict(found[key])
+                list(found["marks"]), str(found["checkpoint"])
+                return found
+        except UserError as error:
+            _log.warning("%s", error)
+            return None
+
     def run(self, name: str) -> Run:
         """The run of one fold."""
         return Run(self.folder / name, label=name)
@@ -75,15 +99,19 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
 
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
-    with folder.lock():
+    with writing(folder.folder), folder.lock():
         if folder.exists:
             changes = configs.differences(configs.read(folder.config_file), config)
             _refuse_other_folds(folder, changes)
         else:
             changes = []
-            check(Supervised(next(iter(plan.values()))))
-        files = [folder.scores_file, *(folder.run(name).finished_file for name in plan)]
-        if changes or not all(file.is_file() for file in files):
+        whole = folder.scores() and all(folder.run(name).finished for name in plan)
+        if changes or not whole:
+            first = Supervised(next(iter(plan.values())))
+            if not folder.exists:
+                check(first)
+            # Here too: folds that are finished are not looked at again.
+            require_same_data(first, folder, started=folder.started)
             folder.scores_file.unlink(missing_ok=True)
             configs.save(config, folder.config_file)
             marks = _marks(config)
@@ -94,7 +122,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
             with optional(folder.folder / "README.md"):
                 folds_card.write(folder, config, store, scores)
             replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
-        return folds_card.summary(folder, store, json.loads(folder.scores_file.read_text()))
+        return folds_card.summary(folder, store, folder.scores())
 
 
 def fold_configs(config: ConfigDict) -> dict[str, ConfigDict]:
@@ -170,7 +198,7 @@ def score_folds(
                 "split": own.data.split,
                 "step": step,
                 "scores": with_total(score(tasks, store, tracks), config),
-                "chosen": json.loads(run.finished_file.read_text()),
+                "chosen": run.finished,
             }
             yield from tracks
 

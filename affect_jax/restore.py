@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax.checkpoint import last_whole, read_raw, steps_in
+from affect_jax.checkpoint import last_whole, read_meta, read_raw, steps_in
 from affect_jax.config import read
 from affect_jax.optim import paths, patterns_of
-from affect_jax.run import Run
+from affect_jax.run import Run, record_of
 from affect_jax.state import State
 from affect_jax.system import Supervised
 from data_pipelines.errors import UserError, nearest
@@ -59,33 +61,39 @@ def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
     """
     if which.startswith("epoch:"):
         return _of_epoch(run, which)
-    found = last_whole(run.checkpoints)
-    if found is None:
-        raise UserError(f"{run.folder}: no usable checkpoint. Train the run first.")
-    last, raw = found
-    if which == "last":
-        return last, raw
-    monitored = read(run.config_file).monitor
-    known = [name for name in monitored if name in raw["best_step"]] or list(raw["best_step"])
-    name = known[0] if which == "best" else which
-    if name not in raw["best_step"]:
-        raise UserError(
-            f"config.checkpoint = {which!r}: {nearest(which, ['best', 'last', *known])}"
-        )
-    best = int(raw["best_step"][name])
-    if best == 0 or best == last:
-        return last, raw
-    try:
-        return best, read_raw(run.checkpoints, best)
-    except Exception as error:  # Orbax raises many kinds for broken files
-        _log.warning("checkpoint %d is broken (%s): taking %d", best, error, last)
-        return last, raw
+    seen = -1
+    while True:
+        found = last_whole(run.checkpoints)
+        if found is None:
+            raise UserError(f"{run.folder}: no usable checkpoint. Train the run first.")
+        last, raw = found
+        if which == "last":
+            return last, raw
+        monitored = read(run.config_file).monitor
+        known = [name for name in monitored if name in raw["best_step"]] or list(raw["best_step"])
+        name = known[0] if which == "best" else which
+        if name not in raw["best_step"]:
+            raise UserError(
+                f"config.checkpoint = {which!r}: {nearest(which, ['best', 'last', *known])}"
+            )
+        best = int(raw["best_step"][name])
+        if best == 0:
+            _log.warning("%s: %s was never a number: the last step is taken", run.folder, name)
+        if best in (0, last):
+            return last, raw
+        try:
+            return best, read_raw(run.checkpoints, best)
+        except Exception as error:  # Orbax raises many kinds for broken files
+            if last == seen:
+                _log.warning("checkpoint %d is broken (%s): taking %d", best, error, last)
+                return last, raw
+            seen = last  # a training beside us may have found a better one: look again
 
 
 def _of_epoch(run: Run, which: str) -> tuple[int, dict[str, Any]]:
     """(step, raw state) at the end of an epoch. No other epoch stands in for it."""
     on_disk = steps_in(run.checkpoints)
-    step_of = {str(r["epoch"]): r["step"] for r in run.records() if r["step"] in on_disk}
+    step_of = {str(r["epoch"]): r["step"] for r in _records(run, on_disk) if r["step"] in on_disk}
     epoch = which.removeprefix("epoch:")
     if epoch not in step_of:
         raise UserError(
@@ -100,6 +108,15 @@ def _of_epoch(run: Run, which: str) -> tuple[int, dict[str, Any]]:
             f"{run.checkpoints / str(step_of[epoch])}: epoch {epoch} is broken ({text}). Train "
             "again in another --workdir, or leave it out."
         ) from None
+
+
+def _records(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
+    """The records of the run, of its newest checkpoint that has them: its log may be damaged."""
+    for step in reversed(steps):
+        with contextlib.suppress(UserError, TypeError):
+            if (log := read_meta(run.checkpoints, step).get("log")) is not None:
+                return [record for record in map(record_of, log) if record]
+    return run.records()
 
 
 def variables_of(raw: dict[str, Any]) -> dict[str, Any]:

@@ -17,20 +17,21 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import sharding
+from affect_jax.check import monitored
 from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.feed import feeder
 from affect_jax.optim import learning_rate, matching, plateau
-from affect_jax.predict import Predictor, require_terms, score, scores_of, with_total
+from affect_jax.predict import Predictor, score, with_total
 from affect_jax.progress import Progress
-from affect_jax.restore import parameters_of, take_parameters
-from affect_jax.run import Run
+from affect_jax.restore import take_parameters
+from affect_jax.run import Run, record_of
 from affect_jax.state import State
 from affect_jax.step import chunk
 from affect_jax.system import Phase, Supervised
 from affect_jax.tasks import better_sign
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError
 
 
 class Stopped(Exception):
@@ -43,7 +44,7 @@ def train(system: Supervised, run: Run) -> State:
     Returns the final state.
 
     Raises:
-        Stopped: SIGTERM or SIGINT came; the checkpoint of that moment is written.
+        Stopped: SIGTERM, SIGINT or SIGHUP came; the checkpoint of that moment is written.
         UserError: a loss is not finite, or there is no room for a checkpoint.
     """
     with Checkpoints(run.checkpoints) as checkpoints, _signals() as stop, Progress(run) as progress:
@@ -64,6 +65,8 @@ class _Loop:
         self.system, self.config, self.run = system, system.config, run
         self.checkpoints, self.stop, self.progress = checkpoints, stop, progress
         self.monitor = monitored(system)
+        self.log: list[str] = []  # the lines of metrics.jsonl, which every checkpoint holds too
+        self.spared: set[int] = set()  # steps that are never deleted
         self.state = self._start()
         rows = system.rows(self.config.data.train_split)
         self.plan = system.training_plan(rows)
@@ -101,16 +104,24 @@ class _Loop:
         put = self._put
         found = self.checkpoints.restore_last(jax.eval_shape(lambda: fresh))
         if found is None:
-            self.run.cut_back(-1)
+            self.log = self.run.set_log([], -1)
             return put(warm_start(fresh, self.config))
         step, state, meta = found
         self.progress.say(f"resuming from the checkpoint of step {step}")
-        for name, (then, now) in _changes(meta["environment"], environment()).items():
+        then = meta.get("environment")
+        if not isinstance(then, dict):
+            self.progress.say("  it does not say what it was made with")
+            then = environment()
+        for name, (before, now) in _changes(then, environment()).items():
             self.progress.say(
-                f"  {name} was {then}, is {now}: results may differ in the last digits"
+                f"  {name} was {before}, is {now}: results may differ in the last digits"
             )
         # Within a phase its evaluation has not happened, whatever the log says.
-        self.run.cut_back(step if int(state.batch) == 0 else step - 1)
+        done = step if int(state.batch) == 0 else step - 1
+        self.log = self.run.set_log(meta.get("log"), done)
+        if "log" not in meta and self.config.keep_epochs:
+            # Saved by an older version: what the log has lost must not cost a checkpoint.
+            self.spared = set(self.checkpoints.steps())
         return place(state, fresh, put)
 
     def go(self) -> State:
@@ -180,7 +191,7 @@ class _Loop:
             scores = with_total(score(self.system.tasks, self.system.store, tracks), self.config)
             record["scores"] = {split: {k: v for k, v in scores.items() if not isinstance(v, list)}}
         self._remember(scores | {f"loss/{k}": v for k, v in losses.items()}, step)
-        self.run.append(record)
+        self.log.append(self.run.append(record))
         self.progress.evaluated(record, self.config.epochs, self.monitor)
         self._save(step)
 
@@ -211,14 +222,20 @@ class _Loop:
         self.checkpoints.wait()
         self._keep()
         self.progress.say(f"saving step {step}", quiet=True)
-        self.checkpoints.save(step, self.state, {"environment": environment()})
+        meta = {
+            "environment": environment(),
+            "log": list(self.log),
+        }  # as it is now: saving takes time
+        self.checkpoints.save(step, self.state, meta)
 
     def _keep(self) -> None:
         """The two newest steps (one may prove broken), those of the best scores and epochs kept."""
         steps = self.checkpoints.steps()
         best = {int(s) for s in self.state.best_step.values()}
-        epochs = epochs_in(self.config.keep_epochs)
-        kept = (r["step"] for r in self.run.records() if r["epoch"] in epochs) if epochs else ()
+        epochs, kept = epochs_in(self.config.keep_epochs), self.spared
+        if epochs:
+            records = filter(None, map(record_of, self.log))
+            kept = kept | {record["step"] for record in records if record["epoch"] in epochs}
         self.checkpoints.keep([*steps[-2:], *best, *kept])
 
     def _check(self, logs: dict[str, jax.Array], table: np.ndarray) -> None:
@@ -229,12 +246,13 @@ class _Loop:
         if bad.any():
             k = int(np.argmax(bad))
             step = int(self.state.step) - len(table) + k
-            raise UserError(
-                explain_non_finite(
-                    self.system, self.plan.rows, table[k], step, {n: v[k] for n, v in host.items()}
-                )
-                + f" The last good checkpoint is kept in {self.run.checkpoints}."
+            why = explain_non_finite(
+                self.system, self.plan.rows, table[k], step, {n: v[k] for n, v in host.items()}
             )
+            self.checkpoints.wait()
+            if self.checkpoints.steps():
+                why += f" The last good checkpoint is kept in {self.run.checkpoints}."
+            raise UserError(why)
 
 
 def chunk_bounds(total: int, done: int, size: int) -> list[int]:
@@ -247,70 +265,6 @@ def chunk_bounds(total: int, done: int, size: int) -> list[int]:
     whole = total // size * size
     bounds = [*range(0, whole, size), *range(whole, total + 1)]
     return sorted({done, *(b for b in bounds if b >= done)})
-
-
-def check(system: Supervised, run: Run | None = None) -> None:
-    """UserError for what is wrong in a training's config, before anything is written.
-
-    Args:
-        run: one that has started, whose newest checkpoint is gone on with.
-    """
-    config, data = system.config, system.config.data
-    late = [epoch for epoch in epochs_in(config.keep_epochs) if not 1 <= epoch <= config.epochs]
-    if late:
-        raise UserError(
-            f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."
-        )
-    system.rows(data.train_split)
-    if data.split:
-        system.rows(data.split)
-    names = monitored(system)
-    for key, which in (
-        ("checkpoint", config.checkpoint),
-        ("folds.checkpoint", config.folds.checkpoint),
-    ):
-        _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
-    state = jax.eval_shape(lambda: system.init(names))
-    system.steps(state.params)
-    if run is not None:
-        with Checkpoints(run.checkpoints) as checkpoints:
-            checkpoints.restore_last(state)
-    elif config.init.run:
-        parameters_of(config.init.run, tuple(config.init.match), state.params)
-
-
-def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:
-    """UserError for one that no training leaves: after days of it, that would be late."""
-    if which.startswith("epoch:"):
-        number = which.removeprefix("epoch:")
-        if not (number.isdecimal() and 1 <= int(number) <= epochs):
-            raise UserError(f"{where}: the training has epoch:1 to epoch:{epochs}.")
-    elif which not in (known := ("best", "last", *names)):
-        raise UserError(f"{where}: {nearest(which, known)}")
-
-
-def monitored(system: Supervised) -> tuple[str, ...]:
-    """`config.monitor`, checked; losses can be monitored as loss/<name>."""
-    config = system.config
-    require_terms(system)
-    known = scores_of(system.tasks)
-    terms = [name for name, _ in config.total.terms]
-    if terms and all(name in known for name in terms):
-        known.insert(0, config.total.name)
-    known += [f"loss/{t.name}" for t in system.tasks] + ["loss/total"]
-    # The default names every task of the system; a run of some tasks monitors those.
-    tasks = [task.name for task in system.tasks]
-    left_out = [name for name in config.task if name not in tasks]
-    chosen = []
-    for name in config.monitor:
-        if name in known:
-            chosen.append(name)
-        elif name.split("/")[0] not in left_out and name != config.total.name:
-            hint = nearest(name, known)
-            raise UserError(f"config.monitor: no score that is one number: {name!r}. {hint}")
-    if not config.data.split:
-        chosen = [name for name in chosen if name.startswith("loss/")] or ["loss/total"]
-    return tuple(chosen) or tuple(known[:1])
 
 
 def warm_start(state: State, config: ConfigDict) -> State:
@@ -343,7 +297,10 @@ def _changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that is not empty once SIGTERM or SIGINT came; a second SIGINT ends at once."""
+    """A list that is not empty once SIGTERM, SIGINT or SIGHUP came; a second SIGINT ends at once.
+
+    SIGHUP comes when a terminal closes. One that is ignored (nohup) stays so.
+    """
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -352,8 +309,11 @@ def _signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     try:
-        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        previous = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread: a notebook's or a test's
         yield received
         return

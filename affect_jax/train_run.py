@@ -7,10 +7,13 @@ import sys
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
+from affect_jax.check import check
+from affect_jax.disk import writing
 from affect_jax.finish import finish
 from affect_jax.run import Run
 from affect_jax.system import Supervised
-from affect_jax.train import check, train
+from affect_jax.train import train
+from affect_jax.trained_data import require_same_data
 
 
 def train_run(config: ConfigDict, run: Run) -> str:
@@ -20,14 +23,15 @@ def train_run(config: ConfigDict, run: Run) -> str:
         Stopped: a signal asked for the end; the same call goes on from there.
     """
     run.create()
-    with run.lock():
+    with writing(run.folder), run.lock():
         changes = configs.differences(configs.read(run.config_file), config) if run.exists else []
-        if run.finished_file.is_file() and run.exists and not changes:
+        if run.exists and not changes and run.finished:
             return f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}"
         started = run.started
         system = Supervised(config, statistics=run.read_statistics(config) if started else None)
         if changes or not started:
             check(system, run if started else None)
+        require_same_data(system, run, started=started)
         for key, old, new in changes:
             print(f"config.{key} was {old!r}, is {new!r} from here on", file=sys.stderr)
         run.finished_file.unlink(missing_ok=True)

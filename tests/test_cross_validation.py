@@ -182,6 +182,23 @@ def test_a_killed_cross_validation_goes_on_to_the_same_bits(unbroken, store, tmp
     assert mine == theirs
 
 
+def test_damaged_results_are_made_again_and_changed_data_refused(unbroken, store, tmp_path, capsys):
+    folder = shutil.copytree(unbroken, tmp_path / "folds")
+    scores = (folder / "scores.json").read_bytes()
+    (folder / "scores.json").write_text("")
+    (folder / "fold1" / "finished.json").write_text("")
+    assert cli(["--mode=folds", f"--workdir={folder}"]) == 0
+    assert (folder / "scores.json").read_bytes() == scores
+    hashes = json.loads((folder / "data.json").read_text())
+    hashes["features/a.npy"] = "0" * 64
+    (folder / "data.json").write_text(json.dumps(hashes))
+    (folder / "scores.json").unlink()
+    capsys.readouterr()
+    assert cli(["--mode=folds", f"--workdir={folder}"]) == 2
+    err = capsys.readouterr().err
+    assert "SHA-256 of features/a.npy was 000000000000" in err and err.count("\n") == 1
+
+
 def test_a_signal_says_how_to_go_on_with_all_folds(store, tmp_path, monkeypatch, capsys):
     def stop(config, run):
         raise Stopped(7)

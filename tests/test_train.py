@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from affect_jax import checkpoint
+from affect_jax import config as configs
+from affect_jax.check import check
+from affect_jax.diagnose import explain_non_finite
 from affect_jax.optim import paths
 from affect_jax.predict import Predictor, score
-from affect_jax.restore import weights
+from affect_jax.restore import choose_step, weights
 from affect_jax.run import Run
 from affect_jax.step import chunk
-from affect_jax.train import Stopped, check, chunk_bounds, train
+from affect_jax.train import Stopped, chunk_bounds, train
 from data_pipelines.batch import assemble
 from data_pipelines.errors import UserError
 from data_pipelines.store_writer import StoreWriter
@@ -146,6 +149,77 @@ def test_a_loss_that_is_not_finite_names_track_image_and_feature(store, tmp_path
     )
     with pytest.raises(UserError, match=r"feature 'a' of track v7_left, image 9"):
         train(system, Run(tmp_path / "run"))
+
+
+def test_a_label_with_which_nothing_can_be_computed_is_named_before_the_learning_rate(store):
+    system = tiny_system(store)
+    values, mask = (np.array(a) for a in system.store.label("arousal"))
+    track = system.store.tracks[2]
+    row = track.offset + 5
+    values[row], mask[row] = 3e30, True
+    labels = {"arousal": (values, mask)}
+    whole = system.store.label
+    system.store.label = lambda name: labels.get(name) or whole(name)
+    rows = system.rows("train")
+    ids = np.flatnonzero(rows.track == 2)
+    said = explain_non_finite(system, rows, ids, 7, {"arousal": np.inf, "total": np.inf})
+    image = system.store.frames[row]
+    assert f"label 'arousal' of track {track.name}, image {image} (3e+30)" in said
+    assert "diverged" not in said
+
+
+def test_a_training_that_diverges_at_once_claims_no_checkpoint(store, tmp_path):
+    system = tiny_system(store, optim__lr=1e38, optim__schedule="constant", data__split="")
+    with pytest.raises(UserError, match="so the training diverged") as caught:
+        train(system, Run(tmp_path))
+    assert "last good checkpoint" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_that_end_a_process_are_noted(number):
+    from affect_jax.train import _signals
+
+    before = signal.getsignal(number)
+    with _signals() as stop:
+        os.kill(os.getpid(), number)
+        assert stop == [number]
+    assert signal.getsignal(number) == before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    from affect_jax.train import _signals
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_log_that_was_damaged_costs_neither_lines_nor_checkpoints(
+    unbroken, store, tmp_path, monkeypatch
+):
+    import contextlib
+
+    from affect_jax import train as module
+
+    run = Run(tmp_path)
+    changes = dict(keep_epochs=1, epochs=3, optim__schedule="constant", data__split="")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_signals", lambda: contextlib.nullcontext(_StopAfter(29)))
+        with pytest.raises(Stopped):
+            train(tiny_system(store, **changes), run)
+    first, *_ = [record["step"] for record in run.records()]
+    before = run.metrics_file.read_bytes()
+    run.metrics_file.write_bytes(b"\xff" + before[1:])
+    configs.save(tiny_config(store, **changes), run.config_file)
+    assert choose_step(run, "epoch:1")[0] == first
+    train(tiny_system(store, **changes), run)
+    assert run.metrics_file.read_bytes().startswith(before) and len(run.records()) == 3
+    assert first in checkpoint.steps_in(run.checkpoints)
+    assert (tmp_path / "metrics.jsonl.damaged-1").read_bytes()[:1] == b"\xff"
 
 
 def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store, tmp_path):

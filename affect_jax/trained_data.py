@@ -1,0 +1,84 @@
+"""What a run was trained on: its data.json, and whether the store is still the same."""
+
+from __future__ import annotations
+
+import sys
+
+from affect_jax import config as configs
+from affect_jax.run import Run, replace, to_json
+from affect_jax.system import Supervised
+from data_pipelines.errors import UserError
+from data_pipelines.files import read_json, readable
+from data_pipelines.identity import bytes_of, hashes
+
+# What is read before a training, in seconds, to be compared with its hashes.
+READ_BYTES = 4 * 2**30
+
+
+def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
+    """Check the arrays against the store's hashes, and those against the run's, if it has started.
+
+    Writes data.json where there is none.
+
+    Raises:
+        UserError: the store is damaged, or is not what the run was trained on so far.
+    """
+    about = system.store, system.features, [task.name for task in system.tasks]
+    size = bytes_of(*about)
+    if size > READ_BYTES:
+        _say(
+            f"{system.store.path}: {size / 2**30:,.1f} GiB are not compared with their hashes; "
+            f"python -m data_pipelines.verify --store={system.store.path} does it"
+        )
+    now = hashes(*about, trust=False, limit=READ_BYTES)
+    then = _read(run) if started else None
+    if started and then is None:
+        _say(
+            f"{run.folder}: does not say what it was trained on (it was begun by an older "
+            "version): what the store holds now is taken for it"
+        )
+    if then is not None and (changes := _changes(then, now)):
+        raise UserError(
+            f"{system.store.path} is not what {run.folder} was trained on so far: {changes}. Give "
+            "another --workdir, or put the old store back."
+        )
+    if then is None:
+        replace(run.data_file, to_json(now, indent=1) + "\n")
+
+
+def say_other_data(system: Supervised, run: Run) -> None:
+    """One line where the store that the run names has changed since its training."""
+    if system.config.data.root != configs.read(run.config_file).data.root:
+        return
+    about = system.store, system.features, [task.name for task in system.tasks]
+    try:
+        then = _read(run) or {}
+    except UserError as error:
+        _say(f"warning: {error}")
+        return
+    now = hashes(*about, trust=True, limit=READ_BYTES)
+    both = then.keys() & now.keys()
+    if changes := _changes(*({key: table[key] for key in both} for table in (then, now))):
+        _say(f"warning: {system.store.path} has changed since the training: {changes}")
+
+
+def _read(run: Run) -> dict[str, str] | None:
+    if not run.data_file.is_file():
+        return None
+    about = run.data_file, "the hashes of what a run was trained on", "Delete it to go on without."
+    with readable(*about):
+        return {key: str(value) for key, value in dict(read_json(*about)).items()}
+
+
+def _changes(then: dict[str, str], now: dict[str, str]) -> str:
+    """The first entry that differs, with both hashes; empty where all are the same."""
+    names = [k for k in sorted(then.keys() | now.keys()) if then.get(k) != now.get(k)]
+    if not names:
+        return ""
+    before, after = (table.get(names[0], "none")[:12] for table in (then, now))
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"SHA-256 of {names[0]} was {before}, is {after}{more}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
