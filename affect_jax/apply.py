@@ -29,6 +29,7 @@ from affect_jax.progress import table
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace, to_json
 from affect_jax.system import Supervised
+from affect_jax.trained_data import say_other_data
 from data_pipelines import folds
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
@@ -58,6 +59,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
         config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory
     system = system_of(run, config)
     require_terms(system)
+    say_other_data(system, run)
     split, store = config.data.split, system.store
     if not split:
         known = ", ".join(store.splits)

@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import json
 import math
+import os
 import pathlib
 import traceback
 from collections.abc import Iterator, Sequence
@@ -72,9 +73,8 @@ def load(spec: str) -> ConfigDict:
 
 def _installed() -> pathlib.Path:
     """The folder of the configs that came with the package."""
-    import configs
-
-    return pathlib.Path(configs.__file__).parent
+    # By place, not by import: a folder of that name may lie where the command is run.
+    return pathlib.Path(__file__).resolve().parents[1] / "configs"
 
 
 def _execute(path: pathlib.Path) -> Any:
@@ -280,12 +280,24 @@ def read(path: pathlib.Path) -> ConfigDict:
             return {k: restore(v) for k, v in value.items()}
         return tuple(restore(v) for v in value) if isinstance(value, list) else value
 
-    try:
-        found = restore(json.loads(path.read_text()))
+    from data_pipelines.files import read_json, readable  # not above: config files need no numpy
+
+    about = path, "a config as a run keeps it"
+    with readable(*about):
+        found = restore(read_json(*about))
         if not isinstance(found, dict):
             raise ValueError("expected keys and values")
         config = ConfigDict(found)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a config ({error}).") from None
     _complete(config, path)
+    absolute_root(config)
     return config
+
+
+def absolute_root(config: ConfigDict) -> None:
+    """Write out the folders in `data.root`, so that a run is opened from anywhere; in place."""
+    root = config.data.root
+    if isinstance(root, str) and root:
+        parts = [part.strip() for part in root.split(",")]
+        config.data.root = ",".join(
+            part if part.startswith("twin:") else os.path.abspath(user_path(part)) for part in parts
+        )

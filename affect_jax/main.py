@@ -84,13 +84,17 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
         config = configs.read(run.config_file)
         configs.override(config, changes)
         configs.check(config)
+        configs.absolute_root(config)
+        if flags.mode in ("train", "folds"):
+            _require_extension(config, run)
         return config
     config = configs.load(flags.config)
     configs.override(config, changes)
     configs.check(config)
+    configs.absolute_root(config)
     if run.exists and (run.started or flags.mode == "folds"):
         different = configs.differences(configs.read(run.config_file), config)
-        different = [d for d in different if d[0] != "name"]
+        different = [d for d in different if d[0] not in ("name", "epochs")]
         if different:
             key, old, new = different[0]
             more = f" (and {len(different) - 1} more keys)" if len(different) > 1 else ""
@@ -98,7 +102,23 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
                 f"{run.folder}: was started with {key} = {old!r}, now it is {new!r}{more}. Give "
                 "another --workdir, or leave --config out to go on with the run's own config."
             )
+        _require_extension(config, run)
     return config
+
+
+def _require_extension(config: Any, run: Any) -> None:
+    """UserError where a run that has begun gets other epochs, and its past would be another."""
+    from affect_jax import config as configs
+    from affect_jax.optim import same_rates
+
+    old = configs.read(run.config_file).epochs
+    if run.started and not same_rates(config.optim, old, config.epochs):
+        raise UserError(
+            f"{run.folder}: was started with epochs = {old}, now it is {config.epochs}: with "
+            f"config.optim.schedule = {config.optim.schedule!r} the rate so far would "
+            f"be another. Give another --workdir; --config.init.run={run.folder} starts from these "
+            "weights."
+        )
 
 
 def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:

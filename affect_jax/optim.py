@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from data_pipelines.errors import UserError, nearest
@@ -100,6 +101,13 @@ def learning_rate(config: Any, epochs: int) -> Rate:
         return rate(jnp.floor(epoch) if config.by == "epoch" else epoch)
 
     return at
+
+
+def same_rates(config: Any, epochs: int, others: int) -> bool:
+    """Have trainings of so many epochs one learning rate, as far as the shorter one goes?"""
+    grid = np.arange(min(epochs, others) * 16, dtype=np.float32) / 16
+    a, b = (learning_rate(config, n)(grid) for n in (epochs, others))
+    return bool((a == b).all())
 
 
 def plateau(

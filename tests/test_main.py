@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from affect_jax import config as configs
 from affect_jax.main import cli, parse, resolve
 from affect_jax.run import Run
 from data_pipelines.errors import UserError
@@ -177,6 +178,57 @@ def test_until_the_first_checkpoint_another_config_is_taken(workdir, store, tmp_
         resolve(flags, changes, Run(tmp_path))
 
 
+def test_a_run_is_extended_where_its_schedule_allows_it(store, tmp_path):
+    base = ["--config=configs/mtl.py:smoke", f"--config.data.root={store}", f"--workdir={tmp_path}"]
+
+    def resolved(*more):
+        flags, changes = parse([*base, *more])
+        return resolve(flags, changes, Run(tmp_path))
+
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    constant = "--config.optim.schedule=constant"
+    configs.save(resolved(constant), tmp_path / "config.json")
+    assert resolved(constant, "--config.epochs=4").epochs == 4
+    flags, changes = parse([f"--workdir={tmp_path}", "--config.epochs=4"])
+    assert resolve(flags, changes, Run(tmp_path)).epochs == 4
+    with pytest.raises(UserError, match=r"was started with seed = 0, now it is 1\."):
+        resolved(constant, "--config.epochs=4", "--config.seed=1")
+    cosine = resolved(constant).copy_and_resolve_references()
+    cosine.optim.schedule = "cosine"
+    configs.save(cosine, tmp_path / "config.json")
+    with pytest.raises(UserError, match="schedule = 'cosine' the .*--config.init.run="):
+        resolved("--config.optim.schedule=cosine", "--config.epochs=4")
+
+
+def test_the_store_of_a_run_is_found_from_every_folder(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(store.parent)
+    root = f"--config.data.root={store.name},twin:mtl, {store.name}"
+    flags, changes = parse(["--config=configs/mtl.py:smoke", root, f"--workdir={tmp_path}"])
+    config = resolve(flags, changes, Run(tmp_path))
+    assert config.data.root == f"{store},twin:mtl,{store}"
+    config.data.root = store.name  # as an older version kept it
+    configs.save(config, tmp_path / "config.json")
+    assert configs.read(tmp_path / "config.json").data.root == str(store)
+
+
+def test_a_store_that_changed_is_said_by_evaluate(copied, tmp_path, capsys):
+    root = tmp_path / "store"
+    small_store(root)
+    config = configs.read(copied / "config.json")
+    config.data.root = str(root)
+    configs.save(config, copied / "config.json")
+    assert cli(["--mode=evaluate", f"--workdir={copied}"]) == 0
+    assert "changed since" not in capsys.readouterr().err
+    shutil.rmtree(root)
+    small_store(root, seed=1)
+    assert cli(["--mode=evaluate", f"--workdir={copied}"]) == 0
+    assert "warning: " + str(root) + " has changed since the training" in capsys.readouterr().err
+    # The training that would go on with it is refused.
+    assert cli([f"--workdir={copied}", "--config.checkpoint=last"]) == 2
+    assert "is not what" in capsys.readouterr().err
+    assert (copied / "finished.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -216,11 +268,11 @@ def without(*keys):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("statistics.npz", pathlib.Path.unlink, "statistics.npz: the mean and deviation"),
-        ("statistics.npz", cut, "statistics.npz: the mean and deviation"),
-        ("tasks.json", pathlib.Path.unlink, "copy/tasks.json: the run's table of tasks cannot"),
+        ("statistics.npz", pathlib.Path.unlink, "statistics.npz: not the means and deviations"),
+        ("statistics.npz", cut, "statistics.npz: not the means and deviations"),
+        ("tasks.json", pathlib.Path.unlink, "copy/tasks.json: not a task table"),
         ("tasks.json", cut, "copy/tasks.json: not a task table"),
-        ("config.json", cut, "copy/config.json: cannot be read as a config"),
+        ("config.json", cut, "copy/config.json: not a config"),
         ("config.json", without("data"), "copy/config.json: config.data is missing. All keys"),
         ("config.json", without("data.root", "optim"), "config.data.root is missing (and 1 more)"),
         ("config.json", lambda file: file.write_text("{}"), "config.checkpoint is missing (and "),

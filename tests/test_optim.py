@@ -20,6 +20,20 @@ def rates(epochs, **changes):
     return np.array([rate(jnp.float32(e)) for e in epochs])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "alone"),
+    [
+        *[(name, True) for name in ("constant", "plateau", "step")],
+        *[(name, False) for name in ("linear", "warmup", "cosine")],
+    ],
+)
+def test_a_training_can_be_extended_where_the_rates_of_its_past_are_the_same(schedule, alone):
+    for pair in ((2, 4), (4, 2)):
+        assert optim.same_rates(config(schedule=schedule), *pair) == alone
+        for fixed in (dict(decay_epochs=5), dict(hold_epochs=9)):
+            assert optim.same_rates(config(schedule=schedule, **fixed), *pair)
+
+
 def test_linear_holds_and_then_falls_towards_zero():
     got = rates(range(5), schedule="linear", by="epoch", lr=1.0, hold_epochs=2, decay_epochs=3)
     np.testing.assert_allclose(got, [1, 1, 0.75, 0.5, 0.25], rtol=1e-6)
