@@ -159,7 +159,8 @@ class Checkpoints:
     ) -> None:
         """UserError where a carry has other rows because a batch fills other devices evenly."""
         then, now = (meta.get("environment") or {}).get("devices"), jax.device_count()
-        if path.startswith("carry") and then != now and leaf.shape[1:] == wanted.shape[1:]:
+        carried = path.lstrip(".").startswith("carry")
+        if carried and then != now and leaf.shape[1:] == wanted.shape[1:]:
             raise UserError(
                 f"{self._folder / str(step)}: was saved on {then} device(s) with {leaf.shape[0]} "
                 f"rows of recurrent state a batch; {now} devices need {wanted.shape[0]}, a "

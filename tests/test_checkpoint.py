@@ -11,6 +11,7 @@ import pytest
 
 from affect_jax import checkpoint
 from affect_jax.checkpoint import Checkpoints
+from affect_jax.state import State
 from data_pipelines.errors import UserError
 from tests.conftest import ROOT
 
@@ -112,11 +113,11 @@ def test_a_step_that_a_training_removes_while_it_is_read_is_no_broken_one(
 
 def test_recurrent_state_of_other_devices_is_refused_with_that_reason(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
-        saved = {"carry": jnp.zeros((8, 3)), "w": jnp.zeros(2)}
+        saved = State(*[jnp.zeros(2)] * 16).replace(carry={"h": jnp.zeros((8, 3))})
         checkpoints.save(1, saved, {"environment": {"devices": 1}})
     monkeypatch.setattr(jax, "device_count", lambda: 3)
     with pytest.raises(UserError, match=r"saved on 1 device\(s\) with 8 rows .*; 3 devices need 9"):
-        restored(tmp_path, saved | {"carry": jnp.zeros((9, 3))})
+        restored(tmp_path, saved.replace(carry={"h": jnp.zeros((9, 3))}))
 
 
 def test_a_place_that_takes_no_checkpoints_is_refused_at_once(tmp_path):
