@@ -68,6 +68,7 @@ class _Loop:
         self.log: list[str] = []  # the lines of metrics.jsonl, which every checkpoint holds too
         self.spared: set[int] = set()  # steps that are never deleted
         self.state = self._start()
+        self.saved_best = self._best()
         rows = system.rows(self.config.data.train_split)
         self.plan = system.training_plan(rows)
         data = self.config.data
@@ -227,11 +228,17 @@ class _Loop:
             "log": list(self.log),
         }  # as it is now: saving takes time
         self.checkpoints.save(step, self.state, meta)
+        self.saved_best = self._best()
+
+    def _best(self) -> set[int]:
+        """The steps of the best scores so far."""
+        return {int(step) for step in self.state.best_step.values()}
 
     def _keep(self) -> None:
         """The two newest steps (one may prove broken), those of the best scores and epochs kept."""
         steps = self.checkpoints.steps()
-        best = {int(s) for s in self.state.best_step.values()}
+        # Those of the newest state on disk, too: it may be read before the next one is there.
+        best = self.saved_best | self._best()
         epochs, kept = epochs_in(self.config.keep_epochs), self.spared
         if epochs:
             records = filter(None, map(record_of, self.log))

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import jax
 import numpy as np
@@ -262,6 +263,18 @@ def test_overlapping_windows_are_trained_on_and_averaged_with_averaged_weights(s
     scores = score(system.tasks, system.store, found.items())
     logged = run.records()[0]["scores"]["validation"]["valence/ccc"]
     assert logged == pytest.approx(scores["valence/ccc"], abs=1e-6)
+
+
+def test_the_best_step_of_the_state_on_disk_is_kept_until_the_next_state_is_there():
+    from affect_jax.train import _Loop
+
+    loop, kept = object.__new__(_Loop), []
+    loop.checkpoints = types.SimpleNamespace(steps=lambda: [3, 4, 5], keep=kept.extend)
+    loop.config, loop.spared = types.SimpleNamespace(keep_epochs=()), set()
+    loop.state = types.SimpleNamespace(best_step={"P_MTL": 6})  # about to be saved
+    loop.saved_best = {3}
+    loop._keep()
+    assert set(kept) == {3, 4, 5, 6}
 
 
 @pytest.mark.slow
