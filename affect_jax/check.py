@@ -25,7 +25,7 @@ def check(system: Supervised, run: Run | None = None) -> None:
         run: one that has started, whose newest checkpoint is gone on with.
     """
     config, data = system.config, system.config.data
-    late = [epoch for epoch in epochs_in(config.keep_epochs) if not 1 <= epoch <= config.epochs]
+    late = [e for e in epochs_in(config.keep_epochs).ends if not 1 <= e <= config.epochs]
     if late:
         raise UserError(
             f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import importlib.util
 import inspect
 import json
-import math
 import os
 import pathlib
 import traceback
@@ -20,7 +20,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import UserError, nearest
+from affect_jax.kinds import expected, fits, kind_of
+from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.paths import user_path
 
 # Bounds of numbers (of several in one value, each). Names are checked where they are looked up.
@@ -39,6 +40,13 @@ _FROM_0 = (
 )
 LEAST = dict.fromkeys(_FROM_0, 0) | dict.fromkeys(_FROM_1, 1)
 BELOW = {"seed": 2**32, "folds.seed": 2**32, "optim.beta1": 1, "optim.beta2": 1, "ema_decay": 1}
+BELOW |= {"data.workers": 1024, "folds.count": 10_000}
+BELOW |= {"model.encoder.layers": 1001, "model.structure.layers": 1001}
+# Whole numbers of all other keys: two of them have a sum below 2^31, what a device counts to. Those
+# of a model are mostly widths, and it must be traced before its size is known.
+_WHOLE_BELOW, _OF_MODEL_BELOW = 2**30, 100_001
+# Keys whose values are checked where they are read: several forms will do.
+_OF_SEVERAL_FORMS = ("tasks", "total.terms", "keep_epochs")
 
 
 def load(spec: str) -> ConfigDict:
@@ -104,9 +112,14 @@ def _blamed(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{where}: {type(error).__name__}: {text}.") from None
 
 
+def _base() -> Any:
+    """The module of the keys that all configs have."""
+    return _execute(_installed() / "base.py")
+
+
 def _complete(config: ConfigDict, path: pathlib.Path) -> None:
     """Add the keys that older configs lack; UserError where one is missing that all have."""
-    module = _execute(_installed() / "base.py")
+    module = _base()
     base = module.base_config()
     base.model = ConfigDict(dict(name=""))  # its other keys are the family's own
 
@@ -127,21 +140,42 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
 
 
 def check(config: ConfigDict) -> None:
-    """UserError for the first number that is out of its bounds, and for terms that are none."""
+    """UserError for the first value of another kind than its default's, or out of its bounds."""
+    defaults = dict(flat(_base().base_config()))
     for key, value in flat(config):
-        if key not in LEAST:
-            continue
-        least, below = LEAST[key], BELOW.get(key, math.inf)
-        for x in value if isinstance(value, tuple) else (value,):
-            if not (isinstance(x, int | float) and least <= x < below):
-                bound = f" and below {below}" if key in BELOW else ""
-                raise UserError(f"config.{key} = {x!r}: expected a number from {least} on{bound}.")
-    for term in config.total.terms:
+        if key in defaults and key not in _OF_SEVERAL_FORMS:
+            require_kind(f"config.{key}", value, kind_of(defaults[key]))
+        for x in value if isinstance(value, tuple | list) else (value,):
+            _check_bounds(key, x)
+    terms = config.total.terms
+    for term in terms if isinstance(terms, tuple | list) else (terms,):
         pair = isinstance(term, tuple | list) and len(term) == 2
-        if not (pair and isinstance(term[0], str) and isinstance(term[1], int | float)):
+        if not (pair and fits(term[0], str) and fits(term[1], float)):
             raise UserError(
-                f"config.total.terms: expected (('task/metric', weight), ...), got {term!r}."
+                f"config.total.terms: expected (('task/metric', weight), ...), got {shown(term)}."
             )
+    epochs_in(config.keep_epochs)
+
+
+def require_kind(where: str, value: Any, kind: Any) -> None:
+    """UserError that begins with `where` for a value that is not of the kind (affect_jax.kinds)."""
+    if not fits(value, kind):
+        raise UserError(f"{where} = {shown(value)}: expected {expected(kind)}.")
+
+
+def _check_bounds(key: str, x: Any) -> None:
+    """UserError for a number that is out of the bounds of its key, or none where one must be."""
+    least, below = LEAST.get(key), BELOW.get(key)
+    if below is None and fits(x, int):
+        below = _OF_MODEL_BELOW if key.startswith("model.") else _WHOLE_BELOW
+    if fits(x, float):
+        low, high = least is not None and x < least, below is not None and x >= below
+    else:
+        low, high = least is not None, False
+    if low or high:
+        parts = [f"from {least} on"] if least is not None else []
+        parts += [f"below {below}"] if high or key in BELOW else []
+        raise UserError(f"config.{key} = {shown(x)}: expected a number {' and '.join(parts)}.")
 
 
 def variants_of(
@@ -183,7 +217,7 @@ def override(config: ConfigDict, changes: Sequence[tuple[str, str]]) -> None:
                 raise UserError(f"--config.{key}: no such key. {nearest(key, known)}")
             parent, node = node, node[part]
         if isinstance(node, ConfigDict):
-            raise UserError(f"--config.{key}: a group of keys. Known: {', '.join(node)}.")
+            raise UserError(f"--config.{key}: a group of keys. Known: {listed(node)}.")
         with parent.ignore_type():
             parent[last] = _parse(key, text, node)
 
@@ -199,11 +233,13 @@ def _parse(key: str, text: str, default: Any) -> Any:
             return text
         if kind in (tuple, list):
             return _tuple(text, default)
-    except (KeyError, ValueError, SyntaxError, TypeError):
+    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
     examples = {bool: "true or false", int: "a whole number", float: "a number"}
     example = examples.get(kind, "a,b or ('a', 'b')")
-    raise UserError(f"--config.{key}={text}: expected {example} (default: {default!r}).")
+    raise UserError(
+        f"--config.{key}={listed([text])}: expected {example} (default: {shown(default)})."
+    )
 
 
 def _tuple(text: str, default: Sequence[Any]) -> tuple[Any, ...]:
@@ -219,22 +255,41 @@ def _tuple(text: str, default: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(kind(item) for item in items) if kind in (int, float, str) else tuple(items)
 
 
-def epochs_in(parts: Sequence[str]) -> frozenset[int]:
-    """The epochs, counted from 1, of texts such as "17" and "10-19" (inclusive).
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """Epochs, counted from 1, as ranges: those from 1 to 10^9 are no more work than one."""
+
+    ranges: tuple[range, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges)
+
+    def __contains__(self, epoch: int) -> bool:
+        return any(epoch in named for named in self.ranges)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The first and the last epoch of every range."""
+        return tuple(end for named in self.ranges for end in (named[0], named[-1]))
+
+
+def epochs_in(parts: Sequence[str]) -> Epochs:
+    """The epochs of texts such as "17" and "10-19" (inclusive).
 
     Raises:
         UserError: a part is neither.
     """
-    epochs: set[int] = set()
-    for part in parts:
+    ranges = []
+    for part in parts if isinstance(parts, tuple | list) else (parts,):
         first, dash, last = str(part).partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not dash)):
-            raise UserError(f"{part!r} names no epochs: expected one (17) or a range (10-19).")
+        numbers = [first, last] if dash else [first]
+        if not all(n.isascii() and n.isdecimal() and len(n) < 19 for n in numbers):
+            raise UserError(f"{shown(part)} names no epochs: expected one (17) or a range (10-19).")
         named = range(int(first), int(last or first) + 1)
         if not named:
-            raise UserError(f"{part!r} names no epochs: the first comes after the last.")
-        epochs.update(named)
-    return frozenset(epochs)
+            raise UserError(f"{shown(part)} names no epochs: the first comes after the last.")
+        ranges.append(named)
+    return Epochs(tuple(ranges))
 
 
 def flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -272,8 +327,10 @@ def read(path: pathlib.Path) -> ConfigDict:
     """The config that `save` wrote; JSON's lists are tuples again, newer keys have their default.
 
     Raises:
-        UserError: it is none, or lacks a key that every config has.
+        UserError: it is none, lacks a key that every config has, or holds a value of another kind.
     """
+
+    from data_pipelines.files import read_json, readable  # needs numpy, which configs do not
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
@@ -289,6 +346,10 @@ def read(path: pathlib.Path) -> ConfigDict:
             raise ValueError("expected keys and values")
         config = ConfigDict(found)
     _complete(config, path)
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     absolute_root(config)
     return config
 

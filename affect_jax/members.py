@@ -18,6 +18,7 @@ from data_pipelines.folds import names
 from data_pipelines.paths import user_path
 
 FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
+MOST = 1000  # epochs of a run at once
 
 
 def expand(name: str | os.PathLike) -> Iterator[tuple[pathlib.Path, str]]:
@@ -30,7 +31,10 @@ def expand(name: str | os.PathLike) -> Iterator[tuple[pathlib.Path, str]]:
     if not at or not re.fullmatch(r"\d+(-\d+)?", epochs):
         path, epochs = str(name), ""
     folder = user_path(path)
-    checkpoints = [f"epoch:{e}" for e in sorted(epochs_in([epochs]))] if epochs else [""]
+    named = epochs_in([epochs]).ranges[0] if epochs else ()
+    if len(named) > MOST:
+        raise UserError(f"{name}: names {len(named):,} epochs, expected at most {MOST}.")
+    checkpoints = [f"epoch:{e}" for e in named] if epochs else [""]
     for run in all_folds(folder) if (folder / FOLDS_FILE).is_file() else [folder]:
         for checkpoint in checkpoints:
             yield run, checkpoint

@@ -23,7 +23,7 @@ from affect_jax.run import replace, to_json
 from affect_jax.state import zero_carry
 from affect_jax.system import Supervised
 from affect_jax.tasks import Task, decode, total
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.plan import reconstruct
 from data_pipelines.store import Store
 
@@ -195,7 +195,7 @@ def scores_of(tasks: Sequence[Task]) -> list[str]:
 def require_labels(system: Supervised, split: str) -> None:
     """UserError where a split has no label of any task."""
     if not any(labelled(system, task, split) for task in system.tasks):
-        names = ", ".join(task.name for task in system.tasks)
+        names = listed(task.name for task in system.tasks)
         raise UserError(
             f"{system.store.path}: split {split!r} has no label of {names}; use --mode=predict."
         )

@@ -27,7 +27,7 @@ from affect_jax.tasks import Task, tasks_from_config
 from affect_jax.weighting import weighting
 from data_pipelines import folds
 from data_pipelines.batch import NORMALISATIONS, Source, Statistics, assemble
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, nearest, shown
 from data_pipelines.join import open_store
 from data_pipelines.plan import Plan, Rows, segments, windows
 
@@ -93,8 +93,8 @@ class Supervised:
                 )
             if label.names and task.names and label.names != tuple(task.names):
                 raise UserError(
-                    f"{self.store.path}: label {task.name!r} has the classes {label.names}, "
-                    f"config.task.{task.name}.names says {tuple(task.names)}."
+                    f"{self.store.path}: label {task.name!r} has the classes {shown(label.names)}, "
+                    f"config.task.{task.name}.names says {shown(tuple(task.names))}."
                 )
             self.store.label(task.name)  # refuses damaged files, before anything is predicted
 

@@ -24,6 +24,7 @@ import dataclasses
 import itertools
 import json
 import math
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from affect_jax.bins import Table, assign, expectation
+from affect_jax.config import require_kind
 from affect_jax.losses import LOSSES
 from affect_jax.metrics import METRICS
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest, shown
+from data_pipelines.files import readable
 
 # name -> function of raw predictions and the task, and the kinds it decodes. The first of a kind is
 # its default.
@@ -98,9 +101,10 @@ def tasks_from_config(config: Mapping[str, Any]) -> tuple[Task, ...]:
     Raises:
         UserError: names the key that is wrong, and the nearest right value.
     """
-    listed = config["tasks"]
+    parts = config["tasks"]
     # --config.tasks=valence,au arrives as ("valence,au",).
-    parts = [listed] if isinstance(listed, str) else listed
+    parts = (parts,) if isinstance(parts, str) else parts
+    require_kind("config.tasks", parts, tuple[str, ...])
     names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
     for i, name in enumerate(names):
         if name not in config["task"]:
@@ -125,14 +129,11 @@ def to_json(tasks: Sequence[Task]) -> str:
 
 def from_json(text: str, where: str = "tasks.json") -> tuple[Task, ...]:
     """The tasks that `to_json` wrote. UserError, beginning with `where`, for any other text."""
-    try:
-        entries = json.loads(text)
+    with readable(where, "a task table as a run writes it"):
         return tuple(
             _task(e["name"], {k: e[k] for k in e if k != "name"}, f"{where}: {e['name']}")
-            for e in entries
+            for e in json.loads(text)
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{where}: not a task table as a run writes it ({error!r})") from None
 
 
 def decode(task: Task, raw: np.ndarray) -> np.ndarray:
@@ -219,8 +220,16 @@ def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
     for key in ("kind", "size"):
         if key not in entry:
             raise UserError(f"{where}.{key} is missing")
-    if not name.isidentifier() or name in RESERVED:
-        raise UserError(f"{where}: a task cannot be called {name!r}; take letters, digits and _")
+    # Its predictions are a file of that name.
+    long = isinstance(name, str) and len(name.encode(errors="replace")) > 200
+    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or long:
+        raise UserError(
+            f"{where[:120]}: a task cannot be called {shown(name)}; take letters, digits and _"
+        )
+    kinds = typing.get_type_hints(Task)
+    for key, value in entry.items():
+        words = key in ("names", "metrics") and isinstance(value, str)
+        require_kind(f"{where}.{key}", (value,) if words else value, kinds[key])
     kind = entry["kind"]
     if kind not in KINDS:
         raise UserError(f"{where}.kind = {kind!r}: no such kind. " + nearest(kind, KINDS))
@@ -255,7 +264,7 @@ def _check_numbers(task: Task, where: str) -> None:
             f"{where}.size = {task.size}, but {where}.names lists {len(task.names)} of them"
         )
     if len(set(task.names)) < len(task.names):
-        raise UserError(f"{where}.names lists a name twice: {', '.join(task.names)}")
+        raise UserError(f"{where}.names lists a name twice: {listed(task.names)}")
     weight = task.weight
     if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
         raise UserError(f"{where}.weight = {weight!r}: a number >= 0 expected")

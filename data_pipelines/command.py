@@ -48,8 +48,8 @@ def exit_code(
         stopped: what to say when Ctrl-C, SIGTERM or a terminal that closes (SIGHUP) ends it.
 
     Returns:
-        The program's; 2 for a user's mistake or a file that cannot be used; 130 for Ctrl-C, 143
-        for SIGTERM and 129 for SIGHUP, as shells have it.
+        The program's; 2 for a user's mistake, a file that cannot be used or too little memory;
+        130 for Ctrl-C, 143 for SIGTERM and 129 for SIGHUP, as shells have it.
     """
     for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
@@ -63,6 +63,10 @@ def exit_code(
     except OSError as error:  # a full disk, no permission: nothing of ours to trace
         where = f"{error.filename}: " if error.filename is not None else ""
         _say(f"error: {where}{error.strerror or error}.")
+        return 2
+    except MemoryError as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        _say(f"error: not enough memory{f' ({why})' if why else ''}.")
         return 2
     except KeyboardInterrupt as stop:
         _say(stopped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -15,7 +16,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = [str(k) for k in known]
     if not known:
         return ""
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    shown = ", ".join(known[:12]) + (f", ... ({len(known)} in all)" if len(known) > 12 else "")
-    return f"{hint}Known: {shown}."
+    close = difflib.get_close_matches(str(name)[:200], known, n=1, cutoff=0.5)
+    hint = f"Did you mean {shown(close[0])}? " if close else ""
+    return f"{hint}Known: {listed(known)}."
+
+
+def listed(names: Iterable[Any], most: int = 12) -> str:
+    """The names, joined by commas for a message: the first `most` and how many there are."""
+    names = list(names)
+    text = ", ".join(_cut(str(name)) for name in names[:most])
+    return text + (f", ... ({len(names):,} in all)" if len(names) > most else "")
+
+
+def shown(value: Any) -> str:
+    """The value as Python writes it, cut where it is too long for a message."""
+    try:
+        return _cut(repr(value))
+    except ValueError:  # of a whole number of thousands of digits
+        return f"<{type(value).__name__}>"
+
+
+def _cut(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -6,18 +6,30 @@ import os
 import pathlib
 import unicodedata
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, shown
 
 # A file system takes 255 bytes; what is written under a name has an ending behind it.
 LONGEST_NAME = 240
 
 
 def user_path(text: str | os.PathLike) -> pathlib.Path:
-    """The path that a user names, a leading ~ resolved. UserError for a home that is not known."""
+    """The path that a user names, a leading ~ resolved.
+
+    Raises:
+        UserError: a home that is not known, or a name that no file can have.
+    """
+    name = os.fspath(text)
     try:
-        return pathlib.Path(text).expanduser()
+        size = max(map(len, name.encode().split(b"/")))
+    except UnicodeEncodeError:
+        raise UserError(f"{name[:100]!a}: not UTF-8. Give it another name.") from None
+    if size > 255 or len(name) > 4000 or "\0" in name:
+        why = "holds a null byte" if "\0" in name else "longer than the name of a file can be"
+        raise UserError(f"{shown(name)}: {why}. Give it another name.")
+    try:
+        return pathlib.Path(name).expanduser()
     except RuntimeError:
-        raise UserError(f"{os.fspath(text)}: no such home folder. Write the path out.") from None
+        raise UserError(f"{name}: no such home folder. Write the path out.") from None
 
 
 def require_name(name: str, what: str) -> str:
@@ -28,7 +40,7 @@ def require_name(name: str, what: str) -> str:
         what: whose it is, for the message: "STORE: track".
     """
     if not isinstance(name, str):
-        raise UserError(f"{what} {_shown(name)}: {type(name).__name__}, expected a name.")
+        raise UserError(f"{what} {shown(name)}: {type(name).__name__}, expected a name.")
     wrong = ""
     if not name.strip():
         wrong = "is empty"
@@ -39,15 +51,10 @@ def require_name(name: str, what: str) -> str:
     elif len(name.encode()) > LONGEST_NAME:
         wrong = f"has {len(name.encode()):,} bytes, over {LONGEST_NAME}"
     if wrong:
-        raise UserError(f"{what} {_shown(name)}: the name {wrong}. Files are called by it; rename.")
+        raise UserError(f"{what} {shown(name)}: the name {wrong}. Files are called by it; rename.")
     return name
 
 
 def _invisible(character: str) -> bool:
     """Control characters, line and paragraph ends, and halves of a character (not UTF-8)."""
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-
-
-def _shown(name: object) -> str:
-    text = repr(name)
-    return text if len(text) <= 60 else f"{text[:50]}...{text[-5:]}"

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from data_pipelines.command import exit_code
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.paths import user_path
 
 
@@ -70,3 +70,35 @@ def test_a_home_is_found_or_named(monkeypatch):
     assert user_path("~/runs") == pathlib.Path("/home/me/runs")
     with pytest.raises(UserError, match=r"^~nosuchuser/x: no such home folder"):
         user_path("~nosuchuser/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("runs/" + "c" * 256, "longer than the name of a file can be"),
+        ("/".join(["folder"] * 1000), "longer than the name of a file can be"),
+        ("\u00e4" * 200, "longer than the name of a file can be"),
+        ("runs/\udcff", "not UTF-8"),
+        ("a\0b", "holds a null byte"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        user_path(name)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 300 and text.isprintable()
+
+
+def test_a_line_is_short_however_many_names_there_are():
+    names = [f"data_set_{i}" for i in range(3000)]
+    assert listed(names).endswith("data_set_11, ... (3,000 in all)") and listed("ab") == "a, b"
+    assert len(nearest("data_set_7" * 1000, ["x" * 5000, *names])) < 1500
+    assert len(shown("x" * 9999)) == 100 and shown(10**5000) == "<int>"
+
+
+def test_memory_that_cannot_be_had_is_one_line(capsys):
+    def run(_):
+        raise MemoryError("Unable to allocate 8 TiB")
+
+    assert exit_code(run, []) == 2
+    assert capsys.readouterr().err == "error: not enough memory (Unable to allocate 8 TiB).\n"

@@ -79,7 +79,7 @@ def test_a_saved_config_is_read_back_the_same(tmp_path):
         ("seed", -1, "from 0 on"),
         ("seed", 99999999999999999999, "from 0 on and below 4294967296"),
         ("optim.clip_norm", -1.0, "from 0 on"),
-        ("optim.lr", float("nan"), "from 0 on"),
+        ("optim.lr", float("nan"), "config.optim.lr = nan: expected a finite number"),
         ("ema_decay", 1.0, "from 0 on and below 1"),
         ("total.terms", ("a",), "config.total.terms: expected .* got 'a'"),
         ("total.terms", (("valence/ccc", "x"),), "config.total.terms: expected"),
@@ -96,6 +96,69 @@ def test_a_number_out_of_its_bounds_is_named(key, value, message):
         part[last] = value
     with pytest.raises(UserError, match=message):
         configs.check(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("monitor", "(1,)", r"config.monitor = \(1,\): expected names, \('a', 'b'\)\."),
+        ("freeze", "(('a', 'b'),)", r"config.freeze = \(\('a', 'b'\),\): expected names"),
+        ("init.match", "(2.5,)", "expected names"),
+        ("total.terms", "(('valence/ccc', True),)", "config.total.terms: expected"),
+        ("total.name", "\udcff", r"config.total.name = '\\udcff': expected text"),
+        ("optim.lr", "inf", "config.optim.lr = inf: expected a finite number"),
+        ("optim.eps", "1e999", "expected a finite number"),
+        ("data.label_delay", "nan", "expected a finite number"),
+        ("epochs", "2147483648", "expected a number from 1 on and below 1073741824"),
+        ("data.stride", "99999999999", "expected a number from 1 on and below 1073741824"),
+        ("early_stop", "9" * 5000, "expected a whole number"),
+        ("data.workers", "100000", "from 0 on and below 1024"),
+        ("model.encoder.hidden", "100000000", "from 1 on and below 100001"),
+        ("model.encoder.layers", "1000000", "from 0 on and below 1001"),
+        ("model.head.layers", "1000000000000", "from 1 on and below 100001"),
+        ("keep_epochs", "('a',)", "'a' names no epochs"),
+        ("keep_epochs", "3-" + "9" * 30, "names no epochs"),
+        ("model.head.layers", "(" * 500, "expected a,b or"),
+    ],
+)
+def test_a_value_of_another_kind_or_beyond_reason_is_named_in_a_line(key, text, message):
+    config = configs.load("configs/mtl.py")
+    with pytest.raises(UserError, match=message) as caught:
+        configs.override(config, [(key, text)])
+        configs.check(config)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_ranges_of_epochs_take_no_longer_the_more_they_name():
+    epochs = configs.epochs_in(("17", "20-99999999999", 3))
+    assert 17 in epochs and 10**10 in epochs and 3 in epochs and 18 not in epochs
+    assert epochs.ends == (17, 17, 20, 99999999999, 3, 3)
+    assert not configs.epochs_in(())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{" * 3000, "not a config as a run keeps it"),
+        ('{"a": ' * 600 + "1" + "}" * 600, "not a config as a run keeps it|is missing"),
+        ("[1]", "expected keys and values"),
+        ('{"epochs": 1e999}', "is missing"),
+    ],
+)
+def test_a_file_that_is_no_config_of_a_run_is_one_line(text, message, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        configs.read(tmp_path / "config.json")
+    assert str(tmp_path / "config.json") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_value_of_another_kind_in_the_config_of_a_run_is_named_with_its_file(tmp_path):
+    config = configs.load("configs/mtl.py")
+    with config.ignore_type():
+        config.epochs = "many"
+    configs.save(config, tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"config.json: config.epochs = 'many': expected a whole"):
+        configs.read(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def without(*keys):
         ("statistics.npz", cut, "statistics.npz: not the means and deviations"),
         ("tasks.json", pathlib.Path.unlink, "copy/tasks.json: not a task table"),
         ("tasks.json", cut, "copy/tasks.json: not a task table"),
-        ("config.json", cut, "copy/config.json: not a config"),
+        ("config.json", cut, "copy/config.json: not a config as a run keeps it"),
         ("config.json", without("data"), "copy/config.json: config.data is missing. All keys"),
         ("config.json", without("data.root", "optim"), "config.data.root is missing (and 1 more)"),
         ("config.json", lambda file: file.write_text("{}"), "config.checkpoint is missing (and "),

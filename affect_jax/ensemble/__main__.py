@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.command import Parser, exit_code
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.paths import require_name, user_path
 from data_pipelines.replace_folder import replace_folder, restore_folder
 
@@ -141,7 +141,7 @@ def _fit(flags: argparse.Namespace) -> None:
     tasks = common_tasks(members, flags.tasks, store)
     split = flags.split or sources.default_split(members[0])
     if store is not None and not split:
-        known = ", ".join(store.splits)
+        known = listed(store.splits)
         raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
     if split:
         require_name(split, "--config.data.split")

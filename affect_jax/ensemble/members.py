@@ -28,7 +28,7 @@ from affect_jax.ensemble.recipe import as_values, require_strings
 from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.run import Run
 from affect_jax.tasks import Task, decode
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.join import open_store
 from data_pipelines.paths import user_path
 from data_pipelines.store import Store
@@ -214,7 +214,7 @@ def open_member(
         neighbour = folder.parent / split
         if inside:
             if not neighbour.is_dir() and (root is None or not folder.is_dir()):
-                known = ", ".join(splits(folder.parent))
+                known = listed(splits(folder.parent))
                 raise UserError(
                     f"{folder.parent}: no predictions of split {split!r}. Known: {known}."
                 )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from data_pipelines.errors import UserError, nearest
+from affect_jax.config import require_kind
+from data_pipelines.errors import UserError, nearest, shown
 
 
 def entry(where: str, name: Any, table: Mapping[str, Any]) -> Any:
     """table[name], or a UserError that begins with `where`, a key of the config."""
-    if name not in table:
-        raise UserError(f"{where} = {name!r}: no such choice. {nearest(name, table)}")
+    if not isinstance(name, str) or name not in table:
+        raise UserError(f"{where} = {shown(name)}: no such choice. {nearest(name, table)}")
     return table[name]
 
 
@@ -32,7 +34,8 @@ def part(
         given: fields that are no business of the config.
 
     Raises:
-        UserError: a key is unknown or missing, or the module refuses a value (ValueError).
+        UserError: a key is unknown or missing, a value of another kind than the field's, or the
+            module refuses it (ValueError).
     """
     internal = {"parent", "name", *given}
     fields = [f for f in dataclasses.fields(module) if f.name not in internal]
@@ -40,8 +43,11 @@ def part(
     for key in settings:
         if key not in known:
             raise UserError(f"{where}.{key}: no such key. {nearest(key, known)}")
+    kinds = typing.get_type_hints(module)
     for field in fields:
-        if field.name not in settings and field.default is dataclasses.MISSING:
+        if field.name in settings:
+            require_kind(f"{where}.{field.name}", settings[field.name], kinds[field.name])
+        elif field.default is dataclasses.MISSING:
             raise UserError(f"{where}.{field.name} is missing.")
     make = functools.partial(module, **settings, **given)
     try:

@@ -12,7 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from affect_jax.config import require_kind
 from affect_jax.models import Output, choose
 from affect_jax.models.averages import Averages
 from affect_jax.models.fc_recurrent import FCLSTM, TransformerLSTM
@@ -22,7 +24,7 @@ from affect_jax.models.recurrent import GRU, LSTM
 from affect_jax.models.relative import Relative
 from affect_jax.models.structures import STRUCTURES
 from affect_jax.models.transformer import Transformer
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, nearest, shown
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
 ENCODERS = {
@@ -115,13 +117,20 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     for key in KEYS:
         if key not in config:
             raise UserError(f"config.model.{key} is missing.")
+    for key, kind in (("features", tuple[str, ...]), ("feature_norm", bool), ("dtype", str)):
+        require_kind(f"config.model.{key}", config[key], kind)
+    for key in ("encoder", "structure", "head"):
+        if not isinstance(config[key], Mapping | ConfigDict):
+            raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
     if not config.features:
         raise UserError("config.model.features is empty: name at least one feature of the store.")
     dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
     encoder = dict(config.encoder)
     module = choose.entry("config.model.encoder.name", encoder.pop("name", ""), ENCODERS)
-    head = dict(config.head)
-    head["layers"] = tuple(head.get("layers", ()))
+    head = {
+        "layers": (),
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in config.head.items()},
+    }
     structure = {k: tuple(v) if isinstance(v, list) else v for k, v in config.structure.items()}
     kind = choose.entry("config.model.structure.name", structure.pop("name", ""), STRUCTURES)
     given = {"dtype": dtype} if hasattr(kind, "dtype") else {}
