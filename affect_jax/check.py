@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
+from affect_jax import memory
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.config import epochs_in
+from affect_jax.optim import paths
 from affect_jax.predict import labelled, require_terms, scores_of
 from affect_jax.restore import parameters_of
 from affect_jax.run import Run
@@ -30,9 +32,9 @@ def check(system: Supervised, run: Run | None = None) -> None:
         raise UserError(
             f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."
         )
-    system.rows(data.train_split)
+    system.training_plan(system.rows(data.train_split))
     if data.split:
-        system.rows(data.split)
+        system.evaluation_plan(system.rows(data.split))
     names = monitored(system)
     for line in doubts(system, names):
         _log.warning("%s", line)
@@ -42,6 +44,14 @@ def check(system: Supervised, run: Run | None = None) -> None:
     ):
         _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
     state = jax.eval_shape(lambda: system.init(names))
+    largest = max(paths(state.params).items(), key=lambda item: item[1].size)
+    memory.require(
+        memory.size_of(state) + memory.size_of(state.params),  # the gradients
+        "config.model",
+        f"the parameters ({largest[0]} {largest[1].shape} the largest) and what is kept of each in "
+        "training take",
+        "Make it smaller.",
+    )
     system.steps(state.params)
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:

@@ -329,15 +329,12 @@ def read(path: pathlib.Path) -> ConfigDict:
     Raises:
         UserError: it is none, lacks a key that every config has, or holds a value of another kind.
     """
-
-    from data_pipelines.files import read_json, readable  # needs numpy, which configs do not
+    from data_pipelines.files import read_json, readable  # not above: config files need no numpy
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: restore(v) for k, v in value.items()}
         return tuple(restore(v) for v in value) if isinstance(value, list) else value
-
-    from data_pipelines.files import read_json, readable  # not above: config files need no numpy
 
     about = path, "a config as a run keeps it"
     with readable(*about):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from affect_jax import sharding
+from affect_jax import memory, sharding
 from data_pipelines.batch import Source
 from data_pipelines.plan import Rows
 
@@ -29,12 +29,17 @@ FEEDERS = ("auto", "resident", "streamed")
 def resident_bytes(source: Source, rows: Rows) -> int:
     """Memory that the resident feeder takes on each device."""
     store = source.store
-    frames = sum(store.tracks[t].frames for t in np.unique(rows.track))
+    return sum(store.tracks[t].frames for t in np.unique(rows.track)) * frame_bytes(source)
+
+
+def frame_bytes(source: Source) -> int:
+    """Memory that the features and labels of one frame take in a batch."""
+    store = source.store
     width = sum(4 * store.features[name].size for name in source.features)
     for name in source.labels:
         values, mask = store.label(name)
         width += (values.itemsize + mask.itemsize) * int(np.prod(values.shape[1:], dtype=int))
-    return frames * width
+    return width
 
 
 class Resident:
@@ -139,9 +144,12 @@ def feeder(
     source: Source, rows: Rows, mesh: Mesh, *, how: str, resident_gib: float, workers: int
 ) -> Resident | Streamed:
     """The feeder that `config.data.feeder` asks for: resident, streamed, or auto (what fits)."""
+    size = resident_bytes(source, rows)
     if how == "auto":
-        fits = resident_bytes(source, rows) <= resident_gib * 2**30
-        how = "resident" if fits else "streamed"
+        how = "resident" if size <= resident_gib * 2**30 else "streamed"
+    if how == "resident":
+        advice = "Take config.data.feeder=streamed."
+        memory.require(size, f"{source.store.path}", "its data resident on a device take", advice)
     return (
         Resident(source, rows, mesh)
         if how == "resident"

@@ -150,6 +150,8 @@ def main(argv: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    from affect_jax import memory
+
     if flags.mode == "folds":
         from affect_jax.folds import Folds as Folder
     else:
@@ -159,7 +161,8 @@ def main(argv: Sequence[str]) -> None:
     config = resolve(flags, changes, run)
     compilation_cache()
     action: Callable[..., None] = _train if flags.mode in ("train", "folds") else _apply
-    action(config, run, flags)
+    with memory.said(config):
+        action(config, run, flags)
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Run:
         self.predictions = self.folder / "predictions"
         self.finished_file = self.folder / "finished.json"
         self.data_file = self.folder / "data.json"
+        self._made: list[pathlib.Path] = []  # folders that `create` made, the innermost first
 
     @property
     def exists(self) -> bool:
@@ -76,6 +77,7 @@ class Run:
                     f"{self.folder}: exists and is no run (it holds {', '.join(other[:3])}). "
                     "Give another --workdir."
                 )
+        self._made = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,7 +98,20 @@ class Run:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            except BaseException:
+                if not self.exists:
+                    self._remove()
+                raise
+
+    def _remove(self) -> None:
+        """What was made for a run that was refused before it began, if nothing else is there."""
+        if self._made:
+            (self.folder / ".lock").unlink(missing_ok=True)
+        for folder in self._made:
+            with suppress(OSError):
+                folder.rmdir()
 
     def write_tasks(self, tasks: tuple[task_table.Task, ...]) -> None:
         """tasks.json: class order and decoding of everything the run predicts."""

@@ -17,17 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax import models, optim, sharding
+from affect_jax import memory, models, optim, sharding
 from affect_jax.compilation import compiler_options
 from affect_jax.config import epochs_in
-from affect_jax.feed import FEEDERS
+from affect_jax.feed import FEEDERS, frame_bytes
 from affect_jax.state import State
 from affect_jax.step import Step, supervised
 from affect_jax.tasks import Task, tasks_from_config
 from affect_jax.weighting import weighting
 from data_pipelines import folds
 from data_pipelines.batch import NORMALISATIONS, Source, Statistics, assemble
-from data_pipelines.errors import UserError, nearest, shown
+from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.join import open_store
 from data_pipelines.plan import Plan, Rows, segments, windows
 
@@ -66,6 +66,10 @@ class Supervised:
         self.config, data = config, config.data
         self.mesh = sharding.mesh()
         self.tasks = tasks or tasks_from_config(config)
+        if not self.tasks:
+            raise UserError(
+                f"config.tasks is empty: name what is predicted. Known: {listed(config.task)}."
+            )
         cut = config.folds
         self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
         self.features = tuple(config.model.features)
@@ -107,6 +111,15 @@ class Supervised:
             self.store, self.features, names, data.normalise, statistics, data.label_delay
         )
 
+    @functools.cached_property
+    def length(self) -> int:
+        """Frames of a row: `data.length`, at most those of the longest track of the store.
+
+        Of all splits, so that what is computed for a track does not depend on the others beside it.
+        """
+        longest = max((track.frames for track in self.store.tracks), default=1)
+        return min(self.config.data.length, -(-longest // self.config.data.stride))
+
     def rows(self, split: str) -> Rows:
         """Segments of the split's tracks, or overlapping windows where `data.hop` is set."""
         data, tracks = self.config.data, self.store.split(split)
@@ -119,8 +132,14 @@ class Supervised:
                     f"config.data.hop = {data.hop}: an encoder that hands its state on reads a "
                     "track once; set 0, segments end to end."
                 )
-            return windows(frames, data.length, data.hop, tail="shift", tracks=tracks)
-        return segments(frames, data.length, tracks=tracks, stride=data.stride)
+            if data.hop > data.length:
+                raise UserError(
+                    f"config.data.hop = {data.hop}: is longer than config.data.length = "
+                    f"{data.length}, so that frames get lost."
+                )
+            hop = min(data.hop, self.length)
+            return windows(frames, self.length, hop, tail="shift", tracks=tracks)
+        return segments(frames, self.length, tracks=tracks, stride=data.stride)
 
     @property
     def carries(self) -> bool:
@@ -135,6 +154,7 @@ class Supervised:
     def training_plan(self, rows: Rows) -> Plan:
         """The plan of one pass over the training rows."""
         data = self.config.data
+        self._require_room("batch_size", labels=True)
         return Plan(
             rows,
             data.batch_size,
@@ -146,11 +166,22 @@ class Supervised:
 
     def evaluation_plan(self, rows: Rows) -> Plan:
         """All rows once, in order."""
+        self._require_room("eval_batch_size", labels=False)
         return Plan(
             rows,
             self.config.data.eval_batch_size,
             lanes=self.carries,
             multiple_of=jax.device_count(),
+        )
+
+    def _require_room(self, key: str, *, labels: bool) -> None:
+        """UserError where a batch of config.data[key] rows alone is more than there is memory."""
+        rows = self.config.data[key]
+        memory.require(
+            frame_bytes(self.source(labels=labels)) * self.length * rows / jax.device_count(),
+            f"config.data.{key} = {rows}",
+            f"a batch of rows of {self.length} frames takes",
+            f"Make it smaller, or config.data.length = {self.config.data.length}.",
         )
 
     def phase(self, position: int) -> Phase | None:
@@ -186,7 +217,7 @@ class Supervised:
 
     def example(self, width: int) -> dict[str, Any]:
         """A batch of zeros of `width` rows, with the shapes of the real ones."""
-        rows = Rows(*(np.zeros(0, np.int32),) * 3, self.config.data.length, 1)
+        rows = Rows(*(np.zeros(0, np.int32),) * 3, self.length, 1)
         return assemble(self.source(labels=False), rows, np.full(width, -1, np.int32))
 
     @functools.cached_property

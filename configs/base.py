@@ -43,7 +43,7 @@ def base_config() -> ConfigDict:
     c.data.normalise = "train"  # none, train (statistics of the training split), track
     # Seconds by which annotators lag behind what they see: features are read so much earlier.
     c.data.label_delay = 0.0
-    c.data.length = 64  # frames fed at once
+    c.data.length = 64  # frames fed at once; no more than the longest track of the store has
     c.data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
     # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
     c.data.lanes = False

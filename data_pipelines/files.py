@@ -244,9 +244,17 @@ def forget(*arrays: np.ndarray | None) -> None:
             base.madvise(mmap.MADV_DONTNEED)
 
 
+def machine_memory() -> int:
+    """Bytes of memory that this machine has, or this container of it may take."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no limit is the word "max"
+        there = min(there, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    return there
+
+
 def require_memory(size: int, what: str) -> None:
     """MemoryError that says so where `size` bytes are more than this machine has."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = machine_memory()
     if size > there:
         raise MemoryError(
             f"{what} needs {size / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f}"

@@ -167,3 +167,19 @@ def test_statistics_are_read_back(tmp_path):
 def test_a_score_that_is_no_number_is_null():
     scores = {"b": [1.0, float("nan")], "a": float("inf"), "n": 2}
     assert json.loads(to_json(scores)) == {"a": None, "b": [1.0, None], "n": 2}
+
+
+def test_what_was_made_for_a_run_that_is_refused_is_gone_again(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name in ("new/deeper/run", "there"):
+        run = Run(tmp_path / name)
+        run.create()
+        with pytest.raises(UserError), run.lock():
+            raise UserError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    run = Run(tmp_path / "kept")
+    run.create()
+    with pytest.raises(UserError), run.lock():
+        run.config_file.write_text("{}")
+        raise UserError("after it began")
+    assert run.exists

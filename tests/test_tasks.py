@@ -38,7 +38,7 @@ def test_json_gives_equal_tasks_back():
     assert from_json(to_json(())) == ()
 
 
-@pytest.mark.parametrize("text", ["{", "3", '[{"kind": "values"}]', '["valence"]'])
+@pytest.mark.parametrize("text", ["{", "3", '[{"kind": "values"}]', '["valence"]', "[" * 5000])
 def test_a_broken_task_table_is_named(text):
     with pytest.raises(UserError, match=r"^runs/a/tasks.json: not a task table"):
         from_json(text, "runs/a/tasks.json")
@@ -163,3 +163,37 @@ def test_a_changed_definition_leaves_the_ready_made_one():
 
 def test_every_kind_has_a_decoder():
     assert {kind for _, kinds in tasks.DECODERS.values() for kind in kinds} == set(tasks.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("names", (1, 2)),
+        ("metrics", ("ccc", 3)),
+        ("loss", 5),
+        ("kind", ("values",)),
+        ("size", True),
+        ("size", 1.0),
+        ("weight", float("nan")),
+        ("weight", "1"),
+        ("centres", (0.5,)),
+        ("edges", ((float("inf"),),)),
+    ],
+)
+def test_a_field_of_another_kind_is_named(field, value):
+    with pytest.raises(UserError, match=rf"^config.task.valence.{field} = .*: expected ") as caught:
+        tasks_from_config(config(("valence",), valence={field: value}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [(1,), 5, ("valence", 2), (("valence",),)])
+def test_a_task_that_is_no_name_is_named(names):
+    with pytest.raises(UserError, match="config.tasks = .*: expected names"):
+        tasks_from_config({"tasks": names, "task": {}})
+
+
+def test_a_task_whose_files_could_not_be_called_so_is_refused():
+    name = "a" * 250
+    table = {"tasks": (name,), "task": {name: dict(kind="values", size=1)}}
+    with pytest.raises(UserError, match="a task cannot be called"):
+        tasks_from_config(table)

@@ -115,7 +115,8 @@ def _model(run: Run, config: Any, tasks: Sequence[Task], step: int, parameters: 
         "model": f"`{config.model.name}`, all sizes in config.json",
         "parameters": f"{parameters:,}",
         "inputs": ", ".join(f"`{name}`" for name in config.model.features),
-        "fed as": f"{config.data.length} frames at once, normalisation `{config.data.normalise}`",
+        "fed as": f"up to {config.data.length} frames at once, "
+        f"normalisation `{config.data.normalise}`",
         "epochs": epochs,
         "checkpoint": f"step {step} (`{config.checkpoint}`)",
         "seed": str(config.seed),
