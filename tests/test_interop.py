@@ -14,6 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from affect_jax import interop, models
+from affect_jax.interop import pickled
 from affect_jax.models.transformer import position_table
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
@@ -86,15 +87,15 @@ def test_a_torch_file_is_read_without_torch(torch_names, tmp_path):
         half=Tensor(half, 0, (2,), (1,)),
         scalar=Tensor(count, 0, (), ()),
     )
-    torch_save({"model": tree, "epoch": 3}, tmp_path / "a.pth")
+    torch_save({"heads": tree, "epoch": 3}, tmp_path / "a.pth")
     got = interop.load(tmp_path / "a.pth")
     whole = np.arange(12, dtype=np.float32).reshape(3, 4)
     want = {"whole": whole, "transposed": whole.T, "part": np.array([3, 5, 7], np.float32)}
     want |= {"half": np.array([1.5, -2], jnp.bfloat16), "scalar": np.array(7)}
-    assert set(got) == {f"model.{name}" for name in want}
+    assert set(got) == {f"heads.{name}" for name in want}
     for name, value in want.items():
-        assert got[f"model.{name}"].dtype == value.dtype
-        np.testing.assert_array_equal(got[f"model.{name}"], value)
+        assert got[f"heads.{name}"].dtype == value.dtype
+        np.testing.assert_array_equal(got[f"heads.{name}"], value)
 
 
 def test_torch_itself_writes_files_that_are_read(tmp_path):
@@ -123,7 +124,7 @@ def test_a_pickle_that_names_anything_else_is_refused_and_not_run(tmp_path):
 def test_a_tensor_outside_its_storage_is_refused(torch_names, tmp_path, view):
     numbers = Storage(torch_names.FloatStorage, np.arange(12, dtype=np.float32))
     torch_save({"x": Tensor(numbers, *view)}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="not a file of torch.save that is whole"):
         interop.load(tmp_path / "a.pth")
 
 
@@ -137,7 +138,7 @@ def test_files_of_other_forms_are_refused_in_one_line(torch_names, tmp_path):
     torch_save({}, tmp_path / "small.pth", zipfile.ZIP_DEFLATED)
     for name, message in {
         "old.pth": "before 1.6. Save it anew",
-        "text.pth": "no zip archive",
+        "text.pth": "not a file of torch.save that is whole .File is not a zip file",
         "zip.pth": "no data.pkl",
         "small.pth": "compressed",
         "text.safetensors": "not a safetensors file",
@@ -147,6 +148,95 @@ def test_files_of_other_forms_are_refused_in_one_line(torch_names, tmp_path):
         with pytest.raises(UserError, match=message) as error:
             interop.load(tmp_path / name)
         assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
+
+
+def pickled_file(path, text: bytes, data: bytes = b"", **fields):
+    """A file as torch.save writes it, of any bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", text)
+        archive.writestr("archive/data/0", data)
+        for member in archive.infolist():
+            for field, value in fields.items():
+                setattr(member, field, value)
+
+
+def doubled(first: bytes, again: bytes) -> bytes:
+    """A pickle whose references double sixty times; each level is remembered under its number."""
+    text = b"\x80\x02" + first + b"q\x00"
+    for i in range(60):
+        text += again.replace(b"?", bytes([i])) + b"q" + bytes([i + 1])
+    return text
+
+
+# A tensor of four numbers, rebuilt anew.
+TENSOR = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00(K\x04t(K\x01t\x89NtR"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\x80\x04" + b"]" * 4000 + b"a" * 3999 + b".", "nested too deeply"),
+        (b"\x80\x04]\x94h\x00a.", "nested too deeply"),
+        (b"\x80\x04]r\xff\xff\xff\x0f.", "it remembers thing 268,435,455"),
+        (doubled(b"]", b"](h?h?e") + b".", "nested too deeply, or too large"),
+        (doubled(b")", b"h?h?\x86") + b".", "nested too deeply, or too large"),
+        (doubled(b")", b"h?h?\x86") + b"}h\x3cK\x01s.", "a key of type tuple"),
+        (b"\x80\x04" + doubled(b")", b"h?h?\x86")[2:] + b"h\x00\x93.", "that is no text"),
+        (b"\x80\x02ccollections\nOrderedDict\n" + b"](K\x01K\x02e\x85R.", "takes 0 positional"),
+        (b"\x80\x02K\x01K\x02\x8a\xff" + b"\x01" * 255 + b"\x87.", "holds no tensor"),
+        (b"\x80\x02" + TENSOR.replace(b"(K\x04t(", b"(\x8a\x09" + b"\x01" * 9 + b"t("), "than"),
+        (b"\x80\x02]", "pickle exhausted before seeing STOP"),
+        (b"\x80\x02]" + b"0" * 9 + b".", "instruction POP"),
+        (b"\x80\x02K\x01K\x02a.", "items are added to a int"),
+    ],
+)
+def test_a_pickle_made_to_take_for_ever_is_one_line(text, message, tmp_path):
+    pickled_file(tmp_path / "a.pth", text, b"\0" * 16)
+    with pytest.raises(UserError, match=message) as error:
+        interop.load(tmp_path / "a.pth")
+    assert str(tmp_path / "a.pth") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tensors_that_share_a_storage_are_not_copied_without_end(tmp_path):
+    large = TENSOR.replace(b"K\x04t", b"M\xe8\x03t")  # all 1,000 numbers
+    text = b"\x80\x02](" + large * 10
+    pickled_file(tmp_path / "tied.pth", text + b"e.", b"\0" * 4000)
+    assert len(interop.load(tmp_path / "tied.pth")) == 10
+    pickled_file(tmp_path / "a.pth", text + large * 90 + b"e.", b"\0" * 4000)
+    with pytest.raises(UserError, match="more than 8 times as large as the file"):
+        interop.load(tmp_path / "a.pth")
+
+
+def test_a_pickle_of_too_many_steps_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickled, "MOST_INSTRUCTIONS", 100)
+    pickled_file(tmp_path / "a.pth", b"\x80\x02](" + b"K\x01" * 200 + b"e.")
+    with pytest.raises(UserError, match="takes more than 100 steps"):
+        interop.load(tmp_path / "a.pth")
+    monkeypatch.setattr(pickled, "MOST_BYTES", 100)
+    with pytest.raises(UserError, match="expected at most 100"):
+        interop.load(tmp_path / "a.pth")
+
+
+def test_parts_that_claim_more_than_the_file_has_are_refused(tmp_path):
+    pickled_file(tmp_path / "a.pth", b"\x80\x02].", b"\0" * 16, file_size=10**12)
+    with pytest.raises(UserError, match="its parts claim 2,000,000,000,000 bytes of"):
+        interop.load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":' * 3000, '{"x":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4]}}', "[]"],
+)
+def test_a_safetensors_header_that_claims_what_is_not_there_is_one_line(text, tmp_path):
+    header = text.encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(UserError, match="not a safetensors file that is whole") as error:
+        interop.load(path)
+    assert "\n" not in str(error.value)
 
 
 def test_safetensors_come_back_as_they_were_written(tmp_path):

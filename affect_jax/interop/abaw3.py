@@ -17,7 +17,7 @@ import numpy as np
 from affect_jax.interop import abaw4, files, recurrent, rules
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.transformer import position_table
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 
 TARGETS = (("valence", "arousal"), ("valence",), ("arousal",))
 
@@ -63,7 +63,10 @@ def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
         UserError: there is no regressor.
     """
     if "net_reg.fc_out.weight" not in state_dict:
-        raise UserError("the weights hold no regressor (net_reg.fc_out.weight) of this original.")
+        raise UserError(
+            "the weights hold no regressor (net_reg.fc_out.weight) of this original. They hold "
+            f"{listed(state_dict, 5) or 'nothing'}."
+        )
     hits = (re.fullmatch(r"net_reg\.module\.(\d+)\.weight", name) for name in state_dict)
     nets = {name.split(".")[0] for name in state_dict}
     encoder = "transformer"

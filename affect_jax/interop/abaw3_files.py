@@ -22,7 +22,7 @@ import numpy as np
 from affect_jax.metrics import Moments
 from affect_jax.metrics.regression import ccc_of
 from affect_jax.smoothing import smooth
-from data_pipelines.errors import UserError
+from data_pipelines.files import read_json, readable
 
 Series = Mapping[str, np.ndarray]  # {video: float [frames]}
 MISSING = -5.0
@@ -77,8 +77,9 @@ def read(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray | No
     Raises:
         UserError: it is no such file, or a label has another length than its prediction.
     """
-    try:
-        entries = json.loads(pathlib.Path(path).read_text())
+    what = "a prediction file of the ABAW3 original"
+    entries = read_json(path, what)
+    with readable(path, what):
         found = {}
         for video, entry in entries.items():
             pred = np.array(entry["pred"], np.float32)
@@ -89,8 +90,6 @@ def read(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray | No
                 label[label == MISSING] = np.nan
             found[video] = pred, label
         return found
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a prediction file of the ABAW3 original ({error}).") from None
 
 
 def _versions(raw: Series, window: int, kind: str) -> dict[str, Series]:

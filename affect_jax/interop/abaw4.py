@@ -18,7 +18,7 @@ import numpy as np
 from affect_jax.interop import files, recurrent, rules, torch_file
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.transformer import position_table
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest, shown
 
 NETS = {"valence": "_v_reg", "arousal": "_a_reg", "expression": "_expr_cls", "au": "_au_cls"}
 # Rows of the fixed position table that the original keeps in its checkpoints.
@@ -144,9 +144,12 @@ def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
             hits = (re.fullmatch(module, other) for other in state_dict)
             found[match[1]] = match[2], tuple(sorted(int(hit[1]) for hit in hits if hit))
     if not found:
-        raise UserError("the weights hold no head (net_v_reg.fc_out.weight, ...) of this original.")
+        raise UserError(
+            "the weights hold no head (net_v_reg.fc_out.weight, ...) of this original. They hold "
+            f"{listed(state_dict, 5) or 'nothing'}."
+        )
     if len(set(found.values())) > 1:
-        raise UserError(f"the heads differ in their layers: {found}.")
+        raise UserError(f"the heads differ in their layers: {shown(found)}.")
     prefix, indices = next(iter(found.values()))
     encoder = "transformer"
     for name, (_, layers) in ENCODERS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from collections.abc import Mapping
 
@@ -11,7 +12,11 @@ import safetensors
 import safetensors.numpy
 
 from affect_jax.interop import torch_file
-from data_pipelines.errors import UserError
+from affect_jax.interop.wrapping import unwrapped
+from data_pipelines.errors import UserError, shown
+from data_pipelines.files import readable, require_memory
+
+_log = logging.getLogger(__name__)
 
 StateDict = dict[str, np.ndarray]
 
@@ -34,7 +39,9 @@ def load(path: str | pathlib.Path) -> StateDict:
 
     Args:
         path: .safetensors, or .pth, .pt, .bin as torch.save writes it since PyTorch 1.6. Tensors
-            in nested dicts get dotted names ("model.fc.weight"); what is no tensor is left out.
+            in nested dicts get dotted names ("heads.fc.weight"); what is no tensor is left out.
+            What stands around a model ("module.", "state_dict.", interop.wrapping) is taken off
+            the names, and said in the log.
 
     Raises:
         UserError: no such file, another form, damaged, or a pickle that holds more than tensors.
@@ -43,26 +50,36 @@ def load(path: str | pathlib.Path) -> StateDict:
     if not path.is_file():
         raise UserError(f"{path}: no such weight file.")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path)
-    if path.suffix in torch_file.SUFFIXES:
-        return torch_file.load(path)
-    known = ", ".join((".safetensors", *torch_file.SUFFIXES))
-    raise UserError(f"{path}: weight files end in {known}.")
+        tensors = _load_safetensors(path)
+    elif path.suffix in torch_file.SUFFIXES:
+        tensors = torch_file.load(path)
+    else:
+        known = ", ".join((".safetensors", *torch_file.SUFFIXES))
+        raise UserError(f"{path}: weight files end in {known}.")
+    if not tensors:
+        raise UserError(f"{path}: holds no tensor.")
+    bare, line = unwrapped(tensors)
+    if line:
+        _log.warning("%s: %s", path, line)
+    return bare
 
 
 def _load_safetensors(path: pathlib.Path) -> StateDict:
     # safetensors.numpy.load_file fails on bfloat16, which numpy knows only through JAX.
-    try:
-        entries = safetensors.deserialize(path.read_bytes())
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file, or damaged ({error}).") from None
-    tensors = {}
-    for name, entry in entries:
-        if entry["dtype"] not in _SAFETENSORS_DTYPES:
-            raise UserError(f"{path}: tensor {name!r} has the type {entry['dtype']}; save as F32.")
-        dtype = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
-        tensors[name] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
-    return tensors
+    with readable(path, "a safetensors file that is whole"):
+        require_memory(2 * path.stat().st_size, path.name)
+        try:
+            entries = safetensors.deserialize(path.read_bytes())
+        except safetensors.SafetensorError as error:
+            raise ValueError(error) from None
+        tensors = {}
+        for name, entry in entries:
+            if entry["dtype"] not in _SAFETENSORS_DTYPES:
+                kind = f"{shown(name)} has the type {entry['dtype']}"
+                raise UserError(f"{path}: tensor {kind}; save as F32.")
+            dtype = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
+            tensors[name] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
+        return tensors
 
 
 def save_safetensors(path: str | pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -115,9 +115,11 @@ class Report:
             return
         faults = list(self.mismatched[:1])
         if self.missing:
-            faults.append(f"{len(self.missing)} parameters have no tensor, {self.missing[0]} first")
+            first = listed(self.missing[:3])
+            faults.append(f"{len(self.missing)} parameters have no tensor, {first} first")
         if self.unknown:
-            faults.append(f"{len(self.unknown)} tensors fit nowhere, {self.unknown[0]} first")
+            first = listed(self.unknown[:3])
+            faults.append(f"{len(self.unknown)} tensors fit nowhere, {first} first")
         raise UserError(
             f"{where}: not the weights of this model: {'; '.join(faults)}. "
             "Check config.model and the tasks."

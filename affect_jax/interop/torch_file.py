@@ -2,23 +2,24 @@
 
 The file is a zip: `<root>/data.pkl`, a pickle of the structure, and `<root>/data/<key>`, the raw
 storages. A pickle can name any function to be called; this reader knows five names and refuses
-the rest, so a file from a stranger can hold wrong numbers at worst.
+the rest, so a file from a stranger can hold wrong numbers at worst. What it takes of memory and
+time is bounded by the size of the file.
 """
 
 from __future__ import annotations
 
-import collections
 import math
 import pathlib
-import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from affect_jax.interop import pickled
 from data_pipelines.errors import UserError
+from data_pipelines.files import readable, require_memory
 
 SUFFIXES = (".pth", ".pt", ".bin")
 _LEGACY = b"\x80\x02\x8a\x0a"
@@ -34,27 +35,27 @@ _STORAGES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+_DEEPEST, _MOST_NODES, _LONGEST_NAME = 100, 1_000_000, 1000
+# Tied weights share a storage. Together tensors are no larger than so many times the file.
+_SHARED = 8
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The tensors of a file, dotted names for nested dicts. UserError as `files.load`."""
-    with path.open("rb") as file:
-        if file.read(4) == _LEGACY:
-            raise UserError(
-                f"{path}: written by PyTorch before 1.6. Save it anew: "
-                f"torch.save(torch.load(path), path)."
-            )
-    try:
+    with readable(path, "a file of torch.save that is whole"):
+        with path.open("rb") as file:
+            if file.read(4) == _LEGACY:
+                raise UserError(
+                    f"{path}: written by PyTorch before 1.6. Save it anew: "
+                    f"torch.save(torch.load(path), path)."
+                )
+        size = path.stat().st_size
+        require_memory(size, path.name)
         with zipfile.ZipFile(path) as archive:
-            tree = _read(archive, path)
-    except zipfile.BadZipFile:
-        raise UserError(f"{path}: not a file of torch.save, or damaged (no zip archive).") from None
-    tensors: dict[str, np.ndarray] = {}
-    _collect(tree, "", tensors)
-    return tensors
+            return _collect(_read(archive, path, size))
 
 
-def _read(archive: zipfile.ZipFile, path: pathlib.Path) -> Any:
+def _read(archive: zipfile.ZipFile, path: pathlib.Path, size: int) -> Any:
     pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
         raise UserError(f"{path}: a zip archive, but not of torch.save (no data.pkl in it).")
@@ -63,65 +64,64 @@ def _read(archive: zipfile.ZipFile, path: pathlib.Path) -> Any:
     # torch.save does not compress; a small file that unpacks to a huge one is not its work.
     if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
         raise UserError(f"{path}: a compressed archive, which torch.save does not write.")
+    claimed = sum(member.file_size for member in archive.infolist())
+    if claimed > size:
+        raise ValueError(f"its parts claim {claimed:,} bytes of {size:,}")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
         raise UserError(f"{path}: written on a big-endian machine; save it anew on another.")
-
-    def storage(key: str) -> bytes:
-        return archive.read(f"{root}data/{key}")
-
-    with archive.open(pickles[0]) as file:
-        try:
-            return _Unpickler(file, storage, path).load()
-        except UserError:
-            raise
-        # A damaged pickle can raise nearly anything; none of it is our mistake.
-        except Exception as error:
-            raise UserError(f"{path}: damaged ({type(error).__name__}: {error}).") from None
+    tensors = _Tensors(lambda key: archive.read(f"{root}data/{key}"), path, _SHARED * size)
+    return pickled.read(archive.read(pickles[0]), tensors.find, tensors.storage)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors, parameters and ordered dicts; refuses every other name."""
+class _Tensors:
+    """Knows storages, tensors, parameters and ordered dicts; refuses every other name."""
 
-    def __init__(self, file: Any, storage: Callable[[str], bytes], path: pathlib.Path):
-        super().__init__(file)
-        self._storage = storage
-        self._path = path
-        self._read: dict[str, np.ndarray] = {}
+    def __init__(self, read: Callable[[str], bytes], path: pathlib.Path, most: int):
+        self._read, self._path, self._left = read, path, most
+        self._storages: dict[str, np.ndarray] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find(self, module: str, name: str) -> Any:
+        """The type of a storage, or the function that is meant."""
         if module == "torch" and name in _STORAGES:
             return np.dtype(_STORAGES[name])
         known = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("collections", "OrderedDict"): lambda: {},  # its items follow
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch._utils", "_rebuild_parameter"): _parameter,
         }
         if (module, name) in known:
             return known[module, name]
         raise UserError(
-            f"{self._path}: holds {module}.{name}, and only tensors are read. "
+            f"{self._path}: holds {' '.join(f'{module}.{name}'.split())[:100]}, and only tensors "
+            "are read. "
             "Save the state dict: torch.save(model.state_dict(), path)."
         )
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def storage(self, identity: Any) -> np.ndarray:
         """The flat storage that ("storage", dtype, key, device, number of entries) names."""
-        _, dtype, key, _, _ = pid
-        if key not in self._read:
-            self._read[key] = np.frombuffer(self._storage(key), dtype)
-        return self._read[key]
+        _, dtype, key, _, _ = identity
+        if not (isinstance(dtype, np.dtype) and isinstance(key, str)):
+            raise TypeError("a storage without type or key")
+        if key not in self._storages:
+            self._storages[key] = np.frombuffer(self._read(key), dtype)
+        return self._storages[key]
 
     def _tensor(
         self, storage: np.ndarray, offset: int, size: tuple, stride: tuple, *rest: Any
     ) -> np.ndarray:
         """A copy of the view that torch describes, if it lies inside the storage."""
         del rest  # requires_grad, hooks
-        if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
-            raise ValueError(f"a tensor of size {size}, stride {stride}, offset {offset}")
+        numbers = (offset, *size, *stride)
+        if len(size) != len(stride) or len(size) > 32 or min(numbers) < 0 or max(numbers) > 2**48:
+            raise ValueError("a tensor of another size, stride or offset than tensors have")
         if not math.prod(size):
             return np.zeros(size, storage.dtype)
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if last >= len(storage) or math.prod(size) > len(storage):
             raise ValueError(f"a tensor of size {size} in a storage of {len(storage)}")
+        self._left -= math.prod(size) * storage.itemsize
+        if self._left < 0:
+            raise ValueError(f"its tensors are more than {_SHARED} times as large as the file")
         steps = [step * storage.itemsize for step in stride]
         return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
 
@@ -131,15 +131,27 @@ def _parameter(data: np.ndarray, requires_grad: bool, hooks: Any) -> np.ndarray:
     return data
 
 
-def _collect(tree: Any, prefix: str, tensors: dict[str, np.ndarray]) -> None:
+def _collect(tree: Any) -> dict[str, np.ndarray]:
     """The arrays of nested dicts, lists and tuples, by dotted name."""
-    if isinstance(tree, np.ndarray):
-        tensors[prefix.removesuffix(".")] = tree
-        return
-    children: Any = ()
-    if isinstance(tree, Mapping):
-        children = tree.items()
-    elif isinstance(tree, list | tuple):
-        children = enumerate(tree)
-    for name, child in children:
-        _collect(child, f"{prefix}{name}.", tensors)
+    tensors: dict[str, np.ndarray] = {}
+    seen = 0
+
+    def visit(node: Any, name: str, depth: int) -> None:
+        nonlocal seen
+        seen += 1
+        if depth > _DEEPEST or seen > _MOST_NODES or len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"nested too deeply, or too large: expected {_DEEPEST} levels, {_MOST_NODES:,} "
+                f"entries and names of {_LONGEST_NAME:,} characters at most"
+            )
+        if isinstance(node, np.ndarray):
+            tensors[name.removeprefix(".")] = node
+        elif isinstance(node, dict):
+            for key, child in node.items():
+                visit(child, f"{name}.{key}", depth + 1)
+        elif isinstance(node, list | tuple):
+            for i, child in enumerate(node):
+                visit(child, f"{name}.{i}", depth + 1)
+
+    visit(tree, "", 0)
+    return tensors

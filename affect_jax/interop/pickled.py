@@ -1,0 +1,114 @@
+"""Pickles as data: an interpreter of the few instructions that a state dict needs.
+
+Python's own reader calls what a pickle names, hashes keys that double at every reference, and
+allocates what an index claims. This one knows plain values, containers, and the functions that it
+is given; every other instruction is refused, and the work is bounded by the length of the text.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# torch.save writes about thirty instructions, 150 bytes, a tensor.
+MOST_BYTES, MOST_INSTRUCTIONS = 2**24, 2_000_000
+_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE")
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def read(text: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]) -> Any:
+    """What the pickle `text` holds.
+
+    Args:
+        find: (module, name) -> what is meant: the only functions that are called.
+        persistent: what a persistent id stands for.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is damaged, too long, or of
+            another kind.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"its structure has {len(text):,} bytes, expected at most {MOST_BYTES:,}")
+    stack: list[Any] = []
+    below: list[list[Any]] = []  # what lies under each mark
+    memo: dict[int, Any] = {}
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(text)):
+        if count > MOST_INSTRUCTIONS:
+            raise ValueError(f"its structure takes more than {MOST_INSTRUCTIONS:,} steps")
+        name = instruction.name
+        if name in _VALUES:
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            if argument > count:
+                raise ValueError(f"it remembers thing {argument:,} of {count}")
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            below.append(stack)
+            stack = []
+        elif name in _TUPLES:
+            size = _TUPLES[name]
+            stack[-size:] = [tuple(stack[-size:])]
+        elif name == "TUPLE":
+            items, stack = stack, below.pop()
+            stack.append(tuple(items))
+        elif name == "EMPTY_LIST":
+            stack.append([])
+        elif name == "EMPTY_DICT":
+            stack.append({})
+        elif name == "APPEND":
+            item = stack.pop()
+            _list(stack[-1]).append(item)
+        elif name == "APPENDS":
+            items, stack = stack, below.pop()
+            _list(stack[-1]).extend(items)
+        elif name == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            _set(stack[-1], [key, value])
+        elif name == "SETITEMS":
+            items, stack = stack, below.pop()
+            _set(stack[-1], items)
+        elif name == "GLOBAL":
+            stack.append(find(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            last, module = stack.pop(), stack.pop()
+            if not (isinstance(module, str) and isinstance(last, str)):
+                raise TypeError("the name of a function that is no text")
+            stack.append(find(module, last))
+        elif name == "REDUCE":
+            given, function = stack.pop(), stack.pop()
+            if not isinstance(given, tuple):
+                raise TypeError("a call without its arguments")
+            stack.append(function(*given))
+        elif name == "BINPERSID":
+            stack.append(persistent(stack.pop()))
+        elif name == "BUILD":  # attributes of an ordered dict: PyTorch's version numbers
+            stack.pop()
+        elif name == "STOP":
+            return stack.pop()
+        elif name not in ("PROTO", "FRAME"):
+            raise ValueError(f"a pickle with the instruction {name}")
+    raise ValueError("a pickle without an end")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"items are added to a {type(value).__name__}")
+    return value
+
+
+def _set(table: Any, items: Sequence[Any]) -> None:
+    if not isinstance(table, dict) or len(items) % 2:
+        raise TypeError(f"a {type(table).__name__} with keys")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        # Other keys can take for ever to be hashed.
+        if not isinstance(key, str | int | float):
+            raise TypeError(f"a dict with a key of type {type(key).__name__}")
+        table[key] = value
