@@ -11,16 +11,19 @@ the smallest and largest round.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from affect_jax.metrics import ccc
+from data_pipelines.command import Parser, exit_code, whole
+from data_pipelines.errors import shown
 
 LIMIT = 1e-5  # of the error, which must hold at every mean
 
@@ -75,17 +78,31 @@ def measure(frames: int, mean: float, rounds: int) -> tuple[float, list[dict[str
     ]
 
 
-def main() -> int:
+def means(text: str) -> list[float]:
+    """The finite numbers of "0.1,5"; at least one."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"{shown(text)}: expected numbers, as in 0.1,5")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
     """Print a line a mean; exit code 1 if an error is above the limit or ours is slower."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--frames", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=7, help="alternated rounds of both")
-    parser.add_argument("--means", default="0.1,5,100,10000", help="joined by commas")
-    flags = parser.parse_args()
+    parser = Parser(
+        prog="python -m benchmarks.ccc", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--frames", type=whole(2), default=10_000_000)
+    add("--rounds", type=whole(1, 1000), default=7, help="alternated rounds of both")
+    add("--means", type=means, default="0.1,5,100,10000", help="joined by commas")
+    flags = parser.parse_all(arguments)
 
     print(f"{flags.frames:,} frames, jax {jax.__version__} on {jax.devices()[0].device_kind}")
     good = True
-    for mean in map(float, flags.means.split(",")):
+    for mean in flags.means:
         error, rounds = measure(flags.frames, mean, flags.rounds)
         middle = {key: 1e3 * statistics.median(r[key] for r in rounds) for key in rounds[0]}
         line = f"mean {mean:>8g}   error {error:.1e}   numpy {middle['numpy']:.0f} ms"
@@ -101,4 +118,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

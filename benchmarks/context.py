@@ -9,11 +9,11 @@ the linear models of the store's references, printed first, have no epoch to cho
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
 from affect_jax.system import Supervised
 from affect_jax.train import train
+from data_pipelines.command import Parser, exit_code, whole
 from data_pipelines.join import open_store
 from data_pipelines.plan import generator
 from data_pipelines.store import Store
@@ -68,13 +69,15 @@ def trained_score(spec: str, root: str, seed: int) -> float:
     return scores[config.total.name]
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> None:
     """Train both, print both."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = Parser(
+        prog="python -m benchmarks.context", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--seeds", type=whole(1, 1000), default=3)
     parser.add_argument("--config", default="configs/mtl.py")
     parser.add_argument("--root", default="twin:mtl")
-    flags = parser.parse_args()
+    flags = parser.parse_all(arguments)
     compilation_cache()
     config = load(flags.config)
     store = open_store(flags.root)
@@ -91,8 +94,7 @@ def main() -> int:
             each = " ".join(f"{s:.3f}" for s in scores)
             mean = f"{name}: {config.total.name} {statistics.mean(scores):.3f}"
             print(f"{mean} (deviation over seeds {spread:.3f}: {each})", flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -10,7 +10,6 @@ Exit code 1 where one differs.
 
 from __future__ import annotations
 
-import argparse
 import os
 import pathlib
 import random
@@ -19,6 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+
+from affect_jax import config as configs
+from data_pipelines.command import Parser, exit_code, whole
+from data_pipelines.paths import user_path
 
 # What the run says when the phase begins, and how long after that the kill may come (seconds).
 PHASES = {
@@ -104,15 +108,18 @@ class Bench:
         return f"{phase}: {delay * 1000:.0f} ms after {last[:40]!r}{inside}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the ten kills and compare."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seed", type=int, default=0)
+    parser = Parser(
+        prog="python -m benchmarks.kill", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--seed", type=whole(), default=0)
     parser.add_argument("--folder", help="where the runs go; default: a temporary folder")
     parser.add_argument("--config", default="configs/mtl.py:smoke")
-    flags = parser.parse_args()
+    flags = parser.parse_all(arguments)
+    configs.check(configs.load(flags.config))
     rng = random.Random(flags.seed)
-    folder = pathlib.Path(flags.folder or tempfile.mkdtemp(prefix="affect_jax-kill-"))
+    folder = user_path(flags.folder or tempfile.mkdtemp(prefix="affect_jax-kill-"))
     # Five epochs of a model whose save takes long enough to be hit.
     extra = (
         "--config.epochs=5",
@@ -146,4 +153,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -16,15 +16,14 @@ are changed linearly so that the out-of-fold ones get mean and standard deviatio
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_pipelines.errors import UserError
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.store import Store
 
 CHANNELS = ("valence", "arousal")
@@ -137,19 +136,18 @@ def baseline(store: Store, split: str = "validation") -> dict[str, dict[str, dic
     return result
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> None:
     """Prints the baseline of a store."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(
+        prog="python -m benchmarks.ridge_mouth",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("--store", required=True)
     parser.add_argument("--split", default="validation", help="what is scored")
-    arguments = parser.parse_args()
-    try:
-        print(json.dumps(baseline(Store(arguments.store), arguments.split), indent=1))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    flags = parser.parse_all(arguments)
+    print(json.dumps(baseline(Store(flags.store), flags.split), indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

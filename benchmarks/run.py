@@ -3,9 +3,10 @@
     python -m benchmarks.run --suite=temporal [--rounds=5] [--shapes=8x64,8x250] [--bf16]
         [--model=transformer|lstm|gru]
 
-Prints a line a shape: milliseconds a step and frames a second of both, the ratio (PyTorch's time
-over ours: above 1 we are faster) with its smallest and largest round. Without torch
-(pip install ".[torch]") ours alone is measured.
+Prints milliseconds a step and frames a second of both, the ratio (PyTorch's time over ours: above 1
+we are faster) with its smallest and largest round, and beside each round what else the machine
+computed: PyTorch's threads suffer more from others than ours, so that rounds under load flatter us.
+Without torch (pip install ".[torch]") ours alone is measured.
 
     python -m benchmarks.run --suite=growth
 
@@ -15,56 +16,84 @@ Time and memory of the commands as the data grow: benchmarks/growth.py, with fla
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
+import re
 import statistics
 import sys
+from collections.abc import Sequence
+
+from data_pipelines.command import Parser, exit_code, whole
+from data_pipelines.errors import shown
+from data_pipelines.paths import user_path
 
 SUITES = ("temporal", "growth")
 
 
-def main() -> int:
-    """Run one suite."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def main(arguments: Sequence[str]) -> int:
+    """Run one suite; returns the exit code."""
+    first = Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--suite")
-    chosen, others = first.parse_known_args()
+    chosen, others = first.parse_known_args(arguments)
     if chosen.suite == "growth":
         from benchmarks import growth
 
         return growth.main(others)
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--suite", choices=SUITES, default="temporal")
-    parser.add_argument("--rounds", type=int, default=5, help="alternated rounds of both")
-    parser.add_argument("--shapes", default="8x64,8x250", help="batch x frames, joined by commas")
-    parser.add_argument("--steps", type=int, default=24, help="steps an epoch")
-    parser.add_argument("--model", choices=("transformer", "lstm", "gru"), default="transformer")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 activations on both sides")
-    parser.add_argument("--json", help="also write the numbers to this file")
-    flags = parser.parse_args()
+    parser = Parser(
+        prog="python -m benchmarks.run", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--suite", choices=SUITES, default="temporal")
+    add("--rounds", type=whole(1, 1000), default=5, help="alternated rounds of both")
+    add("--shapes", type=shapes, default="8x64,8x250", help="batch x frames, joined by commas")
+    add("--steps", type=whole(1, 100_000), default=24, help="steps an epoch")
+    add("--model", choices=("transformer", "lstm", "gru"), default="transformer")
+    add("--bf16", action="store_true", help="bfloat16 activations on both sides")
+    add("--json", type=user_path, help="also write the numbers to this file")
+    flags = parser.parse_all(arguments)
+    if flags.json:
+        flags.json.open("a").close()  # an hour later would be late to find that it cannot be
 
     from benchmarks import temporal
 
     peer = importlib.util.find_spec("torch") is not None
     print(temporal.header(peer), flush=True)
     results = []
-    for text in flags.shapes.split(","):
-        batch, length = (int(n) for n in text.split("x"))
+    for batch, length in flags.shapes:
         shape = temporal.Shape(batch, length, flags.steps, flags.bf16, flags.model)
-        rounds = temporal.measure(shape, flags.rounds, peer=peer)
-        results.append({"model": flags.model, "shape": text, "rounds": rounds})
-        print(report(f"{flags.model}, batch {text}", shape.frames, rounds), flush=True)
+        print(f"{flags.model}, batch {batch}x{length}", flush=True)
+        rounds, loads = [], []
+        for times, load in temporal.measure(shape, flags.rounds, peer=peer):
+            rounds.append(times)
+            loads.append(load)
+            each = "   ".join(f"{name} {1e3 * seconds:.2f}" for name, seconds in times.items())
+            print(f"  round {len(rounds)}   {each}   {load}", flush=True)
+        print(report(shape.frames, rounds), flush=True)
+        if noisy := sum(not load.quiet for load in loads):
+            print(f"  {noisy} of {len(loads)} rounds were taken under load", flush=True)
+        kept = [
+            times | dataclasses.asdict(load) | {"quiet": load.quiet}
+            for times, load in zip(rounds, loads, strict=True)
+        ]
+        results.append({"model": flags.model, "shape": f"{batch}x{length}", "rounds": kept})
     if flags.json:
-        with open(flags.json, "w") as file:
-            json.dump({"header": temporal.header(peer), "results": results}, file, indent=1)
+        text = json.dumps({"header": temporal.header(peer), "results": results}, indent=1)
+        flags.json.write_text(text)
     return 0
 
 
-def report(text: str, frames: int, rounds: list[dict[str, float]]) -> str:
-    """Lines on the model and shape that `text` names.
+def shapes(text: str) -> list[tuple[int, int]]:
+    """[(batch, frames)] of "8x64,8x250"; at least one."""
+    found = [re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", part) for part in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{shown(text)}: expected BATCHxFRAMES, as in 8x64,8x250")
+    return [(int(part[1]), int(part[2])) for part in found]
 
-    A round is {"ours chunk": s a step, "torch epoch": s a step, ...}.
-    """
-    lines = [text]
+
+def report(frames: int, rounds: list[dict[str, float]]) -> str:
+    """Lines on a model and shape; a round is {"ours chunk": s a step, "torch epoch": ..., ...}."""
+    lines = []
     for what in ("chunk", "epoch"):
         ours = statistics.median(r[f"ours {what}"] for r in rounds)
         line = f"  {what:<6} ours {ours * 1e3:8.2f} ms a step ({frames / ours:,.0f} frames/s)"
@@ -80,4 +109,4 @@ def report(text: str, frames: int, rounds: list[dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -29,7 +29,9 @@ from affect_jax.tasks import Task
 from affect_jax.train import Stopped
 from affect_jax.train_run import train_run
 from configs.abaw_tasks import P_MTL, SCORES
+from data_pipelines.command import Parser, exit_code, whole
 from data_pipelines.join import open_store
+from data_pipelines.paths import user_path
 
 # {row of the table: [(variant, tasks)]}: its runs, each of some tasks.
 MODELS = {
@@ -93,22 +95,25 @@ def compare(flags: argparse.Namespace) -> str:
     return markdown.table(("model", *COLUMNS), rows)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> None:
     """Run the comparison; a signal ends it where the same command goes on."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = Parser(
+        prog="python -m benchmarks.structures",
+        description=__doc__.split("\n")[0],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--workdir", type=user_path, required=True, help="folder of the runs")
+    parser.add_argument("--seeds", type=whole(1, 1000), default=3)
     parser.add_argument("--config", default="configs/mtl.py", help="variants go to every model")
     parser.add_argument("--root", default="", help="store; default: the config's")
-    parser.add_argument("--epochs", type=int, default=0, help="default: the config's")
-    flags = parser.parse_args()
+    parser.add_argument("--epochs", type=whole(), default=0, help="default: the config's")
+    flags = parser.parse_all(arguments)
     compilation_cache()
     try:
         print(compare(flags))
     except Stopped as stopped:
         print(f"stopped at step {stopped}; the same command goes on.", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

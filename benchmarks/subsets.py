@@ -11,7 +11,6 @@ named is looked at, so name the one that the members were held out of.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import pathlib
 import sys
@@ -26,7 +25,7 @@ from affect_jax.ensemble.choose import METHODS, Options, fit
 from affect_jax.ensemble.fitted import Fitted
 from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
-from data_pipelines.command import exit_code
+from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
 
@@ -68,14 +67,16 @@ def score(seeds: Sequence[Read], chosen: Sequence[int]) -> dict[str, tuple[float
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Print the best subsets of each size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(
+        prog="python -m benchmarks.subsets", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("members", nargs="+", metavar="MEMBER")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--root")
     parser.add_argument("--split", default="train")
-    flags = parser.parse_args(argv)
+    flags = parser.parse_all(argv)
     if len(set(flags.members)) < len(flags.members):
         raise UserError("a member is named twice.")
     seeds = [

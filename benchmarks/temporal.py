@@ -14,10 +14,11 @@ import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from benchmarks import load
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
@@ -167,8 +168,10 @@ class Ours:
         self.block(logs)
 
 
-def measure(shape: Shape, rounds: int, *, peer: bool) -> list[dict[str, float]]:
-    """Seconds a step, ours and the peer's in turns: [{"ours chunk": .., "torch epoch": ..}]."""
+def measure(
+    shape: Shape, rounds: int, *, peer: bool
+) -> Iterator[tuple[dict[str, float], load.Load]]:
+    """({"ours chunk": seconds a step, "torch epoch": ...}, load) of every round, in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "store"
         store(folder, shape)
@@ -184,4 +187,7 @@ def measure(shape: Shape, rounds: int, *, peer: bool) -> list[dict[str, float]]:
         }
         for timer in timers.values():
             timer()  # compile, fill caches
-        return [{name: timer() for name, timer in timers.items()} for _ in range(rounds)]
+        for _ in range(rounds):
+            watch = load.Watch()
+            times = {name: timer() for name, timer in timers.items()}
+            yield times, watch.stop()

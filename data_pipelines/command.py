@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, shown
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,6 +32,19 @@ class Parser(argparse.ArgumentParser):
                 hint = f"Did you mean {close[0]}?" if close else "See --help."
                 raise UserError(f"unknown argument {argument!r}. {hint}")
         return self.parse_intermixed_args(arguments)
+
+
+def whole(least: int = 0, most: int = 10**9) -> Callable[[str], int]:
+    """A `type` of flags: whole numbers from `least` to `most`."""
+
+    def number(text: str) -> int:
+        if text.removeprefix("-").isdecimal() and len(text) < 20 and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)}: expected a whole number from {least} to {most}"
+        )
+
+    return number
 
 
 def exit_code(
