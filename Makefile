@@ -30,7 +30,7 @@ test-slow: setup ## the tests that take longer than five seconds a piece
 	$(BIN) -m pytest -m slow $(ARGS)
 
 golden: setup ## compares with stored outputs of the original systems, where ../shared has them
-	$(BIN) -m tests.golden $(ARGS)
+	$(BIN) -m tests.golden --jobs=$(or $(filter-out 0,$(JOBS)),1) $(ARGS)
 
 check: setup ## format and lint; changes nothing
 	$(BIN) -m ruff format --check .

@@ -25,6 +25,7 @@ from affect_jax.disk import require_writable, without_late_answers, writing
 from affect_jax.optim import paths
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
+from data_pipelines.paths import user_path
 
 
 def digests(state: Any) -> dict[str, str]:
@@ -274,7 +275,7 @@ def last_whole(folder: pathlib.Path) -> tuple[int, dict[str, Any]] | None:
 
 def main(argv: list[str]) -> int:
     """Print step and digest of every checkpoint of a run; 1 where one is broken."""
-    folder = pathlib.Path(argv[0]).resolve() / "checkpoints" if len(argv) == 1 else None
+    folder = user_path(argv[0]).resolve() / "checkpoints" if len(argv) == 1 else None
     if folder is None or not folder.is_dir():
         print("usage: python -m affect_jax.checkpoint RUN (the --workdir of a run)")
         return 2
@@ -295,4 +296,6 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     import sys
 
-    sys.exit(main(sys.argv[1:]))
+    from data_pipelines.command import exit_code
+
+    sys.exit(exit_code(main))

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from data_pipelines.command import exit_code
 from tests.golden import __main__ as command
 from tests.golden import compare, fixture
 
@@ -99,18 +100,36 @@ def test_command_prints_a_line_a_fixture(folder, capsys):
     ],
 )
 def test_exit_code_says_whether_something_fails(folder, flags, code):
-    assert command.main([str(folder), *flags]) == code
+    assert exit_code(command.main, [str(folder), *flags]) == code
+
+
+def test_processes_give_the_same_lines_in_the_same_order(tmp_path, capsys):
+    for name in ("abaw9__none", "abaw3__bins", "abaw8__none"):  # one with an adapter
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "meta.json").write_text("{}")
+        np.savez(tmp_path / name / "cases.npz", out_y=np.ones(2))
+    codes, lines = [], []
+    for jobs in (1, 2):
+        codes.append(command.main([str(tmp_path), f"--jobs={jobs}"]))
+        lines.append(capsys.readouterr().out.splitlines())
+    assert codes == [1, 1] and lines[0] == lines[1]
+    assert [line.split("_")[0] for line in lines[0][:3]] == ["abaw3", "abaw8", "abaw9"]
+    assert "fail (KeyError" in lines[0][0] and lines[0][3] == "1 fail, 2 not built"
 
 
 def test_missing_folder_is_2_and_missing_default_is_0(tmp_path, monkeypatch, capsys):
-    assert command.main([str(tmp_path / "none")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    for flags, message in (
+        ([str(tmp_path / "none")], "no such folder"),
+        (["q" * 300], "longer than the name of a file can be"),
+        (["--onyl", "x"], "Did you mean --only?"),
+        (["--jobs=0"], "expected a whole number from 1"),
+    ):
+        assert exit_code(command.main, flags) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
     monkeypatch.setattr(command, "DEFAULT", tmp_path / "none")
     assert command.main([]) == 0
     assert capsys.readouterr().out.count("\n") == 1
-    with pytest.raises(SystemExit) as exit_code:
-        command.main(["--onyl", "x"])
-    assert exit_code.value.code == 2
 
 
 @pytest.mark.parametrize(

@@ -1,62 +1,82 @@
 r"""Compare with the original systems.
 
-    python -m tests.golden [FOLDER] [--only GLOB] [--strict]
+    python -m tests.golden [FOLDER] [--only GLOB] [--strict] [--jobs N]
 
 Prints one line a fixture below FOLDER: name, verdict, worst error. Verdicts: pass; differs (ours
 does something else on purpose, with the reason); fail; not built (no adapter yet). Without FOLDER
 it is ../shared/golden beside this checkout, and nothing is compared where that does not exist.
+With --jobs fixtures are compared in processes, whose programs are compiled without optimisation:
+they run a few times and take minutes to compile. The lines and their order stay the same.
 
 Exit code: 0; 1 if a fixture fails, or is not built with --strict; 2 for a wrong command line.
 """
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
+import multiprocessing
 import os
 import pathlib
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported: the fixtures were made on a CPU
 
 import jax
 
 from affect_jax.compilation import compilation_cache
+from data_pipelines.command import Parser, exit_code, whole
+from data_pipelines.errors import UserError
+from data_pipelines.paths import user_path
 from tests.golden import compare, fixture
 
 DEFAULT = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.golden", description=__doc__.split("\n")[0]
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code. UserError for a wrong command line."""
+    parser = Parser(
+        prog="python -m tests.golden", description=__doc__.split("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, help="default: ../shared/golden")
+    parser.add_argument("folder", nargs="?", type=user_path, help="default: ../shared/golden")
     parser.add_argument("--only", default="*", metavar="GLOB", help="names of fixtures to run")
     parser.add_argument("--strict", action="store_true", help="not built counts as a failure")
-    flags = parser.parse_args(arguments)
+    parser.add_argument("--jobs", type=whole(1, 64), default=1, help="processes (default: this)")
+    flags = parser.parse_all(arguments)
     if flags.folder is None and not DEFAULT.is_dir():
         print("No fixtures on this machine (../shared/golden): nothing was compared.")
         return 0
     folder = flags.folder or DEFAULT
     if not folder.is_dir():
-        print(f"{folder}: no such folder of fixtures.", file=sys.stderr)
-        return 2
+        raise UserError(f"{folder}: no such folder of fixtures.")
     found = [f for f in fixture.fixtures(folder) if fnmatch.fnmatchcase(f.name, flags.only)]
     if not found:
-        print(f"{folder}: no fixture there is called {flags.only!r}.", file=sys.stderr)
-        return 2
+        raise UserError(f"{folder}: no fixture there is called {flags.only!r}.")
     compilation_cache()
     counts = dict.fromkeys(("pass", "differs", "fail", "not built"), 0)
     width = max(len(f.name) for f in found)
-    for one in found:
-        result = run(one)
+    results = map(run, found) if flags.jobs == 1 else _in_processes(found, flags.jobs)
+    for one, result in zip(found, results, strict=True):
         counts[result.verdict] += 1
         print(result.line(one.name, width), flush=True)
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
     return int(bool(counts["fail"] or (flags.strict and counts["not built"])))
+
+
+def _in_processes(found: Sequence[fixture.Fixture], jobs: int) -> Iterator[compare.Result]:
+    """The verdicts in the order of the fixtures."""
+    spawn = multiprocessing.get_context("spawn")  # a fork of JAX's threads may hang
+    with ProcessPoolExecutor(min(jobs, len(found)), spawn, initializer=_start) as pool:
+        yield from pool.map(run, found)
+
+
+def _start() -> None:
+    """Begin a process, before JAX has read its flags."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+    compilation_cache()
 
 
 def run(one: fixture.Fixture) -> compare.Result:
@@ -74,4 +94,4 @@ def run(one: fixture.Fixture) -> compare.Result:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
