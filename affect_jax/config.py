@@ -141,8 +141,11 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
 
 def check(config: ConfigDict) -> None:
     """UserError for the first value of another kind than its default's, or out of its bounds."""
-    defaults = dict(flat(_base().base_config()))
-    for key, value in flat(config):
+    defaults, found = dict(flat(_base().base_config())), dict(flat(config))
+    for key in defaults:
+        if key not in found:
+            raise UserError(f"config.{key}: a group of keys, expected a value.")
+    for key, value in found.items():
         if key in defaults and key not in _OF_SEVERAL_FORMS:
             require_kind(f"config.{key}", value, kind_of(defaults[key]))
         for x in value if isinstance(value, tuple | list) else (value,):

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import memory, models, optim, sharding
 from affect_jax.compilation import compiler_options
-from affect_jax.config import epochs_in
+from affect_jax.config import epochs_in, require_kind
 from affect_jax.feed import FEEDERS, frame_bytes
 from affect_jax.state import State
 from affect_jax.step import Step, supervised
@@ -72,6 +72,7 @@ class Supervised:
             )
         cut = config.folds
         self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
+        require_kind("config.model.features", config.model.features, tuple[str, ...])
         self.features = tuple(config.model.features)
         self.store.require_features(self.features)
         for key, known in (("normalise", NORMALISATIONS), ("feeder", FEEDERS)):

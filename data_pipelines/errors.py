@@ -29,9 +29,9 @@ def listed(names: Iterable[Any], most: int = 12) -> str:
 
 
 def shown(value: Any) -> str:
-    """The value as Python writes it, cut where it is too long for a message."""
+    """The value as Python writes it, on one line, cut where it is too long for a message."""
     try:
-        return _cut(repr(value))
+        return _cut(" ".join(repr(value).split()))
     except ValueError:  # of a whole number of thousands of digits
         return f"<{type(value).__name__}>"
 

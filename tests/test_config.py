@@ -129,6 +129,14 @@ def test_a_value_of_another_kind_or_beyond_reason_is_named_in_a_line(key, text, 
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+def test_a_group_in_the_place_of_a_value_is_named():
+    config = configs.load("configs/mtl.py")
+    with config.ignore_type():
+        config.checkpoint = {}
+    with pytest.raises(UserError, match="config.checkpoint: a group of keys, expected a value"):
+        configs.check(config)
+
+
 def test_ranges_of_epochs_take_no_longer_the_more_they_name():
     epochs = configs.epochs_in(("17", "20-99999999999", 3))
     assert 17 in epochs and 10**10 in epochs and 3 in epochs and 18 not in epochs

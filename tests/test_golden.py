@@ -9,6 +9,7 @@ import pytest
 from data_pipelines.command import exit_code
 from tests.golden import __main__ as command
 from tests.golden import compare, fixture
+from tests.golden.work import run
 
 QUICK = (
     "abaw3__bins",
@@ -46,7 +47,7 @@ SLOW = (
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
 def test_ours_equals_the_original(shared, name):
-    result = command.run(fixture.Fixture(shared / "golden" / name))
+    result = run(fixture.Fixture(shared / "golden" / name))
     assert result.verdict == "pass", result.line(name)
 
 

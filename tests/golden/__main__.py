@@ -14,23 +14,18 @@ Exit code: 0; 1 if a fixture fails, or is not built with --strict; 2 for a wrong
 from __future__ import annotations
 
 import fnmatch
-import multiprocessing
 import os
 import pathlib
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported: the fixtures were made on a CPU
 
-import jax
-
-from affect_jax.compilation import compilation_cache
 from data_pipelines.command import Parser, exit_code, whole
 from data_pipelines.errors import UserError
 from data_pipelines.paths import user_path
-from tests.golden import compare, fixture
+from tests.golden import fixture
+from tests.golden.work import run_all
 
 DEFAULT = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 
@@ -54,43 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     found = [f for f in fixture.fixtures(folder) if fnmatch.fnmatchcase(f.name, flags.only)]
     if not found:
         raise UserError(f"{folder}: no fixture there is called {flags.only!r}.")
-    compilation_cache()
     counts = dict.fromkeys(("pass", "differs", "fail", "not built"), 0)
     width = max(len(f.name) for f in found)
-    results = map(run, found) if flags.jobs == 1 else _in_processes(found, flags.jobs)
-    for one, result in zip(found, results, strict=True):
+    for one, result in zip(found, run_all(found, flags.jobs), strict=True):
         counts[result.verdict] += 1
         print(result.line(one.name, width), flush=True)
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
     return int(bool(counts["fail"] or (flags.strict and counts["not built"])))
-
-
-def _in_processes(found: Sequence[fixture.Fixture], jobs: int) -> Iterator[compare.Result]:
-    """The verdicts in the order of the fixtures."""
-    spawn = multiprocessing.get_context("spawn")  # a fork of JAX's threads may hang
-    with ProcessPoolExecutor(min(jobs, len(found)), spawn, initializer=_start) as pool:
-        yield from pool.map(run, found)
-
-
-def _start() -> None:
-    """Begin a process, before JAX has read its flags."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
-    compilation_cache()
-
-
-def run(one: fixture.Fixture) -> compare.Result:
-    """The verdict on one fixture; what an adapter raises is a failure with its text."""
-    try:
-        with jax.default_matmul_precision("highest"):
-            return compare.judge(one, fixture.adapters().get(one.name))
-    except fixture.Mismatch as error:
-        return compare.Result("fail", str(error))
-    # Whatever one fixture raises, the others are still to be compared.
-    except Exception as error:
-        traceback.print_exc()
-        text = " ".join(str(error).split())
-        return compare.Result("fail", f"{type(error).__name__}: {text}")
 
 
 if __name__ == "__main__":
