@@ -168,6 +168,8 @@ def test_the_command_prints_a_digest_a_step_and_names_broken_ones(folder, capsys
     damage(folder, 2, "flip")
     assert checkpoint.main([str(folder.parent)]) == 1
     assert "2 BROKEN" in capsys.readouterr().out
+    with pytest.raises(UserError, match="longer than the name of a file can be"):
+        checkpoint.main(["q" * 300])
 
 
 def test_the_digest_sees_value_type_and_shape():

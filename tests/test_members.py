@@ -85,3 +85,8 @@ def test_a_checkpoint_that_no_training_leaves_is_refused_before_it(tmp_path, key
     for bad, message in (("bset", "Did you mean 'best'"), ("epoch:3", "epoch:1 to epoch:2")):
         with pytest.raises(UserError, match=message):
             check(tiny_system(store, epochs=2, **{key: bad}))
+
+
+def test_more_epochs_than_a_run_is_asked_for_at_once_are_refused_without_counting_them():
+    with pytest.raises(UserError, match=r"names 99,999,999,999 epochs, expected at most 1000"):
+        list(expand("runs/a@1-99999999999"))
