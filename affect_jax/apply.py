@@ -31,7 +31,7 @@ from affect_jax.run import Run, replace, to_json
 from affect_jax.system import Supervised
 from affect_jax.trained_data import say_other_data
 from data_pipelines import folds
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.files import read_json
 from data_pipelines.join import open_store
 from data_pipelines.paths import require_name
@@ -62,7 +62,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     say_other_data(system, run)
     split, store = config.data.split, system.store
     if not split:
-        known = ", ".join(store.splits)
+        known = listed(store.splits)
         mode = "evaluate" if evaluate else "predict"
         raise UserError(f"config.data.split is empty: name the split to {mode} ({known}).")
     store.split(split)
