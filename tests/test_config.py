@@ -122,7 +122,7 @@ def test_a_number_out_of_its_bounds_is_named(key, value, message):
     ],
 )
 def test_a_value_of_another_kind_or_beyond_reason_is_named_in_a_line(key, text, message):
-    config = configs.load("configs/mtl.py")
+    config = configs.load("configs/mtl.py:transformer")
     with pytest.raises(UserError, match=message) as caught:
         configs.override(config, [(key, text)])
         configs.check(config)

@@ -504,10 +504,10 @@ def test_nine_systems_together_beat_their_mean_on_recordings_that_were_not_fitte
         (["MEMBER", "--out=o", "--smooth=none", "--windows=x"], "--windows=x: expected numbers"),
         (["MEMBER", "--out=o", "--smooth=valence:1,valence:2"], "names 'valence' twice"),
         (["MEMBER", "--out=o", "--smooth=-1"], "expected numbers of frames"),
-        (["MEMBER", f"--out={'o' * 300}"], "File name too long"),
-        (["MEMBER", "--out=o", f"--abaw3={'o' * 300}"], "File name too long"),
-        (["m" * 300, "--out=o"], "File name too long"),
-        ([f"--apply={'o' * 300}"], "File name too long"),
+        (["MEMBER", f"--out={'o' * 300}"], "longer than the name of a file can be"),
+        (["MEMBER", "--out=o", f"--abaw3={'o' * 300}"], "longer than the name of a file can be"),
+        (["m" * 300, "--out=o"], "longer than the name of a file can be"),
+        ([f"--apply={'o' * 300}"], "longer than the name of a file can be"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(

@@ -115,15 +115,12 @@ def test_what_others_put_into_the_folder_stays_when_it_is_fitted_again(
     assert Fitted.read(out).recipes["valence"][0].window == 3
 
 
-def test_a_folder_whose_name_is_in_no_encoding_is_written_printed_and_drawn(
-    members, tmp_path, capsys
-):
+def test_a_folder_whose_name_is_in_no_encoding_is_refused_in_one_line(members, tmp_path, capsys):
     out = os.fsdecode(os.fsencode(tmp_path / "fitted") + b"\xff")
-    code, lines, _ = run(capsys, *members, f"--out={out}", *MEANS)
-    assert code == 0 and os.path.isfile(f"{out}/plots/members_fit.png")
-    assert any("fitted\\udcff" in line for line in lines)
-    outer = tmp_path / "outer"
-    assert run(capsys, out, f"--out={outer}", *MEANS, "--config.data.split=fit")[0] == 0
+    for words in ([*members, f"--out={out}", *MEANS], [out, f"--out={tmp_path / 'outer'}", *MEANS]):
+        code, _, error = run(capsys, *words)
+        assert code == 2 and "fitted\\udcff" in error and "not UTF-8" in error
+    assert not os.path.exists(out)
 
 
 BROKEN = {

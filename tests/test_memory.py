@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from affect_jax import memory
+from affect_jax.check import check
 from affect_jax.feed import feeder
-from affect_jax.train import check
 from data_pipelines.errors import UserError
 from tests.stores import small_store
 from tests.tiny import tiny_config, tiny_system
