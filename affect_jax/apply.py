@@ -15,14 +15,8 @@ from ml_collections import ConfigDict
 from affect_jax import config as configs
 from affect_jax import report
 from affect_jax import tasks as task_table
-from affect_jax.places import (
-    origin_of,
-    place_of,
-    reporting,
-    require_free,
-    require_writable,
-    writing,
-)
+from affect_jax.disk import writing
+from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable
 from affect_jax.predict import predict_split, require_labels, require_terms
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table

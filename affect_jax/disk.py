@@ -68,7 +68,7 @@ def writing(
         where = named if named and not what else folder
         raise UserError(
             f"{where}: {what or 'a file'} cannot be written ({why}). What was written before is "
-            "whole: make room there, or give another --workdir, and start the same command again."
+            "whole: make room there, or give another folder, and start the same command again."
         ) from None
 
 

@@ -31,16 +31,6 @@ OURS = (ORIGIN, "tasks.json", "scores.json", "README.md", "plots")  # in FOLDER,
 
 
 @contextlib.contextmanager
-def writing(place: pathlib.Path) -> Iterator[None]:
-    """A block that writes `place`; an error of the disk that names no file names this one."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or os.fspath(place)
-        raise
-
-
-@contextlib.contextmanager
 def reporting(run: Run) -> Iterator[None]:
     """While predictions take their place and pictures are drawn of them: the next one waits."""
     run.predictions.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipelines import folder as folders
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.files import Npz, float32, open_npy, read_json, readable, require_memory
 from data_pipelines.hdf5 import Hdf5
-from data_pipelines.report import Report, listed
+from data_pipelines.report import Report
 
 KEYS = ("feature", "fts")
 _ARRAYS, _HDF5 = (".npy", ".npz"), (".h5", ".hdf5")

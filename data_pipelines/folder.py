@@ -12,9 +12,9 @@ import pathlib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.paths import require_name
-from data_pipelines.report import Report, listed
+from data_pipelines.report import Report
 
 _SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
 _FOR_PEOPLE = {"readme", "license", "licence", "copying", "citation", "changelog"}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO, TypeVar
 
 import tqdm
+
+from data_pipelines.errors import listed
 
 T = TypeVar("T")
 SHOWN = 6
@@ -37,12 +39,8 @@ class Report:
 
     def note(self, text: str, names: Sequence[str] = ()) -> None:
         """Something to look at: said (with the first names) and kept (with all of them)."""
-        full, short = (
-            _printable(f"{text}: {listed(names, n)}" if names else text)
-            for n in (len(names), SHOWN)
-        )
-        self.notes.append(full)
-        self.say(f"note: {short}")
+        self.notes.append(_printable(f"{text}: {', '.join(names)}" if names else text))
+        self.say("note: " + (f"{text}: {listed(names, SHOWN)}" if names else text))
 
     def note_not_finite(self, found: Mapping[str, Sequence[str]]) -> None:
         """A note for each feature in {feature: tracks}, as `StoreWriter.not_finite` has them."""
@@ -58,13 +56,6 @@ class Report:
         else:
             self.say(f"{label}: {len(items):,} {unit}s ...")
             yield from items
-
-
-def listed(names: Iterable[str], shown: int = SHOWN) -> str:
-    """The first names and how many more: "a, b and 4 more"."""
-    names = list(names)
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
 
 
 def _printable(line: str) -> str:

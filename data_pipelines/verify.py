@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_pipelines.command import Parser, exit_code
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.labels.editions import RANGES
-from data_pipelines.report import listed
 from data_pipelines.store import Store, chunks
 from data_pipelines.store_specs import Track
 from data_pipelines.tally import Tally
@@ -41,12 +40,16 @@ def check(store: Store) -> Findings:
     found = Findings()
     notes = store.manifest.get("notes", [])
     notes = notes if isinstance(notes, list) else [notes]
-    found.notes += [f"from the preparation: {note}" for note in notes]
+    found.notes += [f"from the preparation: {_short(str(note))}" for note in notes]
     if not store.tracks:
         found.problems.append("no track in the store")
     for part in (_frames, _groups, _features, _labels):
         part(store, found)
     return found
+
+
+def _short(note: str, most: int = 500) -> str:
+    return note if len(note) <= most else f"{note[:most]}... (the whole note: manifest.json)"
 
 
 def _frames(store: Store, found: Findings) -> None:

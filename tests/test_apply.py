@@ -200,7 +200,7 @@ def test_a_full_disk_is_one_line_with_the_folder(run, monkeypatch, capsys):
 
     monkeypatch.setattr(module, "predict_split", full)
     assert command(run) == 2
-    line = f"error: {run.predictions / 'validation'}: No space left on device."
+    line = f"error: {run.predictions / 'validation'}: a file cannot be written (No space left on"
     assert line in capsys.readouterr().err and not run.predictions.exists()
 
 

@@ -47,7 +47,7 @@ def test_what_nobody_used_is_one_note_with_folders_as_a_whole(tmp_path):
 def test_the_note_of_what_nobody_used_is_short(tmp_path):
     touch(tmp_path, *(f"{i:04}.jpg" for i in range(300)))
     (note,) = rest(tmp_path)
-    assert note.endswith("0019.jpg and 280 more")
+    assert note.endswith("0019.jpg, ... (300 in all)")
 
 
 def test_links_that_point_nowhere_are_all_named(tmp_path):

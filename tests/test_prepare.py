@@ -9,9 +9,9 @@ import pytest
 from benchmarks import ridge_mouth
 from data_pipelines import labels, prepare, sources, verify
 from data_pipelines import mouth as mouth_numbers
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.feature_files import find_features
-from data_pipelines.report import Report, listed
+from data_pipelines.report import Report
 from data_pipelines.sources import affwild2, affwild2_mouth, mosi
 from data_pipelines.store import Store
 from tests.conftest import ROOT
@@ -641,5 +641,5 @@ def test_notes_show_some_names_and_keep_all(capsys):
     report = Report(sys.stdout)
     report.note("gone", [str(i) for i in range(9)])
     assert report.notes == ["gone: 0, 1, 2, 3, 4, 5, 6, 7, 8"]
-    assert capsys.readouterr().out == "note: gone: 0, 1, 2, 3, 4, 5 and 3 more\n"
+    assert capsys.readouterr().out == "note: gone: 0, 1, 2, 3, 4, 5, ... (9 in all)\n"
     assert listed("ab") == "a, b"

@@ -197,8 +197,12 @@ def test_members_are_drawn_with_their_weights_named():
 
 
 def test_zero_has_no_sign():
-    assert markdown.score(-0.0001) == style.shown(-0.0001) == decimals(-0.0001) == "0.000"
-    assert markdown.score(np.nan) == "" and style.shown(np.nan) == "–" and decimals(np.nan) == "nan"
+    assert markdown.score(-0.0001) == style.score_text(-0.0001) == decimals(-0.0001) == "0.000"
+    assert (
+        markdown.score(np.nan) == ""
+        and style.score_text(np.nan) == "–"
+        and decimals(np.nan) == "nan"
+    )
     text = progress.table({"a": -1e-9}, {"b": {"a": -1e-9}}, "ours", {"a": (-1e-9, -0.1)})
     assert "0.000 to -0.100" in text and "-0.000" not in text
 

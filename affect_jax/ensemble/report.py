@@ -23,6 +23,7 @@ from affect_jax.report import score_intervals, style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.run import replace, to_json
+from affect_jax.shown import decimals
 from affect_jax.tasks import Task, better_sign
 from data_pipelines.paths import require_name
 
@@ -192,7 +193,7 @@ def tried_table(task: Task, tried: Sequence[Tried]) -> str:
         lines.append(f"{what:<{width}}" + "".join(f"  {head:>11}" for head in heads))
         for key, name in names.items():
             cells = [
-                f"[{one.score:.3f}]" if one.chosen else f"{one.score:.3f} "
+                f"[{decimals(one.score)}]" if one.chosen else f"{decimals(one.score)} "
                 for w in windows
                 for one in rows
                 if (one.method, one.match) == key and one.window == w
@@ -214,7 +215,7 @@ def in_words(task: Task, recipes: Sequence[Recipe], names: Sequence[str]) -> str
         if recipe.window:
             parts.append(f"smoothing {recipe.smoothing} {recipe.window}")
         if (recipe.scale, recipe.shift) != (1, 0):
-            parts.append(f"times {recipe.scale:.3f} plus {recipe.shift:.3f}")
+            parts.append(f"times {decimals(recipe.scale)} plus {decimals(recipe.shift)}")
         if recipe.clip:
             parts.append(f"clipped to {recipe.clip[0]:g} to {recipe.clip[1]:g}")
         if recipe.thresholds:

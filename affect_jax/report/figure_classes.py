@@ -129,7 +129,7 @@ def draw_f1_bars(
     if np.isfinite(values).any():
         mean = float(np.nanmean(values))
         axes.axhline(mean, color=style.BLUE, linewidth=1.2)
-        lines[f"mean\n{style.shown(mean)}"] = (mean, style.BLUE)
+        lines[f"mean\n{style.score_text(mean)}"] = (mean, style.BLUE)
     for i, (who, given) in enumerate((references or {}).items()):
         colour = REFERENCE_COLOURS[i % len(REFERENCE_COLOURS)]
         given = np.asarray(given, np.float64)
@@ -139,7 +139,7 @@ def draw_f1_bars(
         mean = float(np.nanmean(given)) if np.isfinite(given).any() else np.nan
         if np.isfinite(mean):
             axes.axhline(mean, color=colour, linewidth=1.1, linestyle="--", zorder=1)
-            lines["\n".join([*who.split(), style.shown(mean)])] = (mean, colour)
+            lines["\n".join([*who.split(), style.score_text(mean)])] = (mean, colour)
     style.name_lines(axes, lines, line_height=0.05)
     return figure
 
@@ -151,7 +151,7 @@ def _rows(
     unit: str,
 ) -> dict[str, list[str]]:
     """The numbers below the bars, {heading: one text a bar}."""
-    rows = {"F1": [style.shown(value) for value in values]}
+    rows = {"F1": [style.score_text(value) for value in values]}
     if support is not None:
         rows[f"positive {unit}"] = [grouped(n) for n in support]
         if total is not None:

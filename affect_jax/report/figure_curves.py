@@ -109,12 +109,12 @@ def _score(
             markeredgewidth=1.6,
             zorder=5,
         )
-    style.heading(axes, name, f"best {style.shown(top.value)} at {top.epoch}" if top else "")
+    style.heading(axes, name, f"best {style.score_text(top.value)} at {top.epoch}" if top else "")
     for i, (who, value) in enumerate(references.items()):
         if math.isfinite(value):
             dashes = DASHES[i % len(DASHES)]
             axes.axhline(value, color=style.GREY, linestyle=dashes, linewidth=1.1, zorder=1)
-            labels["\n".join([*who.split(), style.shown(value)])] = (value, style.GREY)
+            labels["\n".join([*who.split(), style.score_text(value)])] = (value, style.GREY)
     axes.margins(y=0.08)
     style.name_lines(axes, labels)
 

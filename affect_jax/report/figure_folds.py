@@ -50,6 +50,6 @@ def draw_folds(
             value = number(scores.get(name))
             if math.isfinite(value):
                 axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.1, zorder=1)
-                labels[f"{who} {style.shown(value)}"] = (value, colour)
+                labels[f"{who} {style.score_text(value)}"] = (value, colour)
         style.name_lines(axes, labels)
     return figure

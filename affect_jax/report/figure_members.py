@@ -45,14 +45,14 @@ def draw_members(panels: Sequence[Panel], title: str = "") -> Figure:
         names, scores, weights = zip(*panel.members)
         axes.scatter(scores, heights, s=[14 + 90 * w for w in weights], color=style.BLUE, zorder=3)
         ticks = [
-            f"{style.plain(n, 40)}, weight {style.shown(w, 2)}" for n, w in zip(names, weights)
+            f"{style.plain(n, 40)}, weight {style.score_text(w, 2)}" for n, w in zip(names, weights)
         ]
         axes.set_yticks(heights, ticks)
         axes.set_ylim(len(scores) - 0.5, -0.5)
         axes.margins(x=0.12)
         colours = (style.VERMILION, style.GREY, style.GREEN)
         for (what, value), colour in zip(panel.lines.items(), colours):
-            label = f"{style.plain(what)} {style.shown(value)}"
+            label = f"{style.plain(what)} {style.score_text(value)}"
             axes.axvline(value, color=colour, linewidth=1.2, zorder=2, label=label)
         axes.legend(
             loc="upper center",

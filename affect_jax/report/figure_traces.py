@@ -75,11 +75,11 @@ def _numbers(track: Mapping[str, Any], dimensions: Sequence[str]) -> list[str]:
     labels = [track["label"][dimension] for dimension in dimensions]
     cccs = [track_ccc(track["pred"][d], label) for d, label in zip(dimensions, labels)]
     texts = [
-        f"CCC {style.shown(ccc)}" if np.isfinite(label).any() else "no label"
+        f"CCC {style.score_text(ccc)}" if np.isfinite(label).any() else "no label"
         for ccc, label in zip(cccs, labels)
     ]
     if len(cccs) > 1 and np.isfinite(cccs).any():
-        texts[-1] += f"   mean of the row {style.shown(np.nanmean(cccs))}"
+        texts[-1] += f"   mean of the row {style.score_text(np.nanmean(cccs))}"
     return texts
 
 

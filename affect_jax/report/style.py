@@ -99,7 +99,7 @@ def plain(name: str, longest: int = 80) -> str:
     return printable(name).replace("$", r"\$")
 
 
-def shown(value: float, digits: int = 3) -> str:
+def score_text(value: float, digits: int = 3) -> str:
     """A score with as many digits as it deserves, "–" where there is none."""
     return decimals(value, digits, "–")
 

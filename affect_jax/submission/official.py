@@ -11,6 +11,7 @@ import numpy as np
 from affect_jax.submission.formats import ONE_FILE_FROM, Format, described, format_with_header
 from data_pipelines import labels
 from data_pipelines.errors import UserError
+from data_pipelines.folder import by_name, files
 from data_pipelines.labels.folders import kind_of_test_list
 from data_pipelines.labels.lines import Warn, read_lines
 
@@ -67,13 +68,13 @@ def read_list(path: pathlib.Path, form: Format, *, warn: Warn) -> Official:
 
 
 def _of_texts(path: pathlib.Path, form: Format, warn: Warn) -> Official:
-    files = sorted(path.glob("*.txt"))
-    if form.track == "mtl" or not files:
-        what = "the list of track mtl is one file" if files else "no annotation texts in it"
+    texts = by_name(files(path, ".txt"))
+    if form.track == "mtl" or not texts:
+        what = "the list of track mtl is one file" if texts else "no annotation texts in it"
         raise UserError(f"{path}: is a folder; {what}.")
     frames = {
-        file.stem: labels.read_text(file, form.track, edition=form.edition, warn=warn).frames
-        for file in files
+        video: labels.read_text(text, form.track, edition=form.edition, warn=warn).frames
+        for video, text in texts.items()
     }
     images = [f"{video}/{k:05d}.jpg" for video, numbers in frames.items() for k in numbers]
     return Official(path, frames, images)

@@ -121,7 +121,7 @@ def _check_line(where: str, line: str, fields: Sequence[str], after: str) -> Non
             )
 
 
-def shown(number: float) -> str:
+def plain_number(number: float) -> str:
     """A number as short as it can be told from its neighbours: 8, 1.01, 1.0000001."""
     short = f"{number:g}"
     return short if float(short) == number else repr(float(number))

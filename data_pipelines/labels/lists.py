@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.folder import plain_name, warn_decomposed
 from data_pipelines.labels.editions import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.labels.lines import Warn, each_line, parse_numbers, separator
 from data_pipelines.labels.texts import TrackLabels, au_table, expression_column, va_columns
 from data_pipelines.labels.videos import Videos
-from data_pipelines.report import listed
 
 MTL_HEADER = "image,valence,arousal,expression,aus"
 _MTL_FIELDS = ("valence", "arousal", "expression", *ACTION_UNITS)

@@ -24,10 +24,10 @@ from data_pipelines.labels.editions import (
 from data_pipelines.labels.lines import (
     Warn,
     parse_numbers,
+    plain_number,
     read_lines,
     refuse_first,
     separator,
-    shown,
 )
 
 VA_COLUMNS = ("valence", "arousal")
@@ -108,7 +108,8 @@ def va_columns(
         path,
         first_line,
         lambda i: (
-            f"only one of valence and arousal is -5 ({shown(table[i, 0])}, {shown(table[i, 1])})."
+            f"only one of valence and arousal is -5 ({plain_number(table[i, 0])}, "
+            f"{plain_number(table[i, 1])})."
         ),
     )
     arrays = {}
@@ -120,7 +121,7 @@ def va_columns(
             path,
             first_line,
             lambda i, name=name, values=values: (
-                f"{name} is {shown(values[i])}, expected -1 to 1, or -5 for no label."
+                f"{name} is {plain_number(values[i])}, expected -1 to 1, or -5 for no label."
             ),
         )
         values = np.where(known, values, 0).astype(np.float32)
@@ -138,7 +139,7 @@ def expression_column(
         path,
         first_line,
         lambda i: (
-            f"expression is {shown(values[i])}, expected 0 to {len(classes) - 1}, "
+            f"expression is {plain_number(values[i])}, expected 0 to {len(classes) - 1}, "
             "or -1 for no label."
         ),
     )
@@ -154,7 +155,8 @@ def au_table(
 
     def complaint(row: int) -> str:
         unit = int(np.argmax(bad[row]))
-        return f"{units[unit]} is {shown(table[row, unit])}, expected 0 or 1, or -1 for no label."
+        value = plain_number(table[row, unit])
+        return f"{units[unit]} is {value}, expected 0 or 1, or -1 for no label."
 
     refuse_first(bad.any(axis=1), path, first_line, complaint)
     return np.where(known, table, 0).astype(np.int8), known

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from data_pipelines import labels as readers
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.feature_files import FeatureFiles, find_features
 from data_pipelines.folder import note_rest
 from data_pipelines.labels.folders import KINDS, SPLITS
-from data_pipelines.report import Report, listed
+from data_pipelines.report import Report
 from data_pipelines.store_writer import StoreWriter
 
 DATA_SETS = ("Aff-Wild2", "s-Aff-Wild2")

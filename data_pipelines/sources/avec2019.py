@@ -20,9 +20,9 @@ import re
 import numpy as np
 
 from data_pipelines import folder as folders
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.files import Npz, float32, require_array
-from data_pipelines.report import Report, listed
+from data_pipelines.report import Report
 from data_pipelines.store_writer import StoreWriter
 
 SYSTEMS = (
