@@ -105,7 +105,11 @@ def learning_rate(config: Any, epochs: int) -> Rate:
 
 def same_rates(config: Any, epochs: int, others: int) -> bool:
     """Have trainings of so many epochs one learning rate, as far as the shorter one goes?"""
-    grid = np.arange(min(epochs, others) * 16, dtype=np.float32) / 16
+    if epochs == others:
+        return True
+    shorter = min(epochs, others)
+    points = min(16 * shorter, 2**20)
+    grid = np.linspace(0, shorter, points, endpoint=False, dtype=np.float32)
     a, b = (learning_rate(config, n)(grid) for n in (epochs, others))
     return bool((a == b).all())
 
