@@ -88,18 +88,20 @@ def without_late_answers() -> Iterator[None]:
     """A block that saves with Orbax; where that fails, whoever called it says so, once.
 
     Orbax logs a traceback for each leaf. It saves in an event loop of its own, too; one that has
-    failed is closed while writers still answer to it, each with a traceback, some of them when the
-    block has ended.
+    failed is closed while writers still answer to it, each with a traceback, or is thrown away with
+    answers that nobody read, which asyncio logs; some of them when the block has ended.
     """
-    before, log = sys.unraisablehook, logging.getLogger("absl")
-    level = log.level
+    before, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [log.level for log in logs]
 
     def hook(what: Any) -> None:
         if str(what.exc_value) != "Event loop is closed":
             before(what)
 
     sys.unraisablehook = hook
-    log.setLevel(logging.CRITICAL)
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     yield
     sys.unraisablehook = before
-    log.setLevel(level)
+    for log, level in zip(logs, levels):
+        log.setLevel(level)
