@@ -1,8 +1,9 @@
+import asyncio
 import errno
 
 import pytest
 
-from affect_jax.disk import refused, writing
+from affect_jax.disk import refused, without_late_answers, writing
 from data_pipelines.errors import UserError
 
 
@@ -39,3 +40,13 @@ def test_an_error_of_a_program_is_not_taken_for_one_of_the_disk(tmp_path):
         raise out_of_memory
     with pytest.raises(UserError), writing(tmp_path, "a checkpoint", Exception):
         raise out_of_memory
+
+
+def test_answers_that_nobody_reads_are_not_logged(caplog):
+    loop = asyncio.new_event_loop()
+    future = loop.create_future()
+    future.set_exception(ValueError("RESOURCE_EXHAUSTED: of a leaf"))
+    with without_late_answers():
+        del future
+        assert not caplog.records
+    loop.close()
