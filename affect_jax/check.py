@@ -1,4 +1,4 @@
-"""What is looked at before a training: its config, and the labels that its splits have."""
+"""Checks before a training: of its config, and of the labels that its splits have."""
 
 from __future__ import annotations
 

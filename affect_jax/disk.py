@@ -1,4 +1,4 @@
-"""What a disk refuses (no room, no permission, no more files), said in one line with the folder."""
+"""Refusals of a disk (no room, no permission, no more files), in one line with the folder."""
 
 from __future__ import annotations
 

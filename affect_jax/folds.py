@@ -69,7 +69,7 @@ class Folds(Run):
         return any(self.run(path.name).started for path in self.folder.glob("fold*"))
 
     def scores(self) -> dict[str, Any] | None:
-        """What scores.json holds; None before the end, and where it is damaged."""
+        """The content of scores.json; None before the end, and where it is damaged."""
         if not self.scores_file.is_file():
             return None
         try:

@@ -36,7 +36,7 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def expected(kind: Any) -> str:
-    """What `fits` wants, in words."""
+    """The values that `fits` takes, in words."""
     if typing.get_origin(kind) is tuple:
         return _TUPLES.get(typing.get_args(kind)[0], "values in brackets")
     return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

@@ -1,4 +1,4 @@
-"""Where predictions lie, and of what they are.
+"""Places of predictions, and the data that they are of.
 
 RUN/predictions/<split>/            of the run's own data, or where nothing else lies there
 RUN/predictions/<split>@<digest>/   of other data: what is there of that name stays

@@ -253,7 +253,7 @@ def write_split(
 
 
 def _columns(task: Task, store: Store, tracks: Sequence[Track]) -> dict[str, Column]:
-    """What a file holds beside the raw outputs, read track by track when it is written."""
+    """Columns of a file beside the raw outputs, read track by track when it is written."""
     rows = [slice(track.offset, track.offset + track.frames) for track in tracks]
     total = sum(track.frames for track in tracks)
     names = np.array([track.name for track in tracks])

@@ -106,7 +106,7 @@ class Run:
                 raise
 
     def _remove(self) -> None:
-        """What was made for a run that was refused before it began, if nothing else is there."""
+        """Remove the folders made for a run that was refused before it began, if they are empty."""
         if self._made:
             (self.folder / ".lock").unlink(missing_ok=True)
         for folder in self._made:

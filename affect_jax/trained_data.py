@@ -1,4 +1,4 @@
-"""What a run was trained on: its data.json, and whether the store is still the same."""
+"""The data of a run: its data.json, compared with the store as it is now."""
 
 from __future__ import annotations
 

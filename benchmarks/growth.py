@@ -35,7 +35,7 @@ MODEL = ("--config=configs/mtl.py:smoke", "--config.keep_epochs=('1-2',)")
 
 
 class Cost(NamedTuple):
-    """What a command took: seconds, and MiB of its largest process."""
+    """Cost of a command: seconds, and MiB of its largest process."""
 
     seconds: float
     memory: float

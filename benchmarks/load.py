@@ -1,4 +1,4 @@
-"""What else the machine computes while something is timed."""
+"""Load that others put on the machine while something is timed."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def reason(error: BaseException) -> str:
 
 
 def read_json(path: str | os.PathLike, what: str = "a JSON file", hint: str = "") -> Any:
-    """What a JSON file holds. UserError where it cannot be read or is none."""
+    """The content of a JSON file. UserError where it cannot be read or is none."""
     with readable(path, what, hint):
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
 

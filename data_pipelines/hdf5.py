@@ -32,7 +32,7 @@ class Hdf5:
         self._file.close()
 
     def names(self, key: str = "/") -> list[str] | None:
-        """What a group holds; None where the key is no group."""
+        """Names in a group; None where the key is no group."""
         with readable(f"{self.path}:{key}", "readable HDF5"):
             group = self._open(key)
             if not hasattr(group, "keys"):
@@ -79,7 +79,7 @@ class Hdf5:
 
 
 def _place(own: pathlib.Path, name: str) -> pathlib.Path | str:
-    """Where HDF5 finds a source: beside the file or where it is named; the name if nowhere."""
+    """The place at which HDF5 finds a source, beside the file or as named; the name if nowhere."""
     if name == ".":
         return own
     prefix = pathlib.Path(os.environ.get("HDF5_VDS_PREFIX", ""))

@@ -95,7 +95,7 @@ def hashes(
 
 @functools.lru_cache(maxsize=256)
 def _sha256(file: pathlib.Path, *state: int) -> str:
-    """Of a file in the state given; folds that train on one store read it once."""
+    """Hash of a file in the state given; folds that train on one store read it once."""
     del state
     return sha256_of(np.lib.format.open_memmap(file, mode="r"))
 

@@ -50,7 +50,7 @@ class Label:
         return (total,) if self.kind == "classes" else (total, self.size)
 
     def wrong(self, values: np.ndarray) -> np.ndarray:
-        """Where a label, if it exists, is none that there can be; bool of the values' shape."""
+        """Mask of the labels that cannot be, if they exist; bool of the values' shape."""
         if self.kind == "values":
             return ~(np.abs(values) <= LARGEST_VALUE)  # of NaN too
         limit = self.size if self.kind == "classes" else 2
@@ -58,7 +58,7 @@ class Label:
 
     @property
     def expected(self) -> str:
-        """What `wrong` is not, in words."""
+        """The labels that can be, in words."""
         if self.kind == "values":
             return f"a finite number, of {LARGEST_VALUE:,} at most"
         return f"0 to {self.size - 1 if self.kind == 'classes' else 1}"

@@ -10,7 +10,7 @@ from data_pipelines.store import Store, chunks
 
 
 class Tally:
-    """Of one label. S splits in the order of `store.splits`, K columns, C classes.
+    """Counts of one label. S splits in the order of `store.splits`, K columns, C classes.
 
     Attributes:
         rows: int [S], frames with a label in any column.
@@ -74,7 +74,7 @@ class Tally:
         self.at_low[k] += counts[0] if smallest[0] == known[0] else 0
 
     def texts(self, split: int) -> str:
-        """What the label looks like in a split: shares of its classes, means and deviations."""
+        """The label in a split, in words: shares of its classes, means and deviations."""
         names = self.label.names or tuple(str(i) for i in range(self.label.size))
         counts = self.counts[split]
         if self.label.kind == "classes":

@@ -28,7 +28,7 @@ SHOWN = 20  # names in a line
 
 @dataclasses.dataclass
 class Findings:
-    """What a check found, one line each; and the tally of each label that can be read."""
+    """Findings of a check, one line each; and the tally of each label that can be read."""
 
     problems: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What lies in the folder of an ensemble beside what the command makes."""
+"""Files in the folder of an ensemble that the command did not make."""
 
 from __future__ import annotations
 

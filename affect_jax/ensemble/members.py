@@ -338,7 +338,7 @@ def to_json(member: Member, folder: pathlib.Path) -> dict[str, str]:
 
 
 def from_json(entry: dict[str, str], folder: pathlib.Path) -> Member:
-    """What `to_json` wrote; TypeError or ValueError for anything else."""
+    """The reverse of `to_json`; TypeError or ValueError for anything else."""
     member = Member(**entry)
     require_strings("member", dataclasses.astuple(member))
     if member.kind not in KINDS:

@@ -19,7 +19,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read(text: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]) -> Any:
-    """What the pickle `text` holds.
+    """The value in the pickle `text`.
 
     Args:
         find: (module, name) -> what is meant: the only functions that are called.

@@ -1,4 +1,4 @@
-"""What PyTorch and training scripts put around a model's names, taken off again.
+"""Prefixes that PyTorch and training scripts put before a model's names, taken off again.
 
 DataParallel calls everything "module.x", torch.compile "_orig_mod.x"; a checkpoint of a training
 holds the model under "state_dict" or "model", beside the optimiser.

@@ -1,5 +1,5 @@
-"""What every metric and loss does with its arguments first: make them arrays of numbers that JAX
-reads rightly, check shapes, fill what is masked.
+"""Arguments of every metric and loss: made arrays of numbers that JAX reads rightly, their shapes
+checked, and filled where they are masked.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _scaled_jvp(together: bool, primals: tuple, tangents: tuple) -> tuple[Any, A
 
 
 def power_of_two(largest: jax.Array) -> jax.Array:
-    """What to multiply numbers up to `largest` by so that they come near 1; of 0, NaN and inf 1."""
+    """The factor that brings numbers up to `largest` near 1; 1 for 0, NaN and inf."""
     limit = jnp.finfo(largest.dtype).maxexp - 28
     _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 0))
     return jnp.ldexp(jnp.ones((), largest.dtype), -jnp.clip(exponent, -limit, limit))

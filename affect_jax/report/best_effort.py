@@ -1,4 +1,4 @@
-"""What is made for people must not lose what was trained or predicted."""
+"""Reports at best effort: a failure in one loses nothing that was trained or predicted."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _features(config: Any, store: Store) -> str:
 
 
 def _provenance(store: Store) -> str:
-    """What else the manifest says; notes as a list, hashes as a table."""
+    """The rest of the manifest; notes as a list, hashes as a table."""
     known = ("format", "name", "features", "labels", "tracks", "sha256", "notes")
     found = {k: v for k, v in store.manifest.items() if k not in known}
     if not {"license", "licence"} & found.keys():

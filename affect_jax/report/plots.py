@@ -134,7 +134,7 @@ def _title(task: Task, p: Predictions, split: str) -> str:
 
 
 def _confusion(task: Task, p: Predictions, split: str) -> Figure:
-    """Of classes, or of one binary label."""
+    """Confusion matrix of classes, or of one binary label."""
     if task.kind == "classes":
         matrix = METRICS["confusion"].compute(_state(task, p, "confusion"))
         names = _names(task)
@@ -146,7 +146,7 @@ def _confusion(task: Task, p: Predictions, split: str) -> Figure:
 
 
 def _f1(task: Task, p: Predictions, split: str, references: References) -> Figure:
-    """Of each class, or of each of several labels."""
+    """F1 of each class, or of each of several labels."""
     if task.kind == "classes":
         each, mean = "f1_per_class", "f1"
         counted = _state(task, p, each)
