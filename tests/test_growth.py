@@ -1,6 +1,7 @@
 """The table of the growth benchmark, and what its flags refuse."""
 
 import runpy
+import sys
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(capsys, flag, message):
 @pytest.mark.parametrize("suite", [["--suite=growth"], ["--suite", "growth"]])
 def test_it_is_a_suite_of_the_benchmarks(monkeypatch, capsys, suite):
     monkeypatch.setattr("sys.argv", ["benchmarks.run", "--rows=1", *suite])
+    monkeypatch.delitem(sys.modules, "benchmarks.run", raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("benchmarks.run", run_name="__main__")
     assert ended.value.code == 2 and "--rows=1: expected 12" in capsys.readouterr().err
