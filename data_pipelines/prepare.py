@@ -32,7 +32,7 @@ def _run(arguments: Sequence[str]) -> None:
     first = Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--source")
     source = first.parse_known_args(arguments)[0].source
-    module = sources.load(source) if source else None
+    module = None if source is None else sources.load(source)
 
     parser = Parser(
         prog="python -m data_pipelines.prepare",

@@ -538,6 +538,7 @@ def test_every_source_has_a_description_and_fills(name):
     ("arguments", "message"),
     [
         (["--source=affwild", "--input=.", "--store=x"], "Did you mean 'affwild2'?"),
+        (["--source=", "--input=.", "--store=x"], "no such source. Known: affwild2"),
         (["--source=mosi", "--input=.", "--store=x", "--edition=3"], "unknown argument '--edition"),
         (["--source=affwild2", "--imput=.", "--store=x"], "Did you mean --input?"),
         (["--source=affwild2", "--store=x"], "required: --input"),
