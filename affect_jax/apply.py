@@ -16,7 +16,7 @@ from affect_jax import config as configs
 from affect_jax import report
 from affect_jax import tasks as task_table
 from affect_jax.disk import writing
-from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable
+from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable_run
 from affect_jax.predict import predict_split, require_labels, require_terms
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table
@@ -48,7 +48,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
                 f"--config.{key}={new}: what {run.folder} predicts is fixed since its training. "
                 "Leave it out."
             )
-    folder = require_free(output) if output else require_writable(run)
+    folder = require_free(output) if output else require_writable_run(run)
     if config.data.feeder == "auto":
         config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory
     system = system_of(run, config)

@@ -95,7 +95,7 @@ def _is_at(root: str, place: str) -> bool:
         return False
 
 
-def require_writable(run: Run) -> pathlib.Path:
+def require_writable_run(run: Run) -> pathlib.Path:
     """The run's folder of predictions; UserError where nothing can be written in it."""
     there = next(p for p in (run.predictions, run.folder) if p.is_dir())
     if not os.access(there, os.W_OK | os.X_OK):

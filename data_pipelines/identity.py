@@ -11,17 +11,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store
+from data_pipelines.store import Store, chunks
 
-CHUNK = 1 << 16  # rows looked at together, so that a store may be larger than memory
 TRACKS = "tracks, splits and groups"  # the entry that is no array
 
 
 def sha256_of(array: np.ndarray) -> str:
     """SHA-256 over the bytes of an array, as StoreWriter writes it into the manifest."""
     digest = hashlib.sha256()
-    for start in range(0, len(array), CHUNK):
-        digest.update(np.ascontiguousarray(array[start : start + CHUNK]))
+    for _, rows in chunks(array):
+        digest.update(np.ascontiguousarray(rows))
     return digest.hexdigest()
 
 

@@ -10,7 +10,6 @@ without a feature, tracks without labels, what the preparation had to say) do no
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, listed
+from data_pipelines.identity import sha256_of
 from data_pipelines.labels.editions import RANGES
 from data_pipelines.store import Store, chunks
 from data_pipelines.store_specs import Track
@@ -164,10 +164,7 @@ def _range(store: Store, name: str, found: Findings) -> None:
 
 def _hash(file: str, array: np.ndarray, expected: str, found: Findings) -> None:
     """Compares with the manifest; a store written by other hands may have no hash."""
-    digest = hashlib.sha256()
-    for _, rows in chunks(array):
-        digest.update(np.ascontiguousarray(rows))
-    if expected and digest.hexdigest() != expected:
+    if expected and sha256_of(array) != expected:
         found.problems.append(f"{file}: its SHA-256 is not the manifest's; prepare the store again")
 
 
