@@ -17,11 +17,12 @@ from affect_jax import report
 from affect_jax import tasks as task_table
 from affect_jax.disk import writing
 from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable_run
-from affect_jax.predict import predict_split, require_labels, require_terms
+from affect_jax.predict import predict_split
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace, to_json
+from affect_jax.scoring import Total, require_labels, require_terms
 from affect_jax.system import Supervised
 from affect_jax.trained_data import say_other_data
 from data_pipelines import folds
@@ -52,7 +53,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     if config.data.feeder == "auto":
         config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory
     system = system_of(run, config)
-    require_terms(system)
+    require_terms(system.tasks, config)
     say_other_data(system, run)
     split, store = config.data.split, system.store
     if not split:
@@ -62,7 +63,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     store.split(split)
     require_name(split, f"{store.path}: split")
     if evaluate:
-        require_labels(system, split)
+        require_labels(system.tasks, store, split)
     step, variables = weights(system, run, config.checkpoint)
     print(f"step {step} of {run.folder} on split {split!r} of {store.path}", file=sys.stderr)
     origin = origin_of(run, store, split, step)
@@ -95,8 +96,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     print(f"predictions: {place}   plots: {(place if output else run.folder) / 'plots'}")
     if scores:
         group_of = {track.name: track.group for track in store.tracks}
-        total = system.config.total
-        intervals = report.score_intervals(loaded, group_of, (total.name, total.terms))
+        intervals = report.score_intervals(loaded, group_of, Total.of(config))
         print(table(scores, store.references(split), "ours", intervals))
     if evaluate:
         print(to_json(scores))

@@ -11,9 +11,9 @@ from affect_jax import memory
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.config import epochs_in
 from affect_jax.optim import paths
-from affect_jax.predict import labelled, require_terms, scores_of
 from affect_jax.restore import parameters_of
 from affect_jax.run import Run
+from affect_jax.scoring import labelled, require_terms, scores_of
 from affect_jax.system import Supervised
 from data_pipelines.errors import UserError, nearest
 
@@ -73,7 +73,7 @@ def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: 
 def monitored(system: Supervised) -> tuple[str, ...]:
     """`config.monitor`, checked; losses can be monitored as loss/<name>."""
     config = system.config
-    require_terms(system)
+    require_terms(system.tasks, config)
     known = scores_of(system.tasks)
     terms = [name for name, _ in config.total.terms]
     if terms and all(name in known for name in terms):
@@ -121,7 +121,7 @@ def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
     unlabelled = {
         task.name: f"split {data.split!r} has no label of {task.name}"
         for task in system.tasks
-        if data.split and not labelled(system, task, data.split)
+        if data.split and not labelled(system.store, task, data.split)
     }
     for i, name in enumerate(monitored):
         loss = name.startswith("loss/")
@@ -144,7 +144,7 @@ def _untrained(system: Supervised) -> Iterator[tuple[str, str]]:
     for task in system.tasks:
         if not task.weight:
             yield task.name, f"config.task.{task.name}.weight is 0"
-        elif not labelled(system, task, split):
+        elif not labelled(system.store, task, split):
             yield task.name, f"split {split!r} has no label of {task.name}"
 
 

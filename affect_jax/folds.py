@@ -28,10 +28,11 @@ from affect_jax import config as configs
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.members import FOLDS_FILE
-from affect_jax.predict import Predictor, score, with_total
+from affect_jax.predict import Predictor
 from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace
+from affect_jax.scoring import Total, score
 from affect_jax.system import Supervised
 from affect_jax.train_run import train_run
 from affect_jax.trained_data import require_same_data
@@ -184,6 +185,7 @@ def score_folds(
     store = open_store(config.data.root)
     tasks = folder.run(next(iter(plan))).read_tasks()
     folder.write_tasks(tasks)
+    total = Total.of(config)
 
     def held_out(split: str) -> Iterator[tuple[int, Any]]:
         for name, own in plan.items():
@@ -197,7 +199,7 @@ def score_folds(
             found[name] = {
                 "split": own.data.split,
                 "step": step,
-                "scores": with_total(score(tasks, store, tracks), config),
+                "scores": total.added_to(score(tasks, store, tracks)),
                 "chosen": run.finished,
             }
             yield from tracks
@@ -207,7 +209,7 @@ def score_folds(
         place = folder.predictions / split
         with replace_folder(place) as new:
             tracks = write_split(new, tasks, store, store.split(split), held_out(split))
-            pooled[split] = with_total(score(tasks, store, tracks), config)
+            pooled[split] = total.added_to(score(tasks, store, tracks))
             text = json.dumps(pooled[split], indent=1, sort_keys=True)
             replace(new / "scores.json", text + "\n")
     by_fold = [f["scores"] for f in found.values()]

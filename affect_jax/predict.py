@@ -1,13 +1,13 @@
-"""From a model and rows to raw predictions per frame and track, and to scores.
+"""From a model and rows to raw predictions per frame and track.
 
-Evaluation and prediction are one code: predict rows, put the frames of a track together, then
-one metric update a track. A few tracks are held at once, however long the split is.
+Evaluation and prediction are one code: predict rows, put the frames of a track together. A few
+tracks are held at once, however long the split is.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,17 +17,13 @@ from jax.experimental import multihost_utils
 from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
 from affect_jax.feed import feeder
-from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import ORIGIN, write_split
 from affect_jax.run import replace, to_json
+from affect_jax.scoring import Raw, Total, score
 from affect_jax.state import zero_carry
 from affect_jax.system import Supervised
-from affect_jax.tasks import Task, decode, total
-from data_pipelines.errors import UserError, listed, nearest
+from data_pipelines.errors import UserError
 from data_pipelines.plan import reconstruct
-from data_pipelines.store import Store
-
-Raw = dict[str, np.ndarray]  # {task: [frames, ...]} of one track
 
 
 class Predictor:
@@ -113,45 +109,6 @@ def _to_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
-def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]) -> dict[str, Any]:
-    """{"task/metric": float or list} over all labelled frames of the tracks joined.
-
-    A metric is left out where the tracks have no label of the task.
-    """
-    states = {(t.name, m): METRICS[m].init(t) for t in tasks for m in t.metrics}
-    labels = {t.name: store.label(t.name) for t in tasks if t.name in store.labels}
-    seen = dict.fromkeys(labels, 0)
-    for index, raw in tracks:
-        track = store.tracks[index]
-        rows = slice(track.offset, track.offset + track.frames)
-        for task in tasks:
-            if task.name not in labels:
-                continue
-            target, mask = (np.asarray(a[rows]) for a in labels[task.name])
-            predicted = decode(task, raw[task.name])
-            seen[task.name] += int(mask.sum())
-            for name in task.metrics:
-                key = task.name, name
-                states[key] = METRICS[name].update(states[key], predicted, target, mask)
-    return {
-        f"{task}/{metric}": _json(METRICS[metric].compute(state))
-        for (task, metric), state in states.items()
-        if seen.get(task)
-    }
-
-
-def _json(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else float(value)
-
-
-def with_total(scores: dict[str, Any], config: Any) -> dict[str, Any]:
-    """The scores and, where all its terms are there, the weighted sum of `config.total`."""
-    terms = tuple((name, float(weight)) for name, weight in config.total.terms)
-    if terms and all(name in scores for name, _ in terms):
-        return scores | {config.total.name: total(scores, terms)}
-    return scores
-
-
 def predict_split(
     system: Supervised,
     variables: Any,
@@ -168,43 +125,9 @@ def predict_split(
     indices = system.store.split(split)
     predicted = Predictor(system, split).tracks(variables)
     tracks = write_split(folder, system.tasks, system.store, indices, predicted)
-    scores = with_total(score(system.tasks, system.store, tracks), system.config)
+    scores = Total.of(system.config).added_to(score(system.tasks, system.store, tracks))
     if scores:
         replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
     if origin:
         replace(folder / ORIGIN, to_json(origin, indent=1) + "\n")
     return scores
-
-
-def require_terms(system: Supervised) -> None:
-    """UserError for a term of `config.total` that is no score, if its task is not left out."""
-    known = scores_of(system.tasks)
-    tasks = [task.name for task in system.tasks]
-    for name, _ in system.config.total.terms:
-        task = name.partition("/")[0]
-        if name not in known and (task in tasks or task not in system.config.task):
-            hint = nearest(name, known)
-            raise UserError(f"config.total.terms: no score that is one number: {name!r}. {hint}")
-
-
-def scores_of(tasks: Sequence[Task]) -> list[str]:
-    """Names of all scores of the tasks that are one number each."""
-    return [f"{t.name}/{m}" for t in tasks for m in t.metrics if METRICS[m].sign]
-
-
-def require_labels(system: Supervised, split: str) -> None:
-    """UserError where a split has no label of any task."""
-    if not any(labelled(system, task, split) for task in system.tasks):
-        names = listed(task.name for task in system.tasks)
-        raise UserError(
-            f"{system.store.path}: split {split!r} has no label of {names}; use --mode=predict."
-        )
-
-
-def labelled(system: Supervised, task: Task, split: str) -> bool:
-    """Does a split have a label of the task?"""
-    if task.name not in system.store.labels:
-        return False
-    _, mask = system.store.label(task.name)
-    tracks = [system.store.tracks[i] for i in system.store.split(split)]
-    return any(mask[track.offset : track.offset + track.frames].any() for track in tracks)

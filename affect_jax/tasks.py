@@ -170,30 +170,6 @@ def loss(task: Task, raw: jax.Array, target: jax.Array, mask: jax.Array) -> jax.
     return sum(one(*given[one.kinds[0]], mask) for one in chosen)
 
 
-def total(scores: Mapping[str, float], terms: Iterable[tuple[str, float]]) -> float:
-    """The score over all tasks: the sum of weight * score.
-
-    With configs.abaw_tasks.P_MTL it is that of the multi-task challenge,
-
-        P_MTL = (CCC_valence + CCC_arousal) / 2 + F1_expression + F1_au,
-
-    F1_expression the macro F1, F1_au the mean F1 of the positive class over the action units.
-    Source: Kollias, "ABAW: learning from synthetic data & multi-task learning challenges", 2022.
-
-    Args:
-        scores: {"valence/ccc": .5, ...}.
-        terms: (("valence/ccc", .5), ...), score and weight.
-    """
-    result = 0.0
-    for name, weight in terms:
-        if name not in scores:
-            raise UserError(f"config.total has no score {name!r} to add. " + nearest(name, scores))
-        if np.ndim(scores[name]):
-            raise UserError(f"config.total: {name!r} is an array, not a single number")
-        result += weight * float(scores[name])
-    return result
-
-
 def better_sign(name: str) -> int:
     """+1 if a higher value of the score `name` is better, -1 if a lower one is.
 

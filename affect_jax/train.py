@@ -23,10 +23,11 @@ from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.feed import feeder
 from affect_jax.optim import learning_rate, matching, plateau
-from affect_jax.predict import Predictor, score, with_total
+from affect_jax.predict import Predictor
 from affect_jax.progress import Progress
 from affect_jax.restore import take_parameters
 from affect_jax.run import Run, record_of
+from affect_jax.scoring import Total, score
 from affect_jax.state import State
 from affect_jax.step import chunk
 from affect_jax.system import Phase, Supervised
@@ -189,7 +190,8 @@ class _Loop:
             self.progress.say(f"evaluating step {step}", quiet=True)
             split = self.config.data.split
             tracks = self.predictor.tracks(self.state.variables())
-            scores = with_total(score(self.system.tasks, self.system.store, tracks), self.config)
+            scores = score(self.system.tasks, self.system.store, tracks)
+            scores = Total.of(self.config).added_to(scores)
             record["scores"] = {split: {k: v for k, v in scores.items() if not isinstance(v, list)}}
         self._remember(scores | {f"loss/{k}": v for k, v in losses.items()}, step)
         self.log.append(self.run.append(record))

@@ -19,9 +19,10 @@ import numpy as np
 
 from affect_jax.compilation import compilation_cache
 from affect_jax.config import load
-from affect_jax.predict import Predictor, score, with_total
+from affect_jax.predict import Predictor
 from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
+from affect_jax.scoring import Total, score
 from affect_jax.system import Supervised
 from affect_jax.train import train
 from data_pipelines.command import Parser, exit_code, whole
@@ -65,7 +66,7 @@ def trained_score(spec: str, root: str, seed: int) -> float:
         run.config_file.write_text(config.to_json())
         _, raw = choose_step(run, "last")
         tracks = Predictor(system, config.data.split).tracks(variables_of(raw))
-        scores = with_total(score(system.tasks, system.store, tracks), config)
+        scores = Total.of(config).added_to(score(system.tasks, system.store, tracks))
     return scores[config.total.name]
 
 

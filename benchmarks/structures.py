@@ -25,6 +25,7 @@ from affect_jax.prediction_files import Predictions, read_split
 from affect_jax.report import markdown
 from affect_jax.report.interval import Statistic, bootstrap_by_group, score_statistics
 from affect_jax.run import Run
+from affect_jax.scoring import Total
 from affect_jax.tasks import Task
 from affect_jax.train import Stopped
 from affect_jax.train_run import train_run
@@ -87,7 +88,7 @@ def compare(flags: argparse.Namespace) -> str:
                 of = f"-{tasks[0]}" if len(parts) > 1 else ""
                 folder = flags.workdir / f"{model.replace(' ', '-').lower()}{of}-seed{seed}"
                 loaded |= predicted(config, folder)
-            statistics, groups = score_statistics(loaded, group_of, ("P_MTL", P_MTL))
+            statistics, groups = score_statistics(loaded, group_of, Total("P_MTL", P_MTL))
             seeds.append(statistics)
         rows.append([model, *(summary(seeds, groups, name) for name in COLUMNS)])
     for who, scores in store.references(base.data.split).items():

@@ -117,7 +117,8 @@ class Ours:
         import jax.numpy as jnp
 
         from affect_jax.feed import feeder
-        from affect_jax.predict import Predictor, score
+        from affect_jax.predict import Predictor
+        from affect_jax.scoring import score
         from affect_jax.step import chunk
         from affect_jax.system import Supervised
         from affect_jax.train import chunk_bounds

@@ -16,6 +16,7 @@ PACKAGES = ("affect_jax", "data_pipelines", "configs")
 # Who may use whom, lowest first: a module imports its own layer and those below it.
 LAYERS = (
     {"tasks", "losses", "metrics", "models"},
+    {"scoring"},
     {"train", "predict"},
     {"main"},
 )

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from affect_jax import config as configs
-from affect_jax import main, predict, progress, report
+from affect_jax import main, progress, report, scoring
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, read_split, write_split
 from affect_jax.report import markdown, plots, style
@@ -134,8 +134,8 @@ def run(tmp_path_factory) -> tuple[Run, Store]:
 
     out = run.predictions / "validation"
     written = write_split(out, tasks, store, store.split("validation"), tracks())
-    scores = predict.score(tasks, store, written)
-    (out / "scores.json").write_text(json.dumps(predict.with_total(scores, config)))
+    scores = scoring.score(tasks, store, written)
+    (out / "scores.json").write_text(json.dumps(scoring.Total.of(config).added_to(scores)))
     return run, store
 
 

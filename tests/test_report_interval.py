@@ -10,6 +10,7 @@ from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.report.interval import merge_counted, score_statistics
 from affect_jax.report.predictions import traces_of
+from affect_jax.scoring import Total
 from affect_jax.tasks import Task
 
 
@@ -129,7 +130,7 @@ def test_the_intervals_of_a_split_hold_its_scores_and_share_their_draws():
         Task("unlabelled", "values", 1, metrics=("ccc",)): Predictions(raw=raw, **rows),
     }
     group_of = {name: name.upper() for name in "abcdefgh"}
-    total = ("total", (("v/ccc", 0.25), ("v/ccc", 0.75)))
+    total = Total("total", (("v/ccc", 0.25), ("v/ccc", 0.75)))
     found = report.score_intervals(loaded, group_of, total, draws=200)
     assert sorted(found) == ["total", "v/ccc", "v/rmse"]
     np.testing.assert_allclose(found["total"], found["v/ccc"], rtol=1e-12)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from affect_jax import tasks
-from affect_jax.tasks import Task, better_sign, decode, from_json, tasks_from_config, to_json, total
-from configs.abaw_tasks import ABAW_TASKS, P_MTL, abaw_task
+from affect_jax.tasks import Task, better_sign, decode, from_json, tasks_from_config, to_json
+from configs.abaw_tasks import ABAW_TASKS, abaw_task
 from data_pipelines.errors import UserError
 from data_pipelines.labels import definitions
 
@@ -117,23 +117,6 @@ def test_a_field_that_must_be_there_is_missed(key):
     del entry[key]
     with pytest.raises(UserError, match=rf"config.task.au.{key} is missing"):
         tasks_from_config(dict(tasks=("au",), task=dict(au=entry)))
-
-
-def test_p_mtl_is_half_the_two_ccc_plus_both_f1():
-    # Validation scores of the ABAW4 winner, whose abstract gives the sum.
-    scores = {"valence/ccc": 0.7101, "arousal/ccc": 0.6604, "expression/f1": 0.5090}
-    scores |= {"au/f1_binary": 0.5664, "au/accuracy": 0.9}
-    assert round(total(scores, P_MTL), 4) == 1.7607 or total(scores, P_MTL) == pytest.approx(
-        1.76065
-    )
-    assert total(scores, ()) == 0
-
-
-def test_a_total_of_a_score_that_is_not_there_names_the_nearest():
-    with pytest.raises(UserError, match=r"'valence/cc' .* Did you mean 'valence/ccc'"):
-        total({"valence/ccc": 0.5}, (("valence/cc", 1.0),))
-    with pytest.raises(UserError, match="'au/f1_per_label' is an array"):
-        total({"au/f1_per_label": np.zeros(3)}, (("au/f1_per_label", 1.0),))
 
 
 def test_the_sign_of_a_score_says_which_way_is_better():

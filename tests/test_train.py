@@ -15,9 +15,10 @@ from affect_jax import config as configs
 from affect_jax.check import check
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.optim import paths
-from affect_jax.predict import Predictor, score
+from affect_jax.predict import Predictor
 from affect_jax.restore import choose_step, weights
 from affect_jax.run import Run
+from affect_jax.scoring import score
 from affect_jax.step import chunk
 from affect_jax.train import Stopped, chunk_bounds, train
 from data_pipelines.batch import assemble

@@ -32,7 +32,8 @@ from affect_jax.members import FOLDS_FILE
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.run import Run, replace
-from affect_jax.tasks import Task, decode, from_json, to_json, total
+from affect_jax.scoring import NO_TOTAL, Total
+from affect_jax.tasks import Task, decode, from_json, to_json
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
@@ -57,7 +58,7 @@ class Fitted:
         tasks: what all of them predict.
         recipes: {task: one, or one a dimension of values}.
         equal: {task: the same with equal weights}; () where nothing was fitted.
-        total: (name, terms) of the score over all tasks, ("", ()) for none.
+        total: the score over all tasks.
         fitted_on: split, store and tracks, or None where nothing was fitted.
         notes: what else is worth keeping: candidates tried, where classes were counted.
     """
@@ -67,7 +68,7 @@ class Fitted:
     tasks: tuple[Task, ...]
     recipes: Mapping[str, Recipes]
     equal: Mapping[str, Recipes] = dataclasses.field(default_factory=dict)
-    total: tuple[str, tuple[tuple[str, float], ...]] = ("", ())
+    total: Total = NO_TOTAL
     fitted_on: Mapping[str, Any] | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -87,7 +88,7 @@ class Fitted:
             "format": FORMAT,
             "members": [sources.to_json(member, self.folder) for member in self.members],
             **recipes,
-            "total": {"name": self.total[0], "terms": self.total[1]},
+            "total": self.total._asdict(),
             "fitted_on": self.fitted_on,
             "notes": self.notes,
         }
@@ -130,7 +131,7 @@ class Fitted:
                 members,
                 tasks,
                 **tables,
-                total=(name, tuple((str(term), float(weight)) for term, weight in terms)),
+                total=Total(name, tuple((str(term), float(weight)) for term, weight in terms)),
                 fitted_on=fitted_on,
                 notes=entry["notes"],
             )
@@ -239,17 +240,16 @@ class OpenMembers:
         return reference, raws
 
 
-def total_of(members: Sequence[Member]) -> tuple[str, tuple[tuple[str, float], ...]]:
+def total_of(members: Sequence[Member]) -> Total:
     """The score over all tasks of the first member that has one."""
     for member in members:
         if member.kind in ("run", "folds"):
             where = pathlib.Path(member.where)
             file = where / FOLDS_FILE if member.kind == "folds" else Run(where).config_file
-            rule = configs.read(file).total
-            return rule.name, tuple((n, float(w)) for n, w in rule.terms)
+            return Total.of(configs.read(file))
         if member.kind == "ensemble":
             return Fitted.read(pathlib.Path(member.where)).total
-    return "", ()
+    return NO_TOTAL
 
 
 def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:
@@ -263,11 +263,3 @@ def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:
         score = metric.compute(state)
         found[f"{task.name}/{name}"] = score if metric.sign else score.tolist()
     return found
-
-
-def with_total(scores: Mapping[str, Any], rule: tuple[str, Sequence]) -> dict[str, Any]:
-    """The scores and, where all its terms are there, the weighted sum of them."""
-    name, terms = rule
-    if terms and all(term in scores for term, _ in terms):
-        return {**scores, name: total(scores, terms)}
-    return dict(scores)

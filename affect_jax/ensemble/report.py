@@ -12,7 +12,7 @@ import numpy as np
 
 from affect_jax.ensemble.ccc_weights import mean
 from affect_jax.ensemble.choose import Tried
-from affect_jax.ensemble.fitted import Fitted, OpenMembers, scores_of, with_total
+from affect_jax.ensemble.fitted import Fitted, OpenMembers, scores_of
 from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.ensemble.seen import seen
 from affect_jax.interop import abaw3_files
@@ -87,10 +87,10 @@ def predict_and_report(
         "chosen_on_this_split": bool(known.chosen),
     }
     did = " and ".join(name.partition("_")[0] for name, found in about.items() if found)
-    ours = with_total(ours, fitted.total)
-    references = {"plain mean": with_total(plain, fitted.total)}
+    ours = fitted.total.added_to(ours)
+    references = {"plain mean": fitted.total.added_to(plain)}
     if equal:
-        references["mean, treated alike"] = with_total(equal, fitted.total)
+        references["mean, treated alike"] = fitted.total.added_to(equal)
     references[BEST] = _best(singles)
     group_of = groups_of(loaded.values())
     intervals = score_intervals(loaded, group_of, fitted.total)

@@ -13,6 +13,7 @@ from affect_jax.report import markdown
 from affect_jax.report.interval import score_intervals
 from affect_jax.report.records import best, headline_scores, number
 from affect_jax.run import Run
+from affect_jax.scoring import Total
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
@@ -79,8 +80,7 @@ def _split(
     references = store.references(name) if own else {}
     intervals, groups = {}, len(set(group_of.values()))
     if groups >= MIN_GROUPS:
-        total = (config.total.name, tuple(config.total.terms))
-        intervals = score_intervals(loaded, group_of, total)
+        intervals = score_intervals(loaded, group_of, Total.of(config))
     heads = ["score", "ours"] + (["95 % interval"] if intervals else []) + list(references)
     rows = []
     for key in _plain_names(found, config, tasks):

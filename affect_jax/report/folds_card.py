@@ -18,6 +18,7 @@ from affect_jax.report.markdown import score as cell
 from affect_jax.report.markdown import table
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run, replace
+from affect_jax.scoring import Total
 from data_pipelines import folds
 from data_pipelines.store import Store
 
@@ -107,7 +108,7 @@ def _all(folder: Run, config: Any, store: Store, scores: Scores) -> str:
     tasks = folder.run(next(iter(scores["folds"]))).read_tasks()
     loaded = read_split(folder.predictions / train, tasks)
     group_of = {track.name: track.group for track in store.tracks}
-    intervals = score_intervals(loaded, group_of, (config.total.name, tuple(config.total.terms)))
+    intervals = score_intervals(loaded, group_of, Total.of(config))
     references = store.references(train)
     rows = []
     for name, value in scores["pooled"].items():

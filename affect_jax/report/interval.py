@@ -21,6 +21,7 @@ import numpy as np
 
 from affect_jax.metrics import METRICS, Moments
 from affect_jax.prediction_files import Predictions
+from affect_jax.scoring import NO_TOTAL, Total
 from affect_jax.tasks import Task, decode
 
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -85,7 +86,7 @@ def pooled(metric: Any, states: Sequence[Any]) -> Statistic:
 def score_intervals(
     loaded: Mapping[Task, Predictions],
     group_of: Mapping[str, str],
-    total: tuple[str, Sequence[tuple[str, float]]] = ("", ()),
+    total: Total = NO_TOTAL,
     **options: Any,
 ) -> dict[str, tuple[float, float]]:
     """{score: (low, high)} of the scores of predicted tasks that are plain numbers.
@@ -101,14 +102,14 @@ def score_intervals(
 def score_statistics(
     loaded: Mapping[Task, Predictions],
     group_of: Mapping[str, str],
-    total: tuple[str, Sequence[tuple[str, float]]] = ("", ()),
+    total: Total = NO_TOTAL,
 ) -> tuple[dict[str, Statistic], int]:
     """({score: its statistic}, number of groups); groups are counted in the order of the tracks.
 
     Args:
         loaded: predictions of one split; tasks without labels have no scores.
         group_of: {track: group}, for every track.
-        total: (name, terms) of a weighted sum of scores, ((score, weight), ...).
+        total: the score over all tasks.
     """
     statistics: dict[str, Statistic] = {}
     groups: dict[str, int] = {}
@@ -130,9 +131,8 @@ def score_statistics(
                 for rows in rows_of
             ]
             statistics[f"{task.name}/{name}"] = pooled(metric, states)
-    name, terms = total
-    if terms and all(term in statistics for term, _ in terms):
-        statistics[name] = lambda n: sum(weight * statistics[term](n) for term, weight in terms)
+    if total.terms and all(term in statistics for term, _ in total.terms):
+        statistics[total.name] = lambda n: sum(w * statistics[term](n) for term, w in total.terms)
     return statistics, len(groups)
 
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from affect_jax import interop, metrics
-from affect_jax.predict import score
-from affect_jax.tasks import Task, decode, total
+from affect_jax.scoring import Total, score
+from affect_jax.tasks import Task, decode
 from configs.abaw_tasks import P_MTL
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
@@ -59,7 +59,7 @@ def eval_pass(fixture: Fixture) -> Answer:
     arrays["out_confusion_expression"] = confusion[np.ix_(present, present)]
     arrays["out_f1_expression"] = np.array(scores["expression/f1_per_class"])[present]
     arrays["out_f1_AU"] = np.array(scores["au/f1_per_label"])
-    arrays["out_p_mtl"] = total(scores, P_MTL)
+    arrays["out_p_mtl"] = Total("P_MTL", P_MTL).value(scores)
     return Answer(arrays)
 
 
