@@ -118,7 +118,7 @@ def _base() -> Any:
 
 
 def _complete(config: ConfigDict, path: pathlib.Path) -> None:
-    """Add the keys that older configs lack; UserError where one is missing that all have."""
+    """Bring an older config up to date; UserError where a key is missing that all have."""
     module = _base()
     base = module.base_config()
     base.model = ConfigDict(dict(name=""))  # its other keys are the family's own
@@ -137,6 +137,9 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         raise UserError(f"{path}: config.{lacking[0]} is missing{more}. All keys: configs/base.py.")
+    for old, new in module.RENAMED_MODELS.items():
+        if config.model.name == old:
+            config.model.name = new
 
 
 def check(config: ConfigDict) -> None:

@@ -4,12 +4,14 @@ from ml_collections import ConfigDict
 
 # Keys that configs of older runs lack. Their defaults are what was done before.
 LATER = ("data.label_delay", "data.lanes", "folds", "keep_epochs")
+# Model families that older runs know by another name.
+RENAMED_MODELS = {"mtl": "multitask"}
 
 
-def mtl_model() -> ConfigDict:
-    """The model family affect_jax/models/mtl.py: features, a temporal encoder, a head a task."""
+def multitask_model() -> ConfigDict:
+    """The family affect_jax/models/multitask.py: features, a temporal encoder, a head a task."""
     m = ConfigDict()
-    m.name = "mtl"
+    m.name = "multitask"
     m.features = ("mae", "ires100", "fau")  # streams of the store, joined in this order
     m.feature_norm = False  # layer norm over the joined features
     # se: shared encoder, one head a task; sbe: a transformer a task on top of it; joint: one head.

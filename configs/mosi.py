@@ -20,7 +20,7 @@ features are normalised by the training statistics because their scales differ a
 
 from ml_collections import ConfigDict
 
-from configs.base import base_config, mtl_model
+from configs.base import base_config, multitask_model
 
 # Encoders in the place of the transformer, as small as it is. They read a video both ways, as it
 # does: what is said after an utterance tells of it too, and a video is one segment.
@@ -55,7 +55,7 @@ def get_config(variants: str = "") -> ConfigDict:
     )
     c.total = ConfigDict(dict(name="accuracy", terms=(("sentiment/accuracy", 1.0),)))
 
-    c.model = mtl_model()
+    c.model = multitask_model()
     c.model.features = ("text", "audio", "video")
     c.model.encoder.layers = 1
     c.model.encoder.ffn = 64

@@ -25,7 +25,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.abaw_tasks import ABAW_TASKS, P_MTL, SCORES
-from configs.base import base_config, mtl_model
+from configs.base import base_config, multitask_model
 
 # Encoders in the place of the transformer of configs/base.py.
 ENCODERS = {
@@ -99,7 +99,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.total = ConfigDict(dict(name="P_MTL", terms=P_MTL))
     c.monitor = ("P_MTL", *SCORES.values())
 
-    c.model = mtl_model()
+    c.model = multitask_model()
     # Rate, decay, batch, dropout and epochs were chosen on another twin: twin:mtl?seed=1.
     c.epochs = 80
     c.optim.name, c.optim.weight_decay = "adamw", 0.1
@@ -130,7 +130,7 @@ def get_config(variants: str = "") -> ConfigDict:
         c.epochs, c.optim.hold_epochs = 2, 0
         c.keep_epochs = ("1-2",) if "mix" in chosen else ()
         c.data.root = "twin:mtl?size=small"
-        c.model.features = mtl_model().features  # those of the twin
+        c.model.features = multitask_model().features  # those of the twin
         _resize(c.model.encoder, hidden=16, layers=1, heads=2, ffn=16)
         _resize(c.model.structure, layers=1, head_dim=8, ffn=16)
         c.model.head.layers = (8,)

@@ -23,7 +23,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.abaw_tasks import ABAW_TASKS
-from configs.base import base_config, mtl_model
+from configs.base import base_config, multitask_model
 
 # Encoders in the place of the transformer of configs/base.py. All of them hand something on from
 # segment to segment.
@@ -78,7 +78,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.total = ConfigDict(dict(name="CCC", terms=(("valence/ccc", 0.5), ("arousal/ccc", 0.5))))
     c.monitor = ("CCC", "valence/ccc", "arousal/ccc")
 
-    c.model = mtl_model()
+    c.model = multitask_model()
     c.model.encoder.dropout = 0.2
     c.model.head = ConfigDict(dict(layers=(64,), dropout=0.2))
 

@@ -66,6 +66,14 @@ def test_a_saved_config_is_read_back_the_same(tmp_path):
     assert configs.differences(config, again) == [("epochs", 2, 4)]
 
 
+def test_a_config_of_before_names_its_model_family_as_it_is_called_today(tmp_path):
+    config = configs.load("configs/mtl.py:smoke")
+    again = config.copy_and_resolve_references()
+    again.model.name = "mtl"
+    configs.save(again, tmp_path / "c.json")
+    assert configs.differences(config, configs.read(tmp_path / "c.json")) == []
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

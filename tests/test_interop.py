@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import interop, models
 from affect_jax.interop import pickled
-from affect_jax.models.transformer import position_table
+from affect_jax.models.blocks.transformer import position_table
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 
@@ -258,7 +258,7 @@ def config(**changes) -> ConfigDict:
     encoder = dict(name="transformer", hidden=8, layers=2, heads=2, ffn=6, dropout=0.0)
     c = ConfigDict(
         dict(
-            name="mtl",
+            name="multitask",
             features=("a",),
             feature_norm=True,
             encoder=encoder | dict(positions="abaw4"),

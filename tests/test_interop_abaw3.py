@@ -31,7 +31,7 @@ def weights(encoder, tasks=("valence", "arousal"), bins=0, **changes):
     """(shapes, random parameters) of a small model."""
     c = ConfigDict(
         dict(
-            name="mtl",
+            name="multitask",
             features=("a",),
             feature_norm=False,
             encoder=dict(name=encoder, hidden=8, dropout=0.0) | ENCODERS[encoder] | changes,

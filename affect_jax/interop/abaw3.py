@@ -16,7 +16,7 @@ import numpy as np
 
 from affect_jax.interop import abaw4, files, recurrent, rules
 from affect_jax.interop.rules import Rule, Table
-from affect_jax.models.transformer import position_table
+from affect_jax.models.blocks.transformer import position_table
 from data_pipelines.errors import UserError, listed, nearest
 
 TARGETS = (("valence", "arousal"), ("valence",), ("arousal",))
@@ -45,7 +45,7 @@ def _reader() -> Table:
     )
 
 
-# The encoders by their names in models.mtl.
+# The encoders by their names in models.multitask.
 ENCODERS: Mapping[str, Table] = {
     "transformer": abaw4.transformer("net_seq.", "encoder/"),
     "transformer_lstm": _projection()
@@ -127,7 +127,7 @@ def to_original(
     net that is not in use, the last two as zeros.
 
     Args:
-        params: of models.mtl with structure "joint".
+        params: of models.multitask with structure "joint".
         tasks: one of TARGETS.
         encoder: a key of ENCODERS.
         dropout: whether the original is built with a dropout rate above 0.

@@ -17,7 +17,7 @@ import numpy as np
 
 from affect_jax.interop import files, recurrent, rules, torch_file
 from affect_jax.interop.rules import Rule, Table
-from affect_jax.models.transformer import position_table
+from affect_jax.models.blocks.transformer import position_table
 from data_pipelines.errors import UserError, listed, nearest, shown
 
 NETS = {"valence": "_v_reg", "arousal": "_a_reg", "expression": "_expr_cls", "au": "_au_cls"}
@@ -101,7 +101,7 @@ def _pointwise(original: str, path: str) -> tuple[Rule, Rule]:
     )
 
 
-# By their names in models.mtl: the rules, and how the layers of such a net are called there.
+# By their names in models.multitask: the rules, and how the layers of such a net are called there.
 ENCODERS: dict[str, tuple[Callable[[str, str], Table], str]] = {
     "transformer": (transformer, "encoder.layers."),
     "relative": (relative, "model.attn_layers."),
@@ -195,7 +195,7 @@ def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> file
     too (the branches as zeros: nothing reads them).
 
     Args:
-        params: of models.mtl with structure "se" or "sbe".
+        params: of models.multitask with structure "se" or "sbe".
         model: "lstm", "gru", "transformer" or "mtl_transformer"; SBE is the last.
         dropout: whether the original is built with a dropout rate above 0.
     """

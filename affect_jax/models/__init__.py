@@ -1,4 +1,4 @@
-"""Model families. A config names one by its file; `build` of that file makes the module.
+"""Model families, a file each, composed of blocks/. A config names one by its file.
 
 A model is a Linen module, called as
 
@@ -42,18 +42,14 @@ def build(config: Any, tasks: Sequence[Any]) -> nn.Module:
     """The module of `config.model`, with a head for each task.
 
     Args:
-        config: `name` is a file of this folder that has a `build`; the other keys are that
+        config: `name` is a file of this folder, whose `build` is called; the other keys are that
             file's own.
         tasks: with `name` and `raw_shape`, that of a frame's predictions (affect_jax.tasks.Task).
 
     Raises:
         UserError: config.model.name is no model family, or one of its keys is wrong.
     """
-    known = [
-        module.name
-        for module in pkgutil.iter_modules(__path__)
-        if hasattr(importlib.import_module(f"{__name__}.{module.name}"), "build")
-    ]
+    known = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "blocks"]
     if config.name not in known:
         raise UserError(f"config.model.name = {config.name!r}: {nearest(config.name, known)}")
     return importlib.import_module(f"{__name__}.{config.name}").build(config, tasks)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import interop, models
 from affect_jax.bins import expectation, frequency_bins, uniform_bins
-from affect_jax.models import memory
+from affect_jax.models.blocks import memory
 from affect_jax.tasks import Task
 from configs.va import COUNTS
 from tests.golden.adapters.weights import params_of
@@ -198,7 +198,7 @@ class Original:
         layers = tuple(int(w) for w in str(config["regress_layers"]).split(","))
         return ConfigDict(
             dict(
-                name="mtl",
+                name="multitask",
                 features=("all",),
                 feature_norm=False,
                 structure=dict(name="joint"),

@@ -72,7 +72,7 @@ def _outputs(fixture: Fixture, name: str) -> int:
 def _model_config(config: dict[str, Any]) -> ConfigDict:
     return ConfigDict(
         dict(
-            name="mtl",
+            name="multitask",
             features=("all",),
             feature_norm=bool(config.get("feature_layer_norm", False)),
             structure=_structure(config),

@@ -11,9 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import interop, losses, metrics, optim
-from affect_jax.models.heads import FCHead
-from affect_jax.models.relative import Relative
-from affect_jax.models.transformer import Transformer, position_table
+from affect_jax.models.blocks.heads import FCHead
+from affect_jax.models.blocks.relative import Relative
+from affect_jax.models.blocks.transformer import Transformer, position_table
 from tests.golden.adapters.weights import params_of
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affect_jax import interop
-from affect_jax.models import cells
-from affect_jax.models.recurrent import GRU, LSTM, Carry, Direction
+from affect_jax.models.blocks import cells
+from affect_jax.models.blocks.recurrent import GRU, LSTM, Carry, Direction
 from tests.golden.adapters.weights import params_of
 from tests.golden.fixture import Answer, Fixture, adapter
 

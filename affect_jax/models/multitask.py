@@ -15,15 +15,16 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from affect_jax.config import require_kind
-from affect_jax.models import Output, choose
-from affect_jax.models.averages import Averages
-from affect_jax.models.fc_recurrent import FCLSTM, TransformerLSTM
-from affect_jax.models.heads import FCHead
-from affect_jax.models.memory import MemoryTransformer
-from affect_jax.models.recurrent import GRU, LSTM
-from affect_jax.models.relative import Relative
-from affect_jax.models.structures import STRUCTURES
-from affect_jax.models.transformer import Transformer
+from affect_jax.models import Output
+from affect_jax.models.blocks import choose
+from affect_jax.models.blocks.averages import Averages
+from affect_jax.models.blocks.fc_recurrent import FCLSTM, TransformerLSTM
+from affect_jax.models.blocks.heads import FCHead
+from affect_jax.models.blocks.memory import MemoryTransformer
+from affect_jax.models.blocks.recurrent import GRU, LSTM
+from affect_jax.models.blocks.relative import Relative
+from affect_jax.models.blocks.structures import STRUCTURES
+from affect_jax.models.blocks.transformer import Transformer
 from data_pipelines.errors import UserError, nearest, shown
 
 # An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
@@ -106,7 +107,7 @@ def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
 
 
 def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
-    """The module of a `config.model` with name "mtl" (keys: configs/mtl.py).
+    """The module of a `config.model` with name "multitask" (keys: configs/mtl.py, configs/va.py).
 
     Raises:
         UserError: names the key that is wrong.

@@ -7,14 +7,14 @@ import pytest
 
 from affect_jax import models
 from data_pipelines.errors import UserError
-from tests.test_models_mtl import SIZES, TASKS, B, T
-from tests.test_models_mtl import config as mtl_config
+from tests.test_models_multitask import SIZES, TASKS, B, T
+from tests.test_models_multitask import config as multitask_config
 
 SBE = dict(name="sbe", layers=1, head_dim=4, ffn=6, dropout=0.0, positions="abaw4")
 
 
 def built(structure, tasks=TASKS):
-    c = mtl_config()
+    c = multitask_config()
     with c.unlocked():
         c.structure = structure
     return models.build(c, tasks)

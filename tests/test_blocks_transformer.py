@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.transformer import Transformer, position_table
+from affect_jax.models.blocks.transformer import Transformer, position_table
 
 B, T, D, H = 2, 5, 3, 8
 SETTINGS = dict(hidden=H, layers=2, heads=2, ffn=12, dropout=0.0, positions="abaw4")

@@ -6,9 +6,9 @@ import pytest
 
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.config import save
-from affect_jax.models.fc_recurrent import FCLSTM, TransformerLSTM
-from affect_jax.models.recurrent import LSTM
-from affect_jax.models.transformer import Transformer
+from affect_jax.models.blocks.fc_recurrent import FCLSTM, TransformerLSTM
+from affect_jax.models.blocks.recurrent import LSTM
+from affect_jax.models.blocks.transformer import Transformer
 from affect_jax.optim import paths
 from affect_jax.run import Run
 from affect_jax.train import train

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.memory import MemoryTransformer, empty, remember
-from affect_jax.models.transformer import Transformer
+from affect_jax.models.blocks.memory import MemoryTransformer, empty, remember
+from affect_jax.models.blocks.transformer import Transformer
 
 B, T, D, H = 3, 7, 3, 4
 SETTINGS = dict(

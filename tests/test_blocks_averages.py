@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.averages import Averages, window_means
+from affect_jax.models.blocks.averages import Averages, window_means
 
 B, T, D, H = 2, 7, 3, 4
 WINDOWS = ((0, 0), (-2, 2), (0, 3), (-50, 1))

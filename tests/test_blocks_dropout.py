@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.dropout import Dropout
+from affect_jax.models.blocks.dropout import Dropout
 
 SHAPE = (64, 40, 96)
 SIGMAS = 5  # a true statement fails once in two million

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models import cells
-from affect_jax.models.recurrent import GRU, LSTM
+from affect_jax.models.blocks import cells
+from affect_jax.models.blocks.recurrent import GRU, LSTM
 
 B, T, D, H = 3, 6, 4, 5
 LENGTHS = np.array([6, 4, 0])

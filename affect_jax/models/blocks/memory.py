@@ -9,8 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.heads import NORMAL
-from affect_jax.models.transformer import Transformer, attention_weights, join_heads, split_heads
+from affect_jax.models.blocks.heads import NORMAL
+from affect_jax.models.blocks.transformer import (
+    Transformer,
+    attention_weights,
+    join_heads,
+    split_heads,
+)
 from data_pipelines.errors import nearest
 
 ATTENTIONS = ("multihead", "single")

@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models import cells
-from affect_jax.models.cells import Cell
-from affect_jax.models.dropout import Dropout, require_rate
+from affect_jax.models.blocks import cells
+from affect_jax.models.blocks.cells import Cell
+from affect_jax.models.blocks.dropout import Dropout, require_rate
 
 Carry = dict[str, jax.Array]
 

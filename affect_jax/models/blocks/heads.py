@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.dropout import Dropout, require_rate
+from affect_jax.models.blocks.dropout import Dropout, require_rate
 
 # Every linear layer of the ABAW4 models starts so; biases start at 0 (specs/abaw4, 6.2).
 NORMAL = nn.initializers.normal(0.02)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from affect_jax.models.dropout import Dropout, require_rate
-from affect_jax.models.heads import NORMAL
+from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.heads import NORMAL
 from data_pipelines.errors import nearest
 
 POSITIONS = ("abaw4", "sinusoid", "none")

@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.dropout import Dropout, require_rate
-from affect_jax.models.heads import NORMAL
-from affect_jax.models.recurrent import LSTM, Carry
-from affect_jax.models.transformer import Transformer
+from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.heads import NORMAL
+from affect_jax.models.blocks.recurrent import LSTM, Carry
+from affect_jax.models.blocks.transformer import Transformer
 
 
 class FCLSTM(nn.Module):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.relative import Relative, from_band, to_band
+from affect_jax.models.blocks.relative import Relative, from_band, to_band
 
 B, T, D, H = 2, 7, 3, 8
 SETTINGS = dict(hidden=H, layers=2, heads=2, dropout=0.0, window=2, kernel=3)

@@ -13,9 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.dropout import Dropout, require_rate
-from affect_jax.models.heads import NORMAL
-from affect_jax.models.transformer import join_heads, split_heads
+from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.heads import NORMAL
+from affect_jax.models.blocks.transformer import join_heads, split_heads
 
 
 def from_band(band: jax.Array) -> jax.Array:

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.dropout import Dropout, require_rate
-from affect_jax.models.heads import NORMAL
+from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.heads import NORMAL
 
 Window = tuple[int, int]
 LONGEST = 10**9  # frames to a side: all of them, and still an int32

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.transformer import Transformer
+from affect_jax.models.blocks.transformer import Transformer
 from data_pipelines.errors import UserError, nearest
 
 MakeHead = Callable[..., nn.Module]  # called with size= and name=

@@ -27,7 +27,7 @@ def config(**changes) -> ConfigDict:
     )
     c = ConfigDict(
         dict(
-            name="mtl",
+            name="multitask",
             features=("face", "sound"),
             feature_norm=True,
             encoder=encoder,
@@ -153,8 +153,8 @@ def test_bfloat16_gives_float32_predictions_near_those_of_float32(params, batch)
 
 
 def test_a_misspelt_family_names_the_nearest():
-    with pytest.raises(UserError, match=r"config.model.name = 'mlt': Did you mean 'mtl'"):
-        models.build(config(name="mlt"), TASKS)
+    with pytest.raises(UserError, match=r"config.model.name = 'multi': Did you mean 'mul"):
+        models.build(config(name="multi"), TASKS)
 
 
 @pytest.mark.parametrize(
