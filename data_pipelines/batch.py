@@ -148,7 +148,7 @@ class Source:
             return np.arange(own.start, own.stop)[frames]
         # By image number: the frames of a track may be a sample.
         number = np.asarray(self.store.frames[own], np.float64)
-        earlier = number[frames] - self.delay * entry.fps
+        earlier = number[frames] - float(self.delay * entry.fps)
         return own.start + np.maximum(np.searchsorted(number, earlier, side="right") - 1, 0)
 
     def _any(self, name: str, track: int) -> bool:

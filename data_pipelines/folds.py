@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipelines.plan import generator
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 SWAPS = 20_000  # pairs of groups that are looked at
 
@@ -22,7 +22,7 @@ def names(count: int) -> tuple[str, ...]:
     return tuple(f"fold{k}" for k in range(1, count + 1))
 
 
-def cut(store: Store, split: str, count: int, seed: int) -> Store:
+def cut(store: AnyStore, split: str, count: int, seed: int) -> AnyStore:
     """The store with the splits fold1, fold2, ... in place of `split`.
 
     Args:
@@ -38,7 +38,7 @@ def cut(store: Store, split: str, count: int, seed: int) -> Store:
     return store.with_splits({t.name: names(count)[fold[t.group]] for t in chosen})
 
 
-def deal(store: Store, split: str, count: int, seed: int) -> dict[str, int]:
+def deal(store: AnyStore, split: str, count: int, seed: int) -> dict[str, int]:
     """{group: fold, from 0}, with equal numbers of groups (to one) and about equal frames.
 
     Groups are dealt out at random; then pairs of them change places wherever that brings the folds
@@ -59,7 +59,7 @@ def deal(store: Store, split: str, count: int, seed: int) -> dict[str, int]:
     return dict(zip(groups, fold.tolist(), strict=True))
 
 
-def _shares(store: Store, split: str, groups: list[str]) -> np.ndarray:
+def _shares(store: AnyStore, split: str, groups: list[str]) -> np.ndarray:
     """float64 [groups, 1 + labels]: of the split's frames, and of its labelled ones, by label."""
     place = {group: i for i, group in enumerate(groups)}
     counts = np.zeros((len(groups), 1 + len(store.labels)))
@@ -69,6 +69,6 @@ def _shares(store: Store, split: str, groups: list[str]) -> np.ndarray:
         row = counts[place[track.group]]
         row[0] += track.frames
         for k, mask in enumerate(masks):
-            here = np.asarray(mask[track.offset : track.offset + track.frames])
+            here = np.asarray(mask[track.span])
             row[1 + k] += here.reshape(len(here), -1).any(1).sum()
     return counts / np.maximum(counts.sum(0), 1)

@@ -22,6 +22,7 @@ class GrowingArray:
         self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
         self._hash = hashlib.sha256()
         self._header()
+        self.mark()
 
     def _header(self) -> None:
         self._file.seek(0)
@@ -34,6 +35,17 @@ class GrowingArray:
         self._file.write(data)
         self._hash.update(data)
         self.rows += len(data)
+
+    def mark(self) -> None:
+        """What is there now is what `cut_back` leaves."""
+        self._marked = self.rows, self._file.tell(), self._hash.copy()
+
+    def cut_back(self) -> None:
+        """Take away the rows that came after the last `mark`."""
+        self.rows, end, digest = self._marked
+        self._hash = digest.copy()
+        self._file.seek(end)
+        self._file.truncate()
 
     def abandon(self) -> None:
         """Close without caring what is on disk, which may be full."""

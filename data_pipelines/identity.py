@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from data_pipelines.chunks import chunks, flat
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store, chunks
+from data_pipelines.store import AnyStore
 
 TRACKS = "tracks, splits and groups"  # the entry that is no array
 
@@ -19,15 +20,16 @@ TRACKS = "tracks, splits and groups"  # the entry that is no array
 def sha256_of(array: np.ndarray) -> str:
     """SHA-256 over the bytes of an array, as StoreWriter writes it into the manifest."""
     digest = hashlib.sha256()
-    for _, rows in chunks(array):
-        digest.update(np.ascontiguousarray(rows))
+    for _, part in chunks(flat(array)):
+        digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
 
 
 def arrays_of(
-    store: Store, features: Sequence[str], labels: Sequence[str]
+    store: AnyStore, features: Sequence[str], labels: Sequence[str]
 ) -> Iterator[tuple[str, pathlib.Path, np.ndarray, str]]:
-    """(key, file, array, SHA-256 in the manifest or "") of frames, features, labels and masks.
+    """(key, file, array, SHA-256 in the manifest or "") of frames, features, spans, labels and
+    masks.
 
     Of stores that are joined, those that some feature or label is taken from, and the first; a key
     begins with the number of its store then.
@@ -45,6 +47,9 @@ def arrays_of(
             if (mask := part.feature_mask(name)) is not None:
                 file = f"features/{name}.mask.npy"
                 found.append((file, mask, given.get(file)))
+            if part.features[name].spans:
+                file = f"features/{name}.spans.npy"
+                found.append((file, part.spans(name), given.get(file)))
         for name in known:
             values, mask = part.label(name)
             found.append((f"labels/{name}.npy", values, part.labels[name].sha256))
@@ -55,13 +60,13 @@ def arrays_of(
             yield key, part.path / file, array, expected if isinstance(expected, str) else ""
 
 
-def bytes_of(store: Store, features: Sequence[str], labels: Sequence[str]) -> int:
+def bytes_of(store: AnyStore, features: Sequence[str], labels: Sequence[str]) -> int:
     """Bytes of the arrays that `hashes` is about."""
     return sum(array.nbytes for _, _, array, _ in arrays_of(store, features, labels))
 
 
 def hashes(
-    store: Store, features: Sequence[str], labels: Sequence[str], *, trust: bool, limit: float
+    store: AnyStore, features: Sequence[str], labels: Sequence[str], *, trust: bool, limit: float
 ) -> dict[str, str]:
     """{file: SHA-256} of these features and labels, and of the table of tracks.
 
@@ -77,7 +82,7 @@ def hashes(
     found = list(arrays_of(store, features, labels))
     unread = [array.nbytes for _, _, array, expected in found if not (trust and expected)]
     within = sum(unread) <= limit
-    result = {TRACKS: _tracks(store)}
+    result = {TRACKS: _tracks(store)} | _streams(store, features)
     for key, file, _, expected in found:
         if (trust and expected) or not within:
             result |= {key: expected} if expected else {}
@@ -99,10 +104,26 @@ def _sha256(file: pathlib.Path, *state: int) -> str:
     return sha256_of(np.lib.format.open_memmap(file, mode="r"))
 
 
-def _tracks(store: Store) -> str:
+def _tracks(store: AnyStore) -> str:
     """SHA-256 of the tables of tracks: names, splits, groups, frames, frames a second."""
-    tables = [
-        [(t.name, t.split, t.group, t.frames, t.fps) for t in tracks]
-        for tracks in (store.tracks, *(part.tracks for part in store.parts[1:]))
-    ]
+    tables = []
+    for tracks, part in zip((store.tracks, *(p.tracks for p in store.parts[1:])), store.parts):
+        # As a number where the manifest has one: the exact rates came after the first hashes.
+        rates = [entry.get("fps") for entry in part.manifest["tracks"]]
+        rates = [rate if rate is None or isinstance(rate, str) else float(rate) for rate in rates]
+        rows = [(t.name, t.split, t.group, t.frames) for t in tracks]
+        tables.append([(*row, rate) for row, rate in zip(rows, rates, strict=True)])
     return hashlib.sha256(json.dumps(tables).encode()).hexdigest()
+
+
+def _streams(store: AnyStore, features: Sequence[str]) -> dict[str, str]:
+    """{entry: SHA-256} of what the manifest says of features that are no floats a frame."""
+    result = {}
+    for name in features:
+        feature = store.features[name]
+        if (feature.axis, feature.scale) != ("frame", 1):
+            rows = [store.rows(name, i) for i in range(len(store.tracks))]
+            about = [feature.axis, str(feature.rate), feature.scale, *map(str, rows)]
+            digest = hashlib.sha256(json.dumps(about).encode())
+            result[f"rows and scale of {name}"] = digest.hexdigest()
+    return result

@@ -1,17 +1,22 @@
 """A store: features and labels of many tracks in one folder of flat, memory-mapped arrays.
 
-    STORE/manifest.json            what is inside: features, labels, tracks, provenance
-    STORE/frames.npy               int32 [N]: 1-based image number of each row
-    STORE/features/<name>.npy      float32 [N, D], rows of a track together, in manifest order
-    STORE/features/<name>.mask.npy bool [N], only where a feature has gaps (rows there are zero)
-    STORE/labels/<name>.npy        values float32 [N, K], classes int32 [N], labels int8 [N, K]
-    STORE/labels/<name>.mask.npy   bool, same shape: where the label exists
-    STORE/references.json          optional scores to print beside ours, {split: {name: {score: x}}}
+    STORE/manifest.json             what is inside: features, labels, tracks, provenance
+    STORE/frames.npy                int32 [N]: 1-based image number of each labelled frame
+    STORE/features/<name>.npy       [rows, *shape], rows of a track together, in manifest order
+    STORE/features/<name>.mask.npy  bool [rows], only where a feature has gaps (zeros there)
+    STORE/features/<name>.spans.npy float64 [rows, 2] of a table: start and stop in frames
+    STORE/labels/<name>.npy         values float32 [N, K], classes int32 [N], labels int8 [N, K]
+    STORE/labels/<name>.mask.npy    bool, same shape: where the label exists
+    STORE/references.json           optional scores beside ours: {split: {name: {score: x}}}
 
-A feature's axis is "frame" (one row a labelled frame) or "table" (rows of its own, counted per
-track in the manifest, with `rate_hz`: windows, clips, audio samples). Labels follow the frames.
-Tracks, splits, groups, features and labels have names that a file can have, and that are no paths.
-A folder of this form is a store, whoever wrote it; `data_pipelines.store_writer` is the easy way.
+A feature has the shape of an item, a dtype (float32, float16, int16, uint8; a float is the stored
+number times the feature's scale) and an axis: "frame", one row a labelled frame; "rate", so many
+rows a second (`rate_hz`: audio samples, a faster or slower stream); or "table", rows that each
+have a span: start and stop (excluded) in frames of the video, from 0 for its first image, ascending
+by start. The rows of a track on the last two are counted in the manifest (`rows` of the track).
+Rates may be fractions, "30000/1001". Labels follow the frames. Tracks, splits, groups, features and
+labels have names that a file can have, and that are no paths. A folder of this form is a store,
+whoever wrote it; `data_pipelines.store_writer` is the easy way.
 """
 
 from __future__ import annotations
@@ -22,14 +27,14 @@ import dataclasses
 import functools
 import json
 import math
-import mmap
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from data_pipelines.chunks import chunks
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.files import forget, open_npy, readable, reason
 from data_pipelines.paths import require_name, user_path
@@ -46,10 +51,64 @@ from data_pipelines.store_specs import (
 )
 
 FORMAT = 1
-CHUNK_BYTES = 1 << 24  # looked at together, so that a store may be larger than memory
 
 
-class Store:
+class AnyStore:
+    """Tracks, features and labels of a store: one folder (Store), or several joined.
+
+    Attributes:
+        path: the folder, or the folders joined by commas.
+        features, labels: {name: what is said of it}.
+        tracks: in the order of the frame-wise arrays.
+        frames_total: rows N of the frame-wise arrays.
+        frames: int32 [N], 1-based image numbers.
+    """
+
+    path: pathlib.Path
+    name: str
+    manifest: dict[str, Any]
+    features: dict[str, Feature]
+    labels: dict[str, Label]
+    tracks: list[Track]
+    frames_total: int
+    frames: np.ndarray
+
+    def place(self, row: int) -> str:
+        """Track, row in it and image of a row of the frame-wise arrays, for messages."""
+        track = self.tracks[bisect.bisect_right(self.tracks, row, key=lambda t: t.offset) - 1]
+        return f"track {track.name!r}, row {row - track.offset} (image {self.frames[row]})"
+
+    def require_features(self, names: Sequence[str]) -> None:
+        """UserError naming the nearest feature for the first name that is not there."""
+        for name in names:
+            if name not in self.features:
+                raise UserError(
+                    f"{self.path} has no feature {name!r}. {nearest(name, self.features)}"
+                )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, in order of first appearance."""
+        return tuple(dict.fromkeys(track.split for track in self.tracks))
+
+    def split(self, name: str) -> np.ndarray:
+        """int32: indices into `tracks` of one split, or of several joined by "+"."""
+        wanted, known = dict.fromkeys(name.split("+")), self.splits
+        for part in wanted:
+            if part not in known:
+                raise UserError(f"{self.path} has no split {part!r}. {nearest(part, known)}")
+        return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
+
+    def with_splits(self, split_of: Mapping[str, str]) -> AnyStore:
+        """The same store with tracks in other splits, {track: split}; the rest stay."""
+        view = copy.copy(self)
+        view.tracks = [
+            dataclasses.replace(t, split=split_of.get(t.name, t.split)) for t in self.tracks
+        ]
+        return view
+
+
+class Store(AnyStore):
     """A store opened for reading. Arrays are memory maps, opened at first use (so it pickles)."""
 
     def __init__(self, path: str | os.PathLike):
@@ -112,6 +171,7 @@ class Store:
             self.tracks.append(track)
             offset += track.frames
         self.frames_total = offset
+        self._counts = table | {n: offset for n, f in self.features.items() if f.axis == "frame"}
 
     def __getstate__(self) -> dict[str, Any]:
         cached = {"frames", "_arrays"}
@@ -124,7 +184,7 @@ class Store:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {}
 
-    def _array(self, relative: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    def _array(self, relative: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         if relative not in self._arrays:
             file = self.path / relative
             array = open_npy(file, hint="Prepare it again.")
@@ -150,18 +210,37 @@ class Store:
         """int32 [N]: 1-based image number of each row."""
         return self._array("frames.npy", (self.frames_total,), np.int32)
 
-    def feature(self, name: str) -> np.ndarray:
-        """float32 [N, D] memory map (rows of its own for a "table" feature)."""
+    def rows(self, name: str, track: int) -> slice:
+        """Rows of the track of this index in `feature(name)`; none where it has none."""
         self.require_features([name])
-        shape = self._rows_of(name), self.features[name].size
-        return self._array(f"features/{name}.npy", shape, np.float32)
+        if self.features[name].axis == "frame":
+            return self.tracks[track].span
+        start, count = self.tracks[track].rows.get(name, (0, 0))
+        return slice(start, start + count)
+
+    def feature(self, name: str) -> np.ndarray:
+        """[rows, *shape] memory map of the stored dtype."""
+        self.require_features([name])
+        feature = self.features[name]
+        shape = self._counts[name], *feature.shape
+        return self._array(f"features/{name}.npy", shape, np.dtype(feature.dtype))
 
     def feature_mask(self, name: str) -> np.ndarray | None:
-        """bool [N], or None where the feature has no gaps."""
+        """bool [rows], or None where the feature has no gaps."""
         self.require_features([name])
         if not self.features[name].gaps:
             return None
-        return self._array(f"features/{name}.mask.npy", (self._rows_of(name),), np.bool_)
+        return self._array(f"features/{name}.mask.npy", (self._counts[name],), np.bool_)
+
+    def spans(self, name: str) -> np.ndarray:
+        """float64 [rows, 2] of a table: start and stop (excluded) in frames, 0 the first image."""
+        self.require_features([name])
+        if not self.features[name].spans:
+            raise UserError(
+                f"{self.path}: feature {name!r} on the axis {self.features[name].axis!r} has no "
+                "spans; tables of a StoreWriter have. Prepare the store again as a table."
+            )
+        return self._array(f"features/{name}.spans.npy", (self._counts[name], 2), np.float64)
 
     def label(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(labels, mask) memory maps of one shape; labels are zero where the mask is False."""
@@ -187,66 +266,9 @@ class Store:
                     f"{self.place(start + row)}, expected {label.expected}."
                 )
 
-    def place(self, row: int) -> str:
-        """Track, row in it and image of a row of the frame-wise arrays, for messages."""
-        track = self.tracks[bisect.bisect_right(self.tracks, row, key=lambda t: t.offset) - 1]
-        return f"track {track.name!r}, row {row - track.offset} (image {self.frames[row]})"
-
-    def require_features(self, names: Sequence[str]) -> None:
-        """UserError naming the nearest feature for the first name that is not there."""
-        for name in names:
-            if name not in self.features:
-                raise UserError(
-                    f"{self.path} has no feature {name!r}. {nearest(name, self.features)}"
-                )
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits, in order of first appearance."""
-        return tuple(dict.fromkeys(track.split for track in self.tracks))
-
-    def split(self, name: str) -> np.ndarray:
-        """int32: indices into `tracks` of one split, or of several joined by "+"."""
-        wanted, known = dict.fromkeys(name.split("+")), self.splits
-        for part in wanted:
-            if part not in known:
-                raise UserError(f"{self.path} has no split {part!r}. {nearest(part, known)}")
-        return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
-
-    def with_splits(self, split_of: Mapping[str, str]) -> Store:
-        """The same store with tracks in other splits, {track: split}; the rest stay."""
-        view = copy.copy(self)
-        view.tracks = [
-            dataclasses.replace(t, split=split_of.get(t.name, t.split)) for t in self.tracks
-        ]
-        return view
-
     def references(self, split: str) -> dict[str, dict[str, float]]:
         """{name: {score: value}} to print beside ours: an upper bound, a baseline."""
         return self._references.get(split, {})
-
-    def _rows_of(self, feature: str) -> int:
-        if self.features[feature].axis == "frame":
-            return self.frames_total
-        return sum(track.rows.get(feature, (0, 0))[1] for track in self.tracks)
-
-
-def chunks(*arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
-    """(first row, rows of each array), in pieces; what was looked at does not stay in memory."""
-    width = max(math.prod(array.shape[1:]) * array.itemsize for array in arrays)
-    step = max(1, CHUNK_BYTES // max(width, 1))
-    for start in range(0, len(arrays[0]), step):
-        yield start, *(_piece(array, start, step) for array in arrays)
-
-
-def _piece(array: np.ndarray, start: int, step: int) -> np.ndarray:
-    """Rows of a memory map, mapped anew: pages of a map that lives on count as the process's."""
-    whole_file = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous  # no view of it
-    if not whole_file:
-        return array[start : start + step]
-    rows = min(step, len(array) - start)
-    offset = array.offset + start * array.strides[0]
-    return np.memmap(array.filename, array.dtype, "r", offset, (rows, *array.shape[1:]))
 
 
 def _read_references(file: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -7,26 +7,34 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.given_arrays import given_frames
-from data_pipelines.growing_array import GrowingArray
 from data_pipelines.paths import require_name, user_path
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.store import FORMAT
+from data_pipelines.store_files import StoreFiles
 from data_pipelines.store_specs import (
-    LABEL_DTYPES,
     LARGEST_FRAME,
     Feature,
     Label,
+    entry_of,
     rate,
+    rate_entry,
     read_specs,
 )
-from data_pipelines.track_arrays import feature_arrays, given_feature, given_labels, label_arrays
+from data_pipelines.track_arrays import (
+    feature_pieces,
+    given_feature,
+    given_labels,
+    given_spans,
+    label_arrays,
+)
 
 _OWN_KEYS = ("format", "features", "labels", "sha256", "tracks")  # of the manifest
 
@@ -56,75 +64,69 @@ class StoreWriter:
         self.path = refuse_others(path)
         if not isinstance(name, str):
             raise UserError(f"{self.path}: name is {name!r:.50}, expected a text.")
+        where = str(self.path)
         try:
-            self._features = read_specs(Feature, features, str(self.path), given=True)
-            self._labels = read_specs(Label, labels, str(self.path), given=True)
+            self._features = {
+                name: dataclasses.replace(f, spans=f.axis == "table")
+                for name, f in read_specs(Feature, features, where, given=True).items()
+            }
+            self._labels = read_specs(Label, labels, where, given=True)
         except ValueError as error:
             raise UserError(f"{self.path}: {str(error).rstrip('.')}.") from None
         for key in (*self._features, *self._labels):
-            if key.endswith(".mask"):
-                raise UserError(f"{self.path}: {key!r}: files of masks are called so; rename.")
+            if key.endswith((".mask", ".spans")):
+                raise UserError(
+                    f"{self.path}: {key!r}: files of masks and spans are called so; rename."
+                )
         for key, value in provenance.items():
             _check_provenance(self.path, key, value)
         self._provenance = provenance
         self._name = name
         self._tracks: list[dict[str, Any]] = []
         self._names: set[str] = set()
-        self._with_gaps: set[str] = set()
         self.not_finite: dict[str, list[str]] = {}
 
     def __enter__(self) -> StoreWriter:
         self._replacing = replace_folder(self.path)
         self._folder = self._replacing.__enter__()
-        self._files: dict[str, GrowingArray] = {}
         try:
-            self._open()
+            self._files = StoreFiles(self._folder, self._features, self._labels)
         except BaseException:
-            self._discard(*sys.exc_info())
+            self._replacing.__exit__(*sys.exc_info())
             raise
         return self
-
-    def _open(self) -> None:
-        for part in ("features", "labels"):
-            (self._folder / part).mkdir()
-        self._files = {"frames": GrowingArray(self._folder / "frames.npy", np.int32, ())}
-        for f in self._features.values():
-            file = self._folder / "features" / f"{f.name}.npy"
-            self._files[f"features/{f.name}"] = GrowingArray(file, np.float32, (f.size,))
-            file = self._folder / "features" / f"{f.name}.mask.npy"
-            self._files[f"features/{f.name}.mask"] = GrowingArray(file, np.bool_, ())
-        for label in self._labels.values():
-            tail = () if label.kind == "classes" else (label.size,)
-            file = self._folder / "labels" / f"{label.name}.npy"
-            self._files[f"labels/{label.name}"] = GrowingArray(file, LABEL_DTYPES[label.kind], tail)
-            file = self._folder / "labels" / f"{label.name}.mask.npy"
-            self._files[f"labels/{label.name}.mask"] = GrowingArray(file, np.bool_, tail)
 
     def add(
         self,
         *,
         track: str,
         split: str,
-        features: Mapping[str, np.ndarray],
+        features: Mapping[str, np.ndarray | Iterator[np.ndarray]],
         labels: Mapping[str, np.ndarray | tuple[np.ndarray, np.ndarray]] | None = None,
         feature_masks: Mapping[str, np.ndarray] | None = None,
+        spans: Mapping[str, np.ndarray] | None = None,
         frames: np.ndarray | None = None,
         group: str | None = None,
-        fps: float | None = None,
+        fps: float | str | Fraction | None = None,
     ) -> None:
-        """Append a track.
+        """Append a track. One that is refused leaves nothing of itself in the store.
 
         Arrays may be of any real type and byte order, lists, or tables; text is refused. What a
         mask of numpy hides, None and pandas.NA are missing labels, as NaN is.
 
         Args:
-            features: {name: [T, D]} in the units of the extractor; one left out becomes a gap.
+            features: {name: [T, *shape]}, or [rows, *shape] on another axis than "frame", in the
+                units of the extractor or, of integers, as they are stored. Or an iterator of such
+                arrays, which are joined: each is written before the next is asked for. Of one left
+                out, frames are a gap and other rows not there.
             labels: {name: [T, K] or [T]} or (labels, mask); one left out is missing in every
                 frame.
-            feature_masks: {name: bool [T]}, False where the feature does not exist.
+            feature_masks: {name: bool [rows]}, False where the feature does not exist.
+            spans: {name: [rows, 2]} of every table: start and stop (excluded) in frames, 0 for the
+                first image, ascending by start.
             frames: int [T], 1-based image numbers, ascending; default 1..T.
             group: what must not be split; default the track's name.
-            fps: frames a second.
+            fps: frames a second; 29.97 and its like are exact, as is "30000/1001".
 
         Raises:
             UserError: what does not fit, by track, argument and row.
@@ -138,10 +140,13 @@ class StoreWriter:
             raise UserError(f"split {split!r}: a + joins splits, it cannot be in a name.")
         labels = {} if labels is None else labels
         masks = {} if feature_masks is None else feature_masks
+        spans = {} if spans is None else spans
+        tables = {name: f for name, f in self._features.items() if f.spans}
         for given, known, what in (
             (features, self._features, "feature"),
             (labels, self._labels, "label"),
             (masks, self._features, "feature (of a mask)"),
+            (spans, tables, "table (of spans)"),
         ):
             if not isinstance(given, Mapping):
                 raise UserError(f"track {track!r}: {what}: expected {{name: array}}.")
@@ -150,53 +155,83 @@ class StoreWriter:
                     raise UserError(
                         f"track {track!r}: unknown {what} {name!r}. {nearest(name, known)}"
                     )
+        entry: dict[str, Any] = {"name": track, "split": split, "group": group}
+        if fps is not None:
+            try:
+                rate(fps, f"track {track!r}: fps")
+            except ValueError as error:
+                raise UserError(f"{error}.") from None
+            entry["fps"] = rate_entry(fps)
         x_of = {name: given_feature(track, name, x) for name, x in features.items()}
         y_of = {name: given_labels(track, name, y) for name, y in labels.items()}
         numbers = None
         if frames is not None:
             numbers = given_frames(frames, LARGEST_FRAME, f"track {track!r}: frames")
-        total, counted = self._length(track, numbers, x_of, y_of)
-        if total == 0:
-            raise UserError(f"track {track!r}: has no frames.")
 
-        entry = {"name": track, "split": split, "group": group, "frames": total}
-        if fps is not None:
-            try:
-                entry["fps"] = rate(fps, f"track {track!r}: fps")
-            except ValueError as error:
-                raise UserError(f"{error}.") from None
-        arrays = {"frames": np.arange(1, total + 1) if numbers is None else numbers}
-        for f in self._features.values():
-            x, present = feature_arrays(
-                track, f, x_of.get(f.name), masks.get(f.name), total, counted
-            )
-            if not np.isfinite(x).all():
-                self.not_finite.setdefault(f.name, []).append(track)
-            if not present.all():
-                self._with_gaps.add(f.name)
-            if f.axis != "frame":
-                entry.setdefault("rows", {})[f.name] = len(x)
-            arrays[f"features/{f.name}"], arrays[f"features/{f.name}.mask"] = x, present
-        for label in self._labels.values():
-            values, mask = label_arrays(track, label, y_of.get(label.name), total)
-            arrays[f"labels/{label.name}"], arrays[f"labels/{label.name}.mask"] = values, mask
-        for key, array in arrays.items():
-            self._files[key].append(array)
+        with self._files.track():
+            not_finite = self._append(entry, numbers, x_of, y_of, masks, spans)
+        for name in not_finite:
+            self.not_finite.setdefault(name, []).append(track)
         self._names.add(track)
         self._tracks.append(entry)
 
+    def _append(
+        self,
+        entry: dict[str, Any],
+        numbers: np.ndarray | None,
+        x_of: Mapping[str, Any],
+        y_of: Mapping[str, Any],
+        masks: Mapping[str, Any],
+        spans: Mapping[str, Any],
+    ) -> list[str]:
+        """Append the track, its frames and rows to the entry; the features that are not finite."""
+        track, counts, not_finite = entry["name"], {}, []
+        total, counted = self._length(track, numbers, x_of, y_of)
+
+        def append(f: Feature) -> None:
+            pieces = feature_pieces(track, f, x_of.get(f.name), masks.get(f.name), total, counted)
+            counts[f.name], finite = self._files.append_feature(f.name, pieces)
+            if not finite:
+                not_finite.append(f.name)
+
+        if total is None:
+            append(self._features[counted])
+            total, counted = counts[counted], f"feature {counted!r} has {counts[counted]} rows"
+        if total == 0:
+            raise UserError(f"track {track!r}: has no frames.")
+        self._files.append("frames", np.arange(1, total + 1) if numbers is None else numbers)
+        for f in self._features.values():
+            if f.name not in counts:
+                append(f)
+            if f.spans and (counts[f.name] or f.name in spans):
+                rows = given_spans(track, f.name, spans.get(f.name), counts[f.name])
+                self._files.append(f"features/{f.name}.spans", rows)
+        for label in self._labels.values():
+            values, mask = label_arrays(track, label, y_of.get(label.name), total)
+            self._files.append(f"labels/{label.name}", values)
+            self._files.append(f"labels/{label.name}.mask", mask)
+        entry["frames"] = total
+        rows = {n: counts[n] for n, f in self._features.items() if f.axis != "frame"}
+        if rows:
+            entry["rows"] = rows
+        return not_finite
+
     def _length(
         self, track: str, numbers: np.ndarray | None, x_of: Mapping, y_of: Mapping
-    ) -> tuple[int, str]:
-        """(frames of a track, what they were counted in)."""
+    ) -> tuple[int | None, str]:
+        """(frames of a track, what they were counted in); (None, a feature): count its pieces."""
         if numbers is not None:
             return len(numbers), f"{len(numbers)} frames"
         for name, (values, _) in y_of.items():
             if values.ndim:
                 return len(values), f"label {name!r} has shape {values.shape}"
-        for name, x in x_of.items():
-            if self._features[name].axis == "frame" and x.ndim:
+        frame_wise = {n: x for n, x in x_of.items() if self._features[n].axis == "frame"}
+        for name, x in frame_wise.items():
+            if not isinstance(x, Iterator) and x.ndim:
                 return len(x), f"feature {name!r} has shape {x.shape}"
+        for name, x in frame_wise.items():
+            if isinstance(x, Iterator):
+                return None, name
         raise UserError(f"track {track!r}: no frames, labels or frame-wise features to count.")
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -211,31 +246,27 @@ class StoreWriter:
         self._replacing.__exit__(None, None, None)
 
     def _discard(self, *exception: Any) -> None:
-        for file in self._files.values():
-            file.abandon()
+        self._files.abandon()
         self._replacing.__exit__(*exception)
 
     def _complete(self) -> None:
         """Ends the files and writes the manifest."""
-        hashes = {key: file.close() for key, file in self._files.items()}
+        hashes = self._files.close()
         features, labels = {}, {}
-        for f in self._features.values():
-            gaps = f.name in self._with_gaps
-            if not gaps:
-                (self._folder / "features" / f"{f.name}.mask.npy").unlink()
-                del hashes[f"features/{f.name}.mask"]
-            digest = hashes.pop(f"features/{f.name}")
-            features[f.name] = _entry(dataclasses.replace(f, gaps=gaps, sha256=digest))
-        for label in self._labels.values():
-            digest = hashes.pop(f"labels/{label.name}")
-            labels[label.name] = _entry(dataclasses.replace(label, sha256=digest))
+        for name, f in self._features.items():
+            gaps, digest = f"features/{name}.mask" in hashes, hashes.pop(f"features/{name}")
+            features[name] = entry_of(dataclasses.replace(f, gaps=gaps, sha256=digest))
+        for name, label in self._labels.items():
+            digest = hashes.pop(f"labels/{name}")
+            labels[name] = entry_of(dataclasses.replace(label, sha256=digest))
         manifest = {
             "format": FORMAT,
             "name": self._name,
             **self._provenance,
             "features": features,
             "labels": labels,
-            "sha256": {f"{key}.npy": digest for key, digest in hashes.items()},  # frames, masks
+            # Of frames, masks and spans.
+            "sha256": {f"{key}.npy": digest for key, digest in hashes.items()},
             "tracks": self._tracks,
         }
         (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -248,12 +279,6 @@ def refuse_others(path: str | os.PathLike) -> pathlib.Path:
         if not path.is_dir() or any(path.iterdir()):
             raise UserError(f"{path} exists and is no store. Give another --store.")
     return path
-
-
-def _entry(spec: Feature | Label) -> dict[str, Any]:
-    entry = dataclasses.asdict(spec)
-    entry.pop("name")
-    return {k: v for k, v in entry.items() if v not in (None, "", ())}
 
 
 def _name(name: Any, what: str) -> str:

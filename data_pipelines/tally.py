@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.store import Store, chunks
+from data_pipelines.chunks import chunks
+from data_pipelines.store import Store
 
 
 class Tally:

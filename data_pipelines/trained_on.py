@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from data_pipelines import sources
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 SPLITS |= {"training": "train", "val": "validation"}
@@ -29,7 +29,7 @@ TASKS = {
 
 
 def seen(
-    store: Store, features: Sequence[str], split: str, tasks: Sequence[str]
+    store: AnyStore, features: Sequence[str], split: str, tasks: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """{feature: those of `tasks` whose labels of the split its extractor was trained on}.
 
@@ -56,7 +56,7 @@ def seen(
     return found
 
 
-def _labels_in(entry: str, store: Store) -> tuple[bool, set[str], set[str]]:
+def _labels_in(entry: str, store: AnyStore) -> tuple[bool, set[str], set[str]]:
     """(does an entry mean labels of this store?, tasks that it names, splits that it names)."""
     data_sets = {_plain(name) for name in _names(store)}
     known_splits = SPLITS | {_plain(name): _split(name) for name in store.splits}
@@ -80,7 +80,7 @@ def _labels_in(entry: str, store: Store) -> tuple[bool, set[str], set[str]]:
     return ours or (bool(tasks or splits) and not foreign), tasks, splits
 
 
-def _names(store: Store) -> list[str]:
+def _names(store: AnyStore) -> list[str]:
     """What people call the data: the store's name, its source's, and those that the source knows.
 
     A joined store has those of all its parts.

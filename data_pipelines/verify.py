@@ -3,24 +3,27 @@
 python -m data_pipelines.verify --store=STORE
 
 Exit code 0: nothing that matters. 1: problems (damaged files, values outside their range,
-non-finite features, a video in two splits, a feature that a track lacks altogether). Notes (frames
-without a feature, tracks without labels, what the preparation had to say) do not change it.
+non-finite features, spans that cannot be, a video in two splits, a feature that a track lacks
+altogether). Notes (frames without a feature, tracks without labels, what the preparation had to
+say) do not change it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.chunks import chunks, flat
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, listed
 from data_pipelines.identity import sha256_of
 from data_pipelines.labels.editions import RANGES
-from data_pipelines.store import Store, chunks
-from data_pipelines.store_specs import Track
+from data_pipelines.store import Store
+from data_pipelines.store_specs import SPANS, Feature, Track, wrong_spans
 from data_pipelines.tally import Tally
 
 SHOWN = 20  # names in a line
@@ -96,22 +99,25 @@ def _features(store: Store, found: Findings) -> None:
             found.problems.append(str(error))
             continue
         _hash(f"features/{feature.name}.npy", array, feature.sha256, found)
-        bad = _first_bad_row(array)
+        bad = _first_not_finite(array)
         if bad is not None:
             found.problems.append(
                 f"feature {feature.name!r}: not finite at {_place(store, feature.name, bad)}"
             )
+        if feature.spans:
+            _spans(store, feature.name, found)
         if mask is None:
             continue
         file = f"features/{feature.name}.mask.npy"
         _hash(file, mask, store.manifest.get("sha256", {}).get(file, ""), found)
         none, some = [], []
-        for track, start, stop in _spans(store, feature.name):
-            present = int(mask[start:stop].sum())
-            if stop == start or present == 0:
+        for i, track in enumerate(store.tracks):
+            here = mask[store.rows(feature.name, i)]
+            missing = len(here) - int(here.sum())
+            if missing == len(here):
                 none.append(track.name)
-            elif present < stop - start:
-                some.append(f"{track.name} ({stop - start - present} of {stop - start})")
+            elif missing:
+                some.append(f"{track.name} ({missing} of {len(here)})")
         if none:
             found.problems.append(f"feature {feature.name!r} is missing in {listed(none, SHOWN)}")
         if some:
@@ -168,31 +174,44 @@ def _hash(file: str, array: np.ndarray, expected: str, found: Findings) -> None:
         found.problems.append(f"{file}: its SHA-256 is not the manifest's; prepare the store again")
 
 
-def _first_bad_row(array: np.ndarray) -> int | None:
-    for start, rows in chunks(array):
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            return start + int(np.argmin(finite))
+def _first_not_finite(array: np.ndarray) -> int | None:
+    """The first row that holds NaN or infinity."""
+    if array.dtype.kind == "f":
+        for start, part in chunks(flat(array)):
+            finite = np.isfinite(part)
+            if not finite.all():
+                return (start + int(np.argmin(finite))) // math.prod(array.shape[1:])
     return None
 
 
-def _spans(store: Store, feature: str) -> Iterator[tuple[Track, int, int]]:
-    """(track, first row, one after the last) in the array of a feature."""
-    table = store.features[feature].axis != "frame"
-    for track in store.tracks:
-        start, count = track.rows.get(feature, (0, 0)) if table else (track.offset, track.frames)
-        yield track, start, start + count
+def _spans(store: Store, name: str, found: Findings) -> None:
+    try:
+        spans = store.spans(name)
+    except UserError as error:
+        found.problems.append(str(error))
+        return
+    file = f"features/{name}.spans.npy"
+    _hash(file, spans, store.manifest.get("sha256", {}).get(file, ""), found)
+    for i, track in enumerate(store.tracks):
+        here = spans[store.rows(name, i)]
+        wrong = wrong_spans(here)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            found.problems.append(
+                f"{file}: {here[row].tolist()} at track {track.name!r}, row {row}, expected {SPANS}"
+            )
 
 
 def _place(store: Store, feature: str, row: int) -> str:
-    for track, start, stop in _spans(store, feature):
-        if start <= row < stop:
-            return f"track {track.name!r}, row {row - start}"
+    for i, track in enumerate(store.tracks):
+        rows = store.rows(feature, i)
+        if rows.start <= row < rows.stop:
+            return f"track {track.name!r}, row {row - rows.start}"
     raise AssertionError(f"row {row} belongs to no track")
 
 
 def table(store: Store, found: Findings) -> list[str]:
-    """Lines of a table: tracks, frames, and what each label looks like in each split."""
+    """Lines of a table: tracks, frames and labels of each split; and the features."""
     tracks: dict[str, list[Track]] = {}
     for track in store.tracks:
         tracks.setdefault(track.split, []).append(track)
@@ -204,7 +223,14 @@ def table(store: Store, found: Findings) -> list[str]:
         for name, tally in found.tallies.items():
             text = tally.texts(i) if tally.rows[i] else ""
             lines.append(f"  {name:12} {tally.rows[i]:>11,} labelled  {text}".rstrip())
-    return lines
+    return [*lines, "features:", *(_feature_line(f) for f in store.features.values())]
+
+
+def _feature_line(feature: Feature) -> str:
+    """A feature's item, dtype and axis."""
+    axes = {"frame": "a row a frame", "rate": f"{feature.rate} rows a second"}
+    axis = axes.get(feature.axis, "rows with spans" if feature.spans else "rows without spans")
+    return f"  {feature.name:12} {feature.dtype} {list(feature.shape)}, {axis}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

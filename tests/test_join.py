@@ -35,7 +35,7 @@ def test_joined_features_stand_on_the_images_of_the_first_store(joined):
     values = store.feature("c")[rows]
     np.testing.assert_array_equal(values[::2], np.c_[numbers[::2], -numbers[::2]])
     assert not values[1::2].any()
-    np.testing.assert_array_equal(store.feature("a"), store._stores[0].feature("a"))
+    np.testing.assert_array_equal(store.feature("a"), store.parts[0].feature("a"))
 
 
 def test_joined_labels_are_masked_where_the_other_store_has_no_image(joined):

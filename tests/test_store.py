@@ -1,6 +1,7 @@
 import json
 import pathlib
 import pickle
+from fractions import Fraction
 
 import hypothesis
 import hypothesis.strategies as st
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from data_pipelines import verify
+from data_pipelines.chunks import chunks
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store, chunks
+from data_pipelines.store import Store
 from tests.toy_store import LABELS, PATHS, add, writer
 
 
@@ -64,7 +66,7 @@ def test_a_table_feature_has_rows_of_its_own(path):
     store = Store(path)
     assert [t.rows["clip"] for t in store.tracks] == [(0, 3), (3, 0), (3, 2)]
     assert store.feature("clip").tolist() == [[3, 3]] * 3 + [[2, 2]] * 2
-    assert store.features["clip"].rate_hz == 0.5
+    assert store.features["clip"].rate == Fraction(1, 2)
 
 
 def test_provenance_is_kept(path):
@@ -76,7 +78,7 @@ def test_provenance_is_kept(path):
 
 @pytest.mark.parametrize("size", [1, 40, 1 << 20])
 def test_chunks_are_the_rows_of_maps_of_views_and_of_arrays(path, monkeypatch, size):
-    monkeypatch.setattr("data_pipelines.store.CHUNK_BYTES", size)
+    monkeypatch.setattr("data_pipelines.chunks.CHUNK_BYTES", size)
     with writer(path) as into:
         add(into, rows=7)
     x = Store(path).feature("face")

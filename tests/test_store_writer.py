@@ -300,6 +300,7 @@ def test_names_that_are_numbers_are_their_digits(path):
         ("labels", ["x"], r"labels are \['x'\], expected \{name"),
         ("labels", {3: dict(kind="classes", size=2)}, "label 3: int, expected a name"),
         ("labels", {"x.mask": dict(kind="classes", size=2)}, "'x.mask': files of masks"),
+        ("features", {"x.spans": dict(size=4)}, "'x.spans': files of masks and spans"),
         ("features", {"x": dict(size=4, gaps=True)}, "unknown key 'gaps'"),
         ("features", {"x": dict(size=4, axis="rows")}, "axis 'rows'"),
         ("features", {"x": dict(size=4, axis="table", rate_hz="30")}, "rate_hz is '30'"),

@@ -129,7 +129,7 @@ def test_pieces_of_a_store_are_checked_as_the_whole(path, capsys, monkeypatch):
     whole = run(path, capsys)
     assert len([line for line in whole[1].splitlines() if "image number 2" in line]) == 3
     for size in (1, 24, 40):
-        monkeypatch.setattr("data_pipelines.store.CHUNK_BYTES", size)
+        monkeypatch.setattr("data_pipelines.chunks.CHUNK_BYTES", size)
         assert run(path, capsys) == whole
 
 
