@@ -116,7 +116,8 @@ def _stored(x: np.ndarray, feature: Feature, what: str, start: int) -> np.ndarra
             expected = f"numbers up to {np.finfo(dtype).max:g}, the largest of {dtype}"
         else:
             low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-            wrong = ~((x >= low) & (x <= high) & (x % 1 == 0))
+            # As float64: in float16 the limit itself is rounded to one that does not fit.
+            wrong = ~((x >= np.float64(low)) & (x <= np.float64(high)) & (x % 1 == 0))
             stored = np.where(wrong, 0, x).astype(dtype)
             expected = f"whole numbers from {low} to {high}, which {dtype} holds"
     if wrong.any():

@@ -5,6 +5,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.identity import TRACKS, hashes
 from data_pipelines.join import open_store
 from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import small_store
 
 ABOUT = dict(features=("a", "b"), labels=("valence", "au"))
@@ -54,9 +55,22 @@ def test_another_split_of_a_track_is_another_table(store):
     assert {key for key in a if a[key] != b[key]} == {TRACKS}
 
 
-def test_of_joined_stores_those_count_that_something_is_taken_from(store, tmp_path):
-    from data_pipelines.store_writer import StoreWriter
+def test_a_feature_of_another_axis_or_scale_has_its_rows_and_scale_hashed(tmp_path):
+    found = []
+    for scale, rows in ((0.5, 3), (0.5, 4), (0.25, 3)):
+        features = {"words": dict(size=1, axis="table", scale=scale)}
+        with StoreWriter(tmp_path / "s", name="s", features=features, labels={}) as writer:
+            for track, size in (("a", rows), ("b", 7 - rows)):
+                x, spans = {"words": np.ones((size, 1))}, {"words": [[0, 1]] * size}
+                writer.add(track=track, split="train", frames=[1], features=x, spans=spans)
+        found.append(hashes(Store(tmp_path / "s"), ("words",), (), **ALL))
+    files = {"frames.npy", "features/words.npy", "features/words.spans.npy"}
+    assert found[0].keys() == files | {TRACKS, "rows and scale of words"}
+    for other in found[1:]:
+        assert {k for k in other if other[k] != found[0][k]} == {"rows and scale of words"}
 
+
+def test_of_joined_stores_those_count_that_something_is_taken_from(store, tmp_path):
     for name in ("c", "d"):
         features = {name: dict(size=1)}
         with StoreWriter(tmp_path / name, name=name, features=features, labels={}) as writer:

@@ -46,6 +46,62 @@ def test_joined_labels_are_masked_where_the_other_store_has_no_image(joined):
     np.testing.assert_array_equal(values[rows, 0][::2], numbers[::2] % 2)
 
 
+@pytest.fixture
+def streams(tmp_path):
+    """A store with faces at 10 frames a second; one with audio, words and faster frames."""
+    small_store(tmp_path / "first")
+    features = {
+        "audio": dict(shape=(), dtype="int16", axis="rate", rate_hz=40),
+        "words": dict(size=2, axis="table"),
+        "picture": dict(shape=(2, 2), dtype="uint8"),
+    }
+    with StoreWriter(tmp_path / "second", name="second", features=features, labels={}) as writer:
+        for track, rows in (("validation1", 3), ("elsewhere", 2), ("train0", 4)):
+            x = {"audio": np.full(5 * rows, rows), "words": np.full((rows, 2), rows)}
+            x["picture"] = np.full((60, 2, 2), rows)
+            spans = {"words": np.repeat(np.arange(rows), 2).reshape(-1, 2) + [0, 10]}
+            writer.add(track=track, split="any", features=x, spans=spans, fps=30,
+                       feature_masks={"words": np.arange(rows) != 1})  # fmt: skip
+    return open_store(f"{tmp_path / 'first'},{tmp_path / 'second'}")
+
+
+def test_streams_of_other_rates_join_by_track(streams):
+    of = {track.name: i for i, track in enumerate(streams.tracks)}
+    assert streams.rows("audio", of["train0"]) == slice(25, 45)
+    assert streams.rows("words", of["validation1"]) == slice(0, 3)
+    empty = streams.rows("audio", of["train1"])
+    assert streams.feature("audio")[empty].shape == (0,)
+    assert streams.feature("audio").dtype == np.int16
+    words = streams.rows("words", of["train0"])
+    assert streams.feature("words")[words].tolist() == [[4, 4], [0, 0], [4, 4], [4, 4]]
+    assert streams.feature_mask("words")[words].tolist() == [True, False, True, True]
+    assert streams.spans("words")[words].tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
+    assert not streams.features["audio"].gaps and streams.features["picture"].gaps
+    with pytest.raises(UserError, match="'a' on the axis 'frame' has no spans"):
+        streams.spans("a")
+
+
+def test_joined_frames_are_gathered_in_any_shape_and_stay_integers(streams):
+    picture, mask = streams.feature("picture"), streams.feature_mask("picture")
+    track = streams.tracks[[t.name for t in streams.tracks].index("train0")]
+    rows = np.array([[track.offset, track.offset + 1], [streams.frames_total - 1, 12]])
+    got = picture[rows]
+    assert got.shape == (2, 2, 2, 2) and (got.dtype, len(picture)) == (np.uint8, len(mask))
+    assert picture.shape == (streams.frames_total, 2, 2)
+    np.testing.assert_array_equal(got[..., 0, 0], [[4, 4], [3, 0]])
+    np.testing.assert_array_equal(mask[rows], [[True, True], [True, False]])
+    np.testing.assert_array_equal(picture[5], got[0, 0])
+
+
+def test_stores_without_a_common_track_do_not_join(tmp_path):
+    first = small_store(tmp_path / "first").path
+    features = {"audio": dict(shape=(), axis="rate", rate_hz=40)}
+    with StoreWriter(tmp_path / "other", name="other", features=features, labels={}) as writer:
+        writer.add(track="x", split="train", frames=[1], features={"audio": np.ones(3)})
+    with pytest.raises(UserError, match="other shares no track with .*first"):
+        open_store(f"{first},{tmp_path / 'other'}")
+
+
 def test_a_name_in_two_stores_is_an_error_that_names_both(tmp_path):
     small_store(tmp_path / "x")
     small_store(tmp_path / "y")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import verify
-from data_pipelines.chunks import chunks
+from data_pipelines.chunks import chunks, flat
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
 from tests.toy_store import LABELS, PATHS, add, writer
@@ -69,6 +69,45 @@ def test_a_table_feature_has_rows_of_its_own(path):
     assert store.features["clip"].rate == Fraction(1, 2)
 
 
+def test_rows_are_those_of_the_track_on_every_axis(path):
+    features = {"face": dict(size=1), "audio": dict(shape=(), axis="rate", rate_hz=2)}
+    features["words"] = dict(size=1, axis="table")
+    with writer(path, features, {}) as into:
+        for track, frames, words in (("a", 2, 3), ("b", 3, 0), ("c", 1, 1)):
+            x = {"face": np.ones(frames), "audio": np.zeros(2 * frames), "words": np.ones(words)}
+            spans = {"words": np.sort(np.arange(2 * words)).reshape(-1, 2)}
+            into.add(track=track, split="train", features=x, spans=spans)
+    store = Store(path)
+    assert {name: [store.rows(name, i) for i in range(3)] for name in features} == {
+        "face": [slice(0, 2), slice(2, 5), slice(5, 6)],
+        "audio": [slice(0, 4), slice(4, 10), slice(10, 12)],
+        "words": [slice(0, 3), slice(3, 3), slice(3, 4)],
+    }
+    assert store.spans("words").tolist() == [[0, 1], [2, 3], [4, 5], [0, 1]]
+    assert (store.feature("audio").shape, store.feature("words").shape) == ((12,), (4, 1))
+    for name, axis in (("face", "frame"), ("audio", "rate")):
+        with pytest.raises(UserError, match=f"feature '{name}' on the axis '{axis}' has no spans"):
+            store.spans(name)
+    for call in (store.spans, lambda name: store.rows(name, 0)):
+        with pytest.raises(UserError, match="no feature 'word'. Did you mean 'words'"):
+            call("word")
+
+
+def test_a_table_of_before_spans_opens_without_them(path):
+    with writer(path, {"words": dict(size=2, axis="table")}, {}) as into:
+        into.add(track="a", split="train", frames=[1, 2], features={"words": np.ones((3, 2))},
+                 spans={"words": [[0, 1]] * 3})  # fmt: skip
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["features"]["words"].pop("spans") is True
+    (path / "features" / "words.spans.npy").unlink()
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    store = Store(path)
+    assert store.feature("words").sum() == 6 and store.rows("words", 0) == slice(0, 3)
+    with pytest.raises(UserError, match="feature 'words' on the axis 'table' has no spans"):
+        store.spans("words")
+    assert verify.check(store).problems == []
+
+
 def test_provenance_is_kept(path):
     with writer(path, {"face": dict(size=4, trained_on=("train",))}, edition=4) as into:
         add(into)
@@ -87,6 +126,18 @@ def test_chunks_are_the_rows_of_maps_of_views_and_of_arrays(path, monkeypatch, s
         assert [start for start, *_ in pieces] == sorted({start for start, *_ in pieces})
         np.testing.assert_array_equal(np.concatenate([a for _, a, _ in pieces]), array)
         np.testing.assert_array_equal(np.concatenate([b for *_, b in pieces]), array[:, 0])
+
+
+@pytest.mark.parametrize("size", [1, 8, 1 << 20])
+def test_the_numbers_of_large_items_come_in_pieces_too(path, monkeypatch, size):
+    with writer(path) as into:
+        add(into, rows=7)
+    monkeypatch.setattr("data_pipelines.chunks.CHUNK_BYTES", size)
+    x = Store(path).feature("face")
+    for array in (x, x[2:], np.array(x), x[:0]):
+        pieces = [piece for _, piece in chunks(flat(array))]
+        assert all(piece.nbytes <= max(size, 4) for piece in pieces)
+        np.testing.assert_array_equal(np.concatenate([[], *pieces]), np.ravel(array))
 
 
 def test_a_store_without_tracks_opens(path):

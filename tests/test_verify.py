@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -177,6 +178,64 @@ def test_table_features_are_placed_by_their_own_rows(path):
         into.add(track="c", split="train", frames=frames, features={})
     problems = verify.check(Store(path)).problems
     assert problems[0] == "feature 'clip': not finite at track 'b', row 3"
+
+
+def streams(path):
+    """A store of a table, of audio and of pictures."""
+    features = {
+        "words": dict(size=2, dtype="float16", axis="table"),
+        "audio": dict(shape=(), dtype="int16", axis="rate", rate_hz="30000/1001"),
+        "face": dict(shape=(2, 3), dtype="uint8"),
+    }
+    with StoreWriter(path, name="toy", features=features, labels={}) as into:
+        for track in "ab":
+            x = {"words": np.ones((3, 2)), "audio": np.ones(9), "face": np.ones((4, 2, 3))}
+            spans = {"words": [[0, 2], [1, 2], [1.5, 9]]}
+            into.add(track=track, split="train", features=x, spans=spans)
+    return path
+
+
+def test_the_table_shows_the_item_the_dtype_and_the_axis_of_features(path, capsys):
+    code, out = run(streams(path), capsys)
+    assert code == 0 and [" ".join(line.split()) for line in out.splitlines()[1:5]] == [
+        "features:",
+        "words float16 [2], rows with spans",
+        "audio int16 [], 30000/1001 rows a second",
+        "face uint8 [2, 3], a row a frame",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "span", "shown"),
+    [
+        (4, [3, 2], r"\[3.0, 2.0\] at track 'b', row 1, expected .*start <= stop"),
+        (5, [0.5, 2], r"\[0.5, 2.0\] at track 'b', row 2, expected .*starts that ascend"),
+        (0, [np.nan, 2], r"\[nan, 2.0\] at track 'a', row 0, expected finite"),
+    ],
+)
+def test_spans_that_cannot_be_are_problems(path, row, span, shown):
+    overwrite(streams(path) / "features/words.spans.npy", at(row, span))
+    problems = verify.check(Store(path)).problems
+    assert len(problems) == 2 and re.search(f"features/words.spans.npy: {shown}", problems[1])
+    assert problems[0].startswith(f"features/words.spans.npy: {SHA}")
+
+
+def test_spans_that_are_gone_are_a_problem(path, capsys):
+    (streams(path) / "features/words.spans.npy").unlink()
+    code, out = run(path, capsys)
+    assert code == 1 and "words.spans.npy: not a readable array file (No such file" in out
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_large_items_are_checked_in_pieces(path, monkeypatch, size):
+    monkeypatch.setattr("data_pipelines.chunks.CHUNK_BYTES", size)
+    overwrite(streams(path) / "features/words.npy", at((4, 1), np.inf))
+    overwrite(path / "features/face.npy", at((7, 1, 2), 9))
+    assert [problem.partition("; ")[0] for problem in verify.check(Store(path)).problems] == [
+        f"features/words.npy: {SHA}",
+        "feature 'words': not finite at track 'b', row 1",
+        f"features/face.npy: {SHA}",
+    ]
 
 
 def overwrite(path, change):
