@@ -55,7 +55,7 @@ def test_folds_have_as_many_videos_frames_and_labels(store):
         for i in store.split("train"):
             track = store.tracks[i]
             frames[fold[track.group]] += track.frames
-            labelled[fold[track.group]] += mask[track.offset : track.offset + track.frames].sum()
+            labelled[fold[track.group]] += mask[track.span].sum()
         for part in (frames, labelled):
             assert np.ptp(part) < 0.2 * part.mean()
 

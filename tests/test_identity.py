@@ -75,7 +75,7 @@ def test_of_joined_stores_those_count_that_something_is_taken_from(store, tmp_pa
         features = {name: dict(size=1)}
         with StoreWriter(tmp_path / name, name=name, features=features, labels={}) as writer:
             for track in store.tracks:
-                numbers = store.frames[track.offset : track.offset + track.frames]
+                numbers = store.frames[track.span]
                 x = {name: np.ones((track.frames, 1))}
                 writer.add(track=track.name, split=track.split, features=x, frames=numbers)
     joined = open_store(f"{store.path},{tmp_path / 'c'},{tmp_path / 'd'}")

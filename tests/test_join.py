@@ -11,7 +11,7 @@ from tests.stores import small_store
 def joined(tmp_path):
     first = small_store(tmp_path / "first")
     track = first.tracks[2]
-    numbers = first.frames[track.offset : track.offset + track.frames]
+    numbers = first.frames[track.span]
     features, labels = {"c": dict(size=2)}, {"smile": dict(kind="labels", size=1)}
     with StoreWriter(tmp_path / "c", name="c", features=features, labels=labels) as writer:
         some = numbers[::2]  # every second image, and one that the first store lacks
@@ -28,7 +28,7 @@ def joined(tmp_path):
 
 def test_joined_features_stand_on_the_images_of_the_first_store(joined):
     store, track, numbers = joined
-    rows = slice(track.offset, track.offset + track.frames)
+    rows = track.span
     mask = store.feature_mask("c")
     assert mask[rows].tolist() == [i % 2 == 0 for i in range(track.frames)]
     assert mask.sum() == mask[rows].sum()
@@ -41,7 +41,7 @@ def test_joined_features_stand_on_the_images_of_the_first_store(joined):
 def test_joined_labels_are_masked_where_the_other_store_has_no_image(joined):
     store, track, numbers = joined
     values, mask = store.label("smile")
-    rows = slice(track.offset, track.offset + track.frames)
+    rows = track.span
     assert mask[rows, 0].tolist() == [i % 2 == 0 for i in range(track.frames)]
     np.testing.assert_array_equal(values[rows, 0][::2], numbers[::2] % 2)
 

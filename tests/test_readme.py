@@ -89,6 +89,18 @@ def test_the_csv_files_of_the_readme_become_a_store(tmp_path: Path) -> None:
     assert verify.check(store).problems == []
 
 
+def test_the_streams_of_the_readme_become_a_store(tmp_path: Path) -> None:
+    (tmp_path / "streams.py").write_text(SCRIPTS["streams.py"])
+    run_commands(["streams.py"], tmp_path)
+    store = Store(tmp_path / "stores" / "streams")
+    assert store.tracks[0].frames == 30 and store.feature("face").shape == (30, 48, 48)
+    assert store.feature("voice").dtype == np.int16 and store.spans("words")[1].tolist() == [
+        12,
+        27.5,
+    ]
+    assert verify.check(store).problems == []
+
+
 @pytest.mark.slow
 def test_the_own_data_of_the_readme_becomes_a_trained_and_scored_run(tmp_path: Path) -> None:
     files = {name: SCRIPTS[name] for name in ("make_store.py", "mine.py")}
