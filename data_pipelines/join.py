@@ -146,8 +146,8 @@ class JoinedStore(AnyStore):
         values, mask = store.label(name)
         if index is None:
             return values, mask
-        there = (index >= 0).reshape(-1, *[1] * (values.ndim - 1))
-        return np.where(there, values[index], np.zeros((), values.dtype)), there & mask[index]
+        shared = (index >= 0).reshape(-1, *[1] * (values.ndim - 1))
+        return np.where(shared, values[index], np.zeros((), values.dtype)), shared & mask[index]
 
     def references(self, split: str) -> dict[str, dict[str, float]]:
         """Those of the first store."""
@@ -166,5 +166,5 @@ class _Aligned:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         index = self._index[rows]
-        there = (index >= 0).reshape(*index.shape, *[1] * (self._array.ndim - 1))
-        return np.where(there, self._array[index], np.zeros((), self.dtype))
+        shared = (index >= 0).reshape(*index.shape, *[1] * (self._array.ndim - 1))
+        return np.where(shared, self._array[index], np.zeros((), self.dtype))

@@ -257,8 +257,8 @@ class Store(AnyStore):
 
     def _check_range(self, label: Label, values: np.ndarray, mask: np.ndarray) -> None:
         """UserError for the first label that is none; at the first use, so before a training."""
-        for start, part, exists in chunks(values, mask):
-            wrong = exists & label.wrong(part)
+        for start, part, part_mask in chunks(values, mask):
+            wrong = part_mask & label.wrong(part)
             if wrong.any():
                 row = int(np.argwhere(wrong)[0][0])
                 raise UserError(

@@ -38,19 +38,19 @@ class Tally:
         order = {split: i for i, split in enumerate(store.splits)}
         split_of = np.array([order[track.split] for track in store.tracks], np.intp)
 
-        for start, y, exists in chunks(values, mask):
+        for start, y, y_mask in chunks(values, mask):
             track = np.searchsorted(offsets, np.arange(start, start + len(y)), side="right") - 1
             split = split_of[track]
-            known = exists if exists.ndim == 1 else exists.any(axis=1)
-            self.labelled[track[known]] = True
-            self.rows += np.bincount(split[known], minlength=splits)
+            rows_mask = y_mask if y_mask.ndim == 1 else y_mask.any(axis=1)
+            self.labelled[track[rows_mask]] = True
+            self.rows += np.bincount(split[rows_mask], minlength=splits)
             if classes:
-                at = split[known] * classes + y[known]
+                at = split[rows_mask] * classes + y[rows_mask]
                 self.counts += np.bincount(at, minlength=splits * classes).reshape(splits, classes)
                 continue
             for k in range(columns):
-                there = exists[:, k]
-                x, of = y[there, k].astype(np.float64), split[there]
+                column_mask = y_mask[:, k]
+                x, of = y[column_mask, k].astype(np.float64), split[column_mask]
                 if not len(x):
                     continue
                 self.counts[:, k] += np.bincount(of, minlength=splits)

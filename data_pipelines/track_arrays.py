@@ -19,11 +19,9 @@ def given_feature(track: str, name: str, value: Any) -> Any:
 
     UserError where a number is missing, which is the work of a mask.
     """
-    return (
-        value
-        if isinstance(value, Iterator)
-        else _numbers(value, f"track {track!r}, feature {name!r}")
-    )
+    if isinstance(value, Iterator):
+        return value
+    return _numbers(value, f"track {track!r}, feature {name!r}")
 
 
 def _numbers(value: Any, what: str) -> np.ndarray:
@@ -78,10 +76,10 @@ def feature_pieces(
         stop = start + len(x)
         if total is not None and stop > total:
             raise UserError(f"{what}: more than {total} rows{why}.")
-        present = None if mask is None else mask[start:stop]
-        if present is not None:
-            x = np.where(present.reshape(-1, *[1] * (x.ndim - 1)), x, zero)
-        yield _stored(x, feature, what, start), present
+        rows_mask = None if mask is None else mask[start:stop]
+        if rows_mask is not None:
+            x = np.where(rows_mask.reshape(-1, *[1] * (x.ndim - 1)), x, zero)
+        yield _stored(x, feature, what, start), rows_mask
         start = stop
     if total is not None and start < total:
         raise UserError(f"{what}: {start} rows, expected {total}{why}.")
