@@ -19,10 +19,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from affect_jax.ensemble import members as sources
 from affect_jax.ensemble.agree import common_tasks
 from affect_jax.ensemble.choose import METHODS, Options, fit
 from affect_jax.ensemble.fitted import Fitted
+from affect_jax.ensemble.members import parse
 from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
 from data_pipelines.command import Parser, exit_code
@@ -38,7 +38,7 @@ Read = dict[Task, tuple[Predictions, list[np.ndarray]]]  # labels, raw predictio
 def read(names: Sequence[str], root: str | None, split: str) -> Read:
     """What the members of one seed predict; stored predictions without a store."""
     store = open_store(root) if root else None
-    members = sources.parse(names, store)
+    members = parse(names, store)
     tasks = common_tasks(members, None, store)
     draft = Fitted(pathlib.Path(), tuple(members), tasks, {})
     with tempfile.TemporaryDirectory() as scratch:

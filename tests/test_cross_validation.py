@@ -13,7 +13,8 @@ from affect_jax import checkpoint
 from affect_jax import config as configs
 from affect_jax.ensemble.__main__ import cli as ensemble
 from affect_jax.ensemble.fitted import Fitted
-from affect_jax.ensemble.members import Member, predict_run
+from affect_jax.ensemble.member import KINDS
+from affect_jax.ensemble.members.run import RunMember, predict_run
 from affect_jax.ensemble.seen import seen
 from affect_jax.folds import Folds, fold_configs
 from affect_jax.main import cli
@@ -287,7 +288,8 @@ def test_what_members_have_seen_is_known_by_track(unbroken, store, tmp_path):
         tracks.setdefault(track.split, set()).add(track.name)
 
     def known(split, kind, where, checkpoint="", of=None):
-        found = seen([Member(kind, str(where), checkpoint)], split, tracks.get(of or split, set()))
+        at = (checkpoint,) if checkpoint else ()
+        found = seen([KINDS[kind](str(where), *at)], split, tracks.get(of or split, set()))
         return bool(found.trained), bool(found.chosen)
 
     whole, neither = {"kind": "folds", "where": unbroken}, (False, False)
@@ -304,7 +306,7 @@ def test_what_members_have_seen_is_known_by_track(unbroken, store, tmp_path):
         assert known(split, "run", unbroken / fold, which) == expected
     stored = unbroken / "fold1" / "predictions" / "fold1"
     assert known("validation", "predictions", stored) == (True, False)
-    Fitted(tmp_path, (Member("run", str(unbroken / "fold1")),), (), {}).write()
+    Fitted(tmp_path, (RunMember(str(unbroken / "fold1")),), (), {}).write()
     assert known("validation", "ensemble", tmp_path) == (True, False)
     gone = shutil.copytree(unbroken / "fold3", tmp_path / "fold3")
     config = configs.read(gone / "config.json")

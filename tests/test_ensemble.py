@@ -9,9 +9,8 @@ import pytest
 
 from affect_jax.bins import uniform_bins
 from affect_jax.ensemble.__main__ import cli
-from affect_jax.ensemble.agree import class_counts
+from affect_jax.ensemble.agree import class_counts, reference_of
 from affect_jax.ensemble.fitted import Fitted
-from affect_jax.ensemble.members import reference_of
 from affect_jax.interop import abaw3_files
 from affect_jax.prediction_files import Predictions, find_tasks, read_split
 from affect_jax.run import Run

@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from affect_jax.ensemble import seen
 from affect_jax.ensemble.__main__ import cli
 from affect_jax.ensemble.fitted import Fitted
-from affect_jax.ensemble.members import Member
+from affect_jax.ensemble.member import member_from_json
+from affect_jax.ensemble.members import FoldsMember
 from affect_jax.report import style
 from data_pipelines.errors import UserError
 from tests.test_ensemble import FIT, TASKS, TEST, run, write_member
@@ -175,6 +175,19 @@ def test_the_task_table_of_an_ensemble_is_read_with_the_same_care(out, capsys, t
     assert code == 2 and "tasks.json: " in error and error.count("\n") == 0
 
 
+def test_every_kind_of_member_is_written_as_it_was_read(tmp_path):
+    entries = [
+        {"kind": "run", "where": "../run", "checkpoint": "epoch:7"},
+        *({"kind": kind, "where": f"a/{kind}"} for kind in ("run", "folds", "ensemble")),
+        {"kind": "predictions", "where": "../run/predictions/test"},
+        {"kind": "feature", "where": "scores"},
+    ]
+    members = [member_from_json(entry, tmp_path / "e") for entry in entries]
+    assert [member.to_json(tmp_path / "e") for member in members] == entries
+    assert [member.name for member in members[:2]] == ["run epoch:7", "run"]
+    assert members[4].name == "run" and members[5].name == "scores"
+
+
 def test_an_ensemble_that_is_a_member_of_itself_is_refused(out, capsys):
     entry = json.loads((out / "ensemble.json").read_text())
     entry["members"][1] = {"kind": "ensemble", "where": "."}
@@ -188,7 +201,7 @@ def test_an_ensemble_that_is_a_member_of_itself_is_refused(out, capsys):
 def test_scores_of_folds_that_are_none_are_one_line(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(UserError, match=r"^[^\n]*scores.json: not [^\n]*$"):
-        seen._marks(Member("folds", str(tmp_path)))
+        FoldsMember(str(tmp_path)).marks()
 
 
 @pytest.mark.parametrize("track", ["../../evil", "/tmp/evil", "..", "a/b"])

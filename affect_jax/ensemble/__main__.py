@@ -97,7 +97,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _apply(flags: argparse.Namespace) -> None:
-    from affect_jax.ensemble.fitted import Fitted, ensembles_in
+    from affect_jax.ensemble.fitted import Fitted
+    from affect_jax.ensemble.member import ensembles_in
     from affect_jax.ensemble.report import predict_and_report
 
     restore_folder(user_path(flags.apply))
@@ -114,16 +115,17 @@ def _apply(flags: argparse.Namespace) -> None:
 
 
 def _fit(flags: argparse.Namespace) -> None:
-    from affect_jax.ensemble import members as sources
     from affect_jax.ensemble.agree import common_tasks
-    from affect_jax.ensemble.fitted import Fitted, ensembles_in, total_of
+    from affect_jax.ensemble.fitted import FITTED_FILE, Fitted
     from affect_jax.ensemble.folder import keep_others, others
+    from affect_jax.ensemble.member import ensembles_in, total_of
+    from affect_jax.ensemble.members import parse
     from affect_jax.ensemble.report import predict_and_report
     from data_pipelines.join import open_store
 
     folder = user_path(flags.out)
     restore_folder(folder)
-    if others(folder) and not (folder / sources.FITTED_FILE).is_file():
+    if others(folder) and not (folder / FITTED_FILE).is_file():
         raise UserError(f"{folder}: exists and is no ensemble. Give another --out.")
     store = open_store(flags.root) if flags.root else None
     if flags.train_split and store is None:
@@ -131,15 +133,13 @@ def _fit(flags: argparse.Namespace) -> None:
                         "--config.data.root=STORE.")  # fmt: skip
     if flags.train_split:
         store.split(flags.train_split)
-    members = sources.parse(flags.members, store)
+    members = parse(flags.members, store)
     if folder.resolve() in ensembles_in(members):
         raise UserError(f"--out={folder}: is a member, or in one. Give another --out.")
-    if inside := [
-        m for m in members if m.kind != "feature" and folder.resolve() in m.place.parents
-    ]:
+    if inside := [member for member in members if member.is_in(folder)]:
         raise UserError(f"--out={folder}: member {inside[0].name} is in it. Give another --out.")
     tasks = common_tasks(members, flags.tasks, store)
-    split = flags.split or sources.default_split(members[0])
+    split = flags.split or members[0].default_split
     if store is not None and not split:
         known = listed(store.splits)
         raise UserError(f"--config.data.split is missing: the split to fit on ({known}).")
@@ -147,7 +147,7 @@ def _fit(flags: argparse.Namespace) -> None:
         require_name(split, "--config.data.split")
     for task in tasks:  # what is wrong in flags is said before anything is predicted
         _options(flags, task, tasks, labelled=False)
-    if unfinished := [member.name for member in members if sources.unfinished(member)]:
+    if unfinished := [member.name for member in members if member.unfinished]:
         print(f"warning: {', '.join(unfinished)}: in training still; the checkpoints so far count",
               file=sys.stderr)  # fmt: skip
     draft = Fitted(folder, tuple(members), tasks, {}, total=total_of(members))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from affect_jax.ensemble.members import Member, reference_of, tasks_of
+from affect_jax.ensemble.member import Member
 from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError, nearest
@@ -17,7 +17,7 @@ def common_tasks(
     members: Sequence[Member], wanted: str | None, store: Store | None
 ) -> tuple[Task, ...]:
     """The tasks of the first member, which all others must have too."""
-    tables = [{task.name: task for task in tasks_of(member, store)} for member in members]
+    tables = [{task.name: task for task in member.tasks(store)} for member in members]
     names = list(tables[0]) if wanted is None else [n.strip() for n in wanted.split(",")]
     for i, name in enumerate(names):
         if name in names[:i]:
@@ -102,6 +102,31 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
                 f"member {name}, track {track!r}: frames differ from those of {whose}, first at "
                 f"image {frame} ({len(a)} frames here, {len(b)} there)."
             )
+
+
+def reference_of(task: Task, split: str, store: Store) -> Predictions:
+    """Tracks, frames and labels of a split of a store, as predictions without any output."""
+    tracks = [store.tracks[i] for i in store.split(split)]
+    rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
+    labels = {}
+    if task.name in store.labels:
+        label = store.labels[task.name]
+        if (label.kind, label.size) != (task.kind, task.size):
+            raise UserError(
+                f"{store.path}: label {task.name!r} is {label.kind} of size {label.size}, the "
+                f"members predict {task.kind} of size {task.size}."
+            )
+        values, mask = store.label(task.name)
+        if mask[rows].any():
+            labels = {"label": values[rows], "label_mask": mask[rows]}
+    return Predictions(
+        tracks=np.array([t.name for t in tracks]),
+        track=np.repeat(np.arange(len(tracks), dtype=np.int32), [t.frames for t in tracks]),
+        frame=np.asarray(store.frames[rows]),
+        raw=np.zeros((len(rows), 0), np.float32),
+        groups=np.array([t.group for t in tracks]),
+        **labels,
+    )
 
 
 def class_counts(

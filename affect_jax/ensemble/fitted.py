@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax import config as configs
-from affect_jax.ensemble import members as sources
-from affect_jax.ensemble.agree import require_labels, require_same_frames, require_same_task
-from affect_jax.ensemble.choose import MEANS, unfitted
-from affect_jax.ensemble.members import FITTED_FILE, Member, Opened
+from affect_jax.ensemble.agree import (
+    reference_of,
+    require_labels,
+    require_same_frames,
+    require_same_task,
+)
+from affect_jax.ensemble.member import Member, Opened, member_from_json
 from affect_jax.ensemble.recipe import (
     Recipe,
     combine,
@@ -28,10 +30,9 @@ from affect_jax.ensemble.recipe import (
     require_numbers,
     require_strings,
 )
-from affect_jax.members import FOLDS_FILE
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
-from affect_jax.run import Run, replace
+from affect_jax.run import replace
 from affect_jax.scoring import NO_TOTAL, Total
 from affect_jax.tasks import Task, decode, from_json, to_json
 from data_pipelines.errors import UserError
@@ -41,6 +42,7 @@ from data_pipelines.paths import require_name
 from data_pipelines.store import Store
 
 FORMAT = 1
+FITTED_FILE = "ensemble.json"
 TASKS_FILE = "tasks.json"
 # All that is made in the folder of an ensemble.
 MADE = (FITTED_FILE, TASKS_FILE, "predictions", "plots")
@@ -86,7 +88,7 @@ class Fitted:
         }
         text = {
             "format": FORMAT,
-            "members": [sources.to_json(member, self.folder) for member in self.members],
+            "members": [member.to_json(self.folder) for member in self.members],
             **recipes,
             "total": self.total._asdict(),
             "fitted_on": self.fitted_on,
@@ -111,7 +113,7 @@ class Fitted:
         with readable(file, what):
             if entry["format"] != FORMAT:
                 raise ValueError(f"format {entry['format']!r}, expected {FORMAT}")
-            members = tuple(sources.from_json(member, folder) for member in entry["members"])
+            members = tuple(member_from_json(member, folder) for member in entry["members"])
             tables = {
                 kind: {
                     task.name: recipes_from_json(entry[kind][task.name], task, len(members))
@@ -140,8 +142,7 @@ class Fitted:
     def fitted_tracks(self) -> set[str]:
         """Names of all tracks that this ensemble, or an ensemble in it, was fitted on."""
         own = set((self.fitted_on or {}).get("tracks", ()))
-        inner = (Fitted.read(pathlib.Path(m.where)) for m in self.members if m.kind == "ensemble")
-        return own.union(*(one.fitted_tracks for one in inner))
+        return own.union(*(member.fitted_tracks for member in self.members))
 
     def open(self, root: str | None, split: str, scratch: pathlib.Path) -> OpenMembers:
         """The members on a split; runs predict it here, into `scratch`."""
@@ -149,7 +150,7 @@ class Fitted:
         if store is not None:
             store.split(split)
         opened = [
-            sources.open_member(member, root, split, store, scratch / str(i))
+            member.open(root, split, store, scratch / str(i))
             for i, member in enumerate(self.members)
         ]
         for one in opened:
@@ -178,29 +179,6 @@ class Fitted:
             yield task, made, raws
 
 
-def ensembles_in(
-    members: Sequence[Member], above: tuple[pathlib.Path, ...] = ()
-) -> Iterator[pathlib.Path]:
-    """Folders of the ensembles among the members, and among theirs; UserError for one in itself.
-
-    Args:
-        above: the ensembles that these are members of.
-    """
-    for member in members:
-        if member.kind == "ensemble":
-            folder = member.place
-            if folder in above:
-                raise UserError(f"{folder}: this ensemble is a member of itself. Fit it again.")
-            yield folder
-            yield from ensembles_in(Fitted.read(folder).members, (*above, folder))
-
-
-def mean_of(folder: pathlib.Path, members: tuple[Member, ...], tasks: tuple[Task, ...]) -> Fitted:
-    """The mean of values and probabilities, which needs no fit; nothing is written."""
-    recipes = {task.name: unfitted(task, len(members), MEANS).recipes for task in tasks}
-    return Fitted(folder, members, tasks, recipes)
-
-
 @dataclasses.dataclass(frozen=True)
 class OpenMembers:
     """Members on one split of one store, or of stored predictions where `store` is None."""
@@ -217,7 +195,7 @@ class OpenMembers:
         """
         reference, raws, whose = None, [], "the store"
         if self.store is not None:
-            reference = sources.reference_of(task, self.split, self.store)
+            reference = reference_of(task, self.split, self.store)
         for one in self.opened:
             own = one.read(task)
             if reference is None:
@@ -238,18 +216,6 @@ class OpenMembers:
             raws.append(own.raw)
         require_labels(task, reference, whose)
         return reference, raws
-
-
-def total_of(members: Sequence[Member]) -> Total:
-    """The score over all tasks of the first member that has one."""
-    for member in members:
-        if member.kind in ("run", "folds"):
-            where = pathlib.Path(member.where)
-            file = where / FOLDS_FILE if member.kind == "folds" else Run(where).config_file
-            return Total.of(configs.read(file))
-        if member.kind == "ensemble":
-            return Fitted.read(pathlib.Path(member.where)).total
-    return NO_TOTAL
 
 
 def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:
