@@ -57,8 +57,13 @@ def main(arguments: Sequence[str]) -> int:
 
     from benchmarks import temporal
 
-    peer = importlib.util.find_spec("torch") is not None
-    print(temporal.header(peer), flush=True)
+    peer = None
+    if importlib.util.find_spec("torch") is not None:
+        from benchmarks.torch_peer import Peer
+
+        peer = Peer
+    header = temporal.header(peer is not None)
+    print(header, flush=True)
     results = []
     for batch, length in flags.shapes:
         shape = temporal.Shape(batch, length, flags.steps, flags.bf16, flags.model)
@@ -78,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         ]
         results.append({"model": flags.model, "shape": f"{batch}x{length}", "rounds": kept})
     if flags.json:
-        text = json.dumps({"header": temporal.header(peer), "results": results}, indent=1)
+        text = json.dumps({"header": header, "results": results}, indent=1)
         flags.json.write_text(text)
     return 0
 

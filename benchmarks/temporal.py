@@ -15,6 +15,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -170,17 +171,19 @@ class Ours:
 
 
 def measure(
-    shape: Shape, rounds: int, *, peer: bool
+    shape: Shape, rounds: int, *, peer: Callable[[Store, Shape], Any] | None
 ) -> Iterator[tuple[dict[str, float], load.Load]]:
-    """({"ours chunk": seconds a step, "torch epoch": ...}, load) of every round, in turns."""
+    """({"ours chunk": seconds a step, "torch epoch": ...}, load) of every round, in turns.
+
+    Args:
+        peer: makes the other side, torch_peer.Peer; None for ours alone.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "store"
         store(folder, shape)
-        sides: dict[str, Ours] = {"ours": Ours(folder, shape)}
-        if peer:
-            from benchmarks.torch_peer import Peer
-
-            sides["torch"] = Peer(Store(folder), shape)
+        sides: dict[str, Any] = {"ours": Ours(folder, shape)}
+        if peer is not None:
+            sides["torch"] = peer(Store(folder), shape)
         timers: dict[str, Callable[[], float]] = {
             f"{side} {what}": getattr(thing, what)
             for side, thing in sides.items()

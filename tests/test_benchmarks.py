@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from benchmarks import load, run, temporal
+from benchmarks import commits, load, run, temporal
 from data_pipelines.command import exit_code
+from data_pipelines.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,8 @@ from data_pipelines.command import exit_code
         ("structures", ["--workdir=" + "c" * 300], "longer than the name of a file can be"),
         ("ridge_mouth", ["--store=nowhere"], "nowhere is no store"),
         ("subsets", [], "required: MEMBER"),
+        ("commits", ["nowhere", "HEAD"], "nowhere: neither a folder nor a commit"),
+        ("commits", ["HEAD", "HEAD", "--rounds=0"], "expected a whole number from 1"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(name, flags, message, capsys):
@@ -62,3 +66,73 @@ def test_what_this_process_and_its_children_compute_is_no_load_of_others():
     assert 0.25 <= load._own() - before < 5
     measured = load.Watch().stop()
     assert measured.others >= 0 and measured.cores >= 1
+
+
+# A benchmarks.run that knows how long it takes.
+STAND_IN = """
+import importlib.util, json, pathlib, sys
+file = next(word for word in sys.argv if word.startswith("--json=")).removeprefix("--json=")
+assert "--shapes=1x2" in sys.argv and importlib.util.find_spec("torch") is None
+with pathlib.Path({log!r}).open("a") as log:
+    log.write({name!r})
+one = {{"ours chunk": {seconds}, "ours epoch": 1.0, "average": 0.1, "quiet": True}}
+result = {{"model": "lstm", "shape": "1x2", "rounds": [one]}}
+pathlib.Path(file).write_text(json.dumps({{"header": "", "results": [result]}}))
+"""
+
+
+@pytest.fixture
+def states(tmp_path, monkeypatch):
+    """A repository whose first commit takes 2 s a step and whose work tree takes 3; their log."""
+    repository, log = tmp_path / "repository", tmp_path / "log"
+    (repository / "benchmarks").mkdir(parents=True)
+    program = repository / "benchmarks" / "run.py"
+    program.write_text(STAND_IN.format(log=str(log), name="b", seconds=2.0))
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(repository), *words], check=True)
+    program.write_text(STAND_IN.format(log=str(log), name="a", seconds=3.0))
+    monkeypatch.setattr(commits, "ROOT", repository)
+    return repository, log
+
+
+def test_a_commit_and_a_work_tree_are_measured_in_turns_and_the_checkout_is_removed(states, capsys):
+    repository, log = states
+    commits.main(["HEAD", str(repository), "--rounds=3", "--shapes=1x2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "round 1   lstm 1x2 chunk 1.500   lstm 1x2 epoch 1.000"
+    assert lines[3] == (
+        "lstm 1x2 chunk: before 2000.00 ms a step, after 3000.00 ms, after / before 1.500 "
+        "(1.500 to 1.500, 3 rounds)"
+    )
+    assert len(lines) == 5 and log.read_text() == "baabba"
+    trees = subprocess.run(
+        ["git", "-C", str(repository), "worktree", "list"], capture_output=True, text=True
+    )
+    assert trees.stdout.count("\n") == 1
+
+
+def test_a_tree_whose_benchmark_fails_is_one_line_with_what_it_said(states, capsys):
+    repository, _ = states
+    assert exit_code(commits.main, ["HEAD", str(repository), "--shapes=8"]) == 2
+    said = capsys.readouterr()
+    assert "benchmarks.run failed: AssertionError" in said.err and said.err.count("\n") == 1
+
+
+def test_the_ratio_of_two_commits_is_the_median_of_the_pairs_with_an_interval_around_it():
+    drift = np.linspace(1, 4, 21)  # the machine becomes slower, for both
+    noise = np.random.default_rng(1).normal(1, 0.02, 21)
+    middle, low, high = commits.ratio(drift, 1.1 * drift * noise)
+    assert middle == pytest.approx(np.median(1.1 * noise)) and low < middle < high
+    assert low > 1.05 and high < 1.15
+    assert commits.ratio([2.0], [3.0]) == (1.5, 1.5, 1.5)
+
+
+def test_rounds_under_load_and_the_cases_of_benchmarks_run_are_read():
+    first = {"ours chunk": 1.0, "torch chunk": 9.0, "ours epoch": 2.0, "quiet": True}
+    rounds = [first, first | {"ours chunk": 3.0, "quiet": False}]
+    result = {"model": "gru", "shape": "8x64", "rounds": rounds}
+    times, quiet = commits.read(json.dumps({"header": "", "results": [result]}))
+    assert times == {"gru 8x64 chunk": 2.0, "gru 8x64 epoch": 2.0} and not quiet
+    with pytest.raises(UserError, match="no case in common: gru 8x64 chunk, gru 8x64 epoch; x"):
+        commits.report([times], [{"x": 1.0}])

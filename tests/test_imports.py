@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,50 @@ def test_imports_are_found_in_every_form_they_are_written() -> None:
 def test_data_pipelines_never_imports_jax_or_affect_jax(imported) -> None:
     forbidden = ("jax", "jaxlib", "flax", "optax", "orbax", "affect_jax", "configs")
     assert crossings(imported, "data_pipelines", *forbidden) == []
+
+
+def circle(imported: dict[str, set[str]]) -> list[str]:
+    """The modules of the first circle of imports, or none.
+
+    Of `from package import module` only the module counts: what it stands for is not the package's.
+    """
+
+    def edges(module: str) -> Iterator[str]:
+        for name in imported[module] & imported.keys():
+            parts = {one for one in imported[module] if one.rpartition(".")[0] == name}
+            if name != module and not (parts and parts <= imported.keys()):
+                yield name
+
+    try:
+        graphlib.TopologicalSorter({name: edges(name) for name in imported}).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_a_circle_through_an_import_inside_a_function_is_seen() -> None:
+    sources = {
+        "p": "from p.a import f",
+        "p.a": "def f():\n    from p.b import g",
+        "p.b": "from p import c",
+        "p.c": "from p.a import f",
+    }
+    table = {name: set(imports(text, name, name == "p")) for name, text in sources.items()}
+    assert set(circle(table)) == {"p.a", "p.b", "p.c"}
+    table["p.c"] = {"p", "p.d"}
+    assert set(circle(table)) == {"p", "p.a", "p.b", "p.c"}
+    table["p.c"] = {"p", "p.a"}
+    table["p.a"] = {"os"}
+    assert circle(table) == []
+
+
+def test_nothing_imports_itself_through_others(imported) -> None:
+    table = dict(imported)
+    for folder in ("benchmarks", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = module_of(path)
+            table[name] = set(imports(path.read_text(), name, path.name == "__init__.py"))
+    assert circle(table) == []
 
 
 def test_packages_never_import_tests_or_benchmarks(imported) -> None:
