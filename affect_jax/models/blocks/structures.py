@@ -8,6 +8,7 @@ sub-networks that gradients are clipped by.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 
 import flax.linen as nn
@@ -47,11 +48,10 @@ class TaskNetwork(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ShareEncoder:
-    """SE: every head reads the encoder's output. With sources and targets, feedback (HSF) too.
+class Feedback:
+    """HSF: a target's network reads, beside the shared output, what the sources' made of it.
 
-    A target's network reads, beside the shared output, what the sources' networks made of it;
-    no gradient goes back into the sources.
+    No gradient goes back into the sources. Without sources and targets nothing is fed back.
 
     Attributes:
         sources: tasks that are fed back, in the order in which they are joined.
@@ -59,15 +59,12 @@ class ShareEncoder:
         tap: what of a source is fed back: "head", its last hidden activation (the released code),
             or "encoder", the output of its own encoder (the paper; needs one, so SBE).
 
-    Source: arXiv 2207.09373, equations 7 and 8 (SE), 12 to 15 (HSF).
+    Source: arXiv 2207.09373, equations 12 to 15.
     """
 
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     tap: str = "head"
-
-    # The task networks have encoders of their own.
-    tops = False
 
     def __post_init__(self) -> None:
         if self.tap not in TAPS:
@@ -76,8 +73,6 @@ class ShareEncoder:
             raise ValueError("sources and targets: feedback needs both, or none.")
         if both := set(self.sources) & set(self.targets):
             raise ValueError(f"{sorted(both)[0]!r} is a source and a target; it can be one.")
-        if self.sources and self.tap == "encoder" and not self.tops:
-            raise ValueError("tap = 'encoder' needs tasks with encoders: structure sbe.")
 
     def require_tasks(self, tasks: Collection[str]) -> None:
         """UserError where a source or a target is no task of the model."""
@@ -89,8 +84,37 @@ class ShareEncoder:
                         + nearest(name, tasks)
                     )
 
-    def _make_top(self) -> Callable[..., nn.Module] | None:
-        return None
+    def networks(
+        self,
+        make: Callable[[str], TaskNetwork],
+        x_bth: jax.Array,
+        valid_bt: jax.Array,
+        train: bool,
+        tasks: Collection[str],
+    ) -> dict[str, jax.Array]:
+        """Raw predictions (batch, time, size) of every task, by the networks that `make` makes."""
+        raw, taps = {}, {}
+        for task in (t for t in tasks if t not in self.targets):
+            raw[task], taps[task] = make(task)(x_bth, valid_bt, train)
+        if self.targets:
+            fed = [jax.lax.stop_gradient(taps[source][self.tap]) for source in self.sources]
+            joined = jnp.concatenate([x_bth, *fed], axis=-1)
+            for task in (t for t in tasks if t in self.targets):
+                raw[task], _ = make(task)(joined, valid_bt, train)
+        return {task: raw[task] for task in tasks}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareEncoder(Feedback):
+    """SE: every head reads the encoder's output, those of targets what is fed back too.
+
+    Source: arXiv 2207.09373, equations 7 and 8.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sources and self.tap == "encoder":
+            raise ValueError("tap = 'encoder' needs tasks with encoders: structure sbe.")
 
     def __call__(
         self,
@@ -109,28 +133,15 @@ class ShareEncoder:
             make_head: called with size= and name=.
             sizes: {task: number of outputs}.
         """
-        raw, taps = {}, {}
 
-        def network(task: str, x: jax.Array) -> None:
-            def head(name: str) -> nn.Module:
-                return make_head(size=sizes[task], name=name)
+        def make(task: str) -> TaskNetwork:
+            return TaskNetwork(None, functools.partial(make_head, size=sizes[task]), name=task)
 
-            raw[task], taps[task] = TaskNetwork(self._make_top(), head, name=task)(
-                x, valid_bt, train
-            )
-
-        for task in (t for t in sizes if t not in self.targets):
-            network(task, x_bth)
-        if self.targets:
-            fed = [jax.lax.stop_gradient(taps[source][self.tap]) for source in self.sources]
-            joined = jnp.concatenate([x_bth, *fed], axis=-1)
-            for task in (t for t in sizes if t in self.targets):
-                network(task, joined)
-        return {task: raw[task] for task in sizes}
+        return self.networks(make, x_bth, valid_bt, train, sizes)
 
 
 @dataclasses.dataclass(frozen=True)
-class ShareBottom(ShareEncoder):
+class ShareBottom(Feedback):
     """SBE: the shared encoder is the bottom, and every task has a transformer of its own on top.
 
     Attributes:
@@ -151,36 +162,47 @@ class ShareBottom(ShareEncoder):
     positions: str = "abaw4"
     dtype: jnp.dtype = jnp.float32
 
-    tops = True
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.head_dim < 1:
             raise ValueError(f"head_dim = {self.head_dim}: expected 1 or more.")
         # What a transformer refuses is refused before anything is built.
-        self._make_top()(hidden=self.head_dim, name=None)
+        self._top(hidden=self.head_dim, name=None)
 
-    def _make_top(self) -> Callable[..., nn.Module]:
-        def top(hidden: int, name: str | None) -> Transformer:
-            heads = hidden // self.head_dim
-            if not heads or hidden % heads:
-                raise UserError(
-                    f"config.model.structure.head_dim = {self.head_dim}: {heads} heads for the "
-                    f"{hidden} values a frame that a task's transformer reads; take a divisor."
-                )
-            return Transformer(
-                hidden=hidden,
-                layers=self.layers,
-                heads=heads,
-                ffn=self.ffn,
-                dropout=self.dropout,
-                positions=self.positions,
-                project=False,
-                dtype=self.dtype,
-                name=name,
+    def __call__(
+        self,
+        x_bth: jax.Array,
+        valid_bt: jax.Array,
+        train: bool,
+        make_head: MakeHead,
+        sizes: Mapping[str, int],
+    ) -> dict[str, jax.Array]:
+        """As ShareEncoder's."""
+
+        def make(task: str) -> TaskNetwork:
+            head = functools.partial(make_head, size=sizes[task])
+            return TaskNetwork(self._top, head, name=task)
+
+        return self.networks(make, x_bth, valid_bt, train, sizes)
+
+    def _top(self, hidden: int, name: str | None) -> Transformer:
+        heads = hidden // self.head_dim
+        if not heads or hidden % heads:
+            raise UserError(
+                f"config.model.structure.head_dim = {self.head_dim}: {heads} heads for the "
+                f"{hidden} values a frame that a task's transformer reads; take a divisor."
             )
-
-        return top
+        return Transformer(
+            hidden=hidden,
+            layers=self.layers,
+            heads=heads,
+            ffn=self.ffn,
+            dropout=self.dropout,
+            positions=self.positions,
+            project=False,
+            dtype=self.dtype,
+            name=name,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,10 +224,7 @@ class Joint:
         sizes: Mapping[str, int],
     ) -> dict[str, jax.Array]:
         """As ShareEncoder's; the parameters are called "joint"."""
-
-        def head(name: str) -> nn.Module:
-            return make_head(size=sum(sizes.values()), name=name)
-
+        head = functools.partial(make_head, size=sum(sizes.values()))
         raw, _ = TaskNetwork(None, head, name="joint")(x_bth, valid_bt, train)
         result, first = {}, 0
         for task, size in sizes.items():
