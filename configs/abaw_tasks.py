@@ -1,54 +1,28 @@
-"""The four tasks of the ABAW multi-task challenge and its score, as plain values for configs.
-
-Names and order are those of data_pipelines/labels/editions.py, repeated: configs import no readers.
-"""
+"""The four tasks of the ABAW multi-task challenge and its score, as plain values for configs."""
 
 import copy
 from typing import Any
 
-EXPRESSIONS = (
-    "Neutral",
-    "Anger",
-    "Disgust",
-    "Fear",
-    "Happiness",
-    "Sadness",
-    "Surprise",
-    "Other",
-)
-ACTION_UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
+from data_pipelines.editions import definitions
 
-_VALUE = dict(
-    kind="values",
-    size=1,
-    names=(),
-    loss="mse",
-    metrics=("ccc", "pearson", "rmse"),
-    decode="identity",
-    weight=1.0,
-)
-
-ABAW_TASKS: dict[str, dict[str, Any]] = {
-    "valence": dict(_VALUE),
-    "arousal": dict(_VALUE),
+_VALUE = dict(loss="mse", metrics=("ccc", "pearson", "rmse"), decode="identity")
+_SCORED = {
+    "valence": _VALUE,
+    "arousal": _VALUE,
     "expression": dict(
-        kind="classes",
-        size=8,
-        names=EXPRESSIONS,
         loss="ce",
         metrics=("f1", "f1_fixed", "uar", "precision", "accuracy", "f1_per_class", "confusion"),
         decode="argmax",
-        weight=1.0,
     ),
     "au": dict(
-        kind="labels",
-        size=12,
-        names=ACTION_UNITS,
         loss="bce",
         metrics=("f1_binary", "accuracy", "f1_per_label"),
         decode="threshold",
-        weight=1.0,
     ),
+}
+ABAW_TASKS: dict[str, dict[str, Any]] = {
+    name: {"names": (), "weight": 1.0} | label | _SCORED[name]
+    for name, label in definitions().items()
 }
 
 # The challenge's score of each task.

@@ -19,9 +19,9 @@ import numpy as np
 
 from data_pipelines.chunks import chunks, flat
 from data_pipelines.command import Parser, exit_code
+from data_pipelines.editions import RANGES
 from data_pipelines.errors import UserError, listed
 from data_pipelines.identity import sha256_of
-from data_pipelines.labels.editions import RANGES
 from data_pipelines.store import Store
 from data_pipelines.store_specs import SPANS, Feature, Track, wrong_spans
 from data_pipelines.tally import Tally

@@ -1,6 +1,5 @@
 """Task tables: from configs and JSON, decoding, totals, and what is said about mistakes."""
 
-import types
 
 import ml_collections
 import numpy as np
@@ -10,7 +9,6 @@ from affect_jax import tasks
 from affect_jax.tasks import Task, better_sign, decode, from_json, tasks_from_config, to_json
 from configs.abaw_tasks import ABAW_TASKS, abaw_task
 from data_pipelines.errors import UserError
-from data_pipelines.labels import definitions
 
 
 def config(names=tuple(ABAW_TASKS), **changes):
@@ -126,17 +124,6 @@ def test_the_sign_of_a_score_says_which_way_is_better():
     assert {better_sign(name) for name in worse} == {-1}
     with pytest.raises(UserError, match="no best value"):
         better_sign("expression/confusion")
-
-
-def test_the_ready_made_tasks_are_those_of_the_label_files():
-    for name, label in definitions().items():
-        ours = types.SimpleNamespace(**ABAW_TASKS[name])
-        assert (ours.kind, ours.size, ours.names) == (
-            label["kind"],
-            label["size"],
-            tuple(label.get("names", ())),
-        )
-    assert set(definitions()) == set(ABAW_TASKS)
 
 
 def test_a_changed_definition_leaves_the_ready_made_one():

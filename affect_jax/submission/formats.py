@@ -15,9 +15,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from data_pipelines.editions import EDITIONS
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.labels import RANGES, check_edition, definitions
-from data_pipelines.labels.editions import EDITIONS
 from data_pipelines.labels.folders import KINDS
 from data_pipelines.labels.lists import MTL_HEADER
 from data_pipelines.labels.texts import NO_CLASS, NO_VALUE

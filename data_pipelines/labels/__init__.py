@@ -10,7 +10,7 @@ Whatever does not follow the organisers' syntax is a UserError with file and lin
 callable gets what is worth a look and no error; by default it is `warnings.warn`.
 """
 
-from data_pipelines.labels.editions import (
+from data_pipelines.editions import (
     ACTION_UNITS,
     DEFAULT_EDITION,
     EXPRESSIONS,

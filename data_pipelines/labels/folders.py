@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
+from data_pipelines.editions import DEFAULT_EDITION, check_edition, definitions
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.folder import by_name, files, folders, gone, nothing, warn_decomposed
-from data_pipelines.labels.editions import DEFAULT_EDITION, check_edition, definitions
 from data_pipelines.labels.kept import Keep
 from data_pipelines.labels.lists import read_mtl, read_test_tracks
 from data_pipelines.labels.texts import TrackLabels, read_text

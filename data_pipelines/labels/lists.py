@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.editions import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.errors import UserError, listed
 from data_pipelines.folder import plain_name, warn_decomposed
-from data_pipelines.labels.editions import ACTION_UNITS, EXPRESSIONS
 from data_pipelines.labels.lines import Warn, each_line, parse_numbers, separator
 from data_pipelines.labels.texts import TrackLabels, au_table, expression_column, va_columns
 from data_pipelines.labels.videos import Videos

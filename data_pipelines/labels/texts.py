@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.errors import UserError, nearest
-from data_pipelines.labels.editions import (
+from data_pipelines.editions import (
     DEFAULT_EDITION,
     EDITIONS,
     RANGES,
@@ -21,6 +20,7 @@ from data_pipelines.labels.editions import (
     check_edition,
     expressions,
 )
+from data_pipelines.errors import UserError, nearest
 from data_pipelines.labels.lines import (
     Warn,
     parse_numbers,

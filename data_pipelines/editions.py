@@ -1,7 +1,6 @@
 """What the labels of each ABAW edition are: the one table of names, kinds, sizes and orders.
 
-Class order is fixed here: it is that of the organisers' headers. configs/abaw_tasks.py, which is
-plain values without imports, repeats the default edition's, and a test holds it to this table.
+Class order is fixed here: it is that of the organisers' headers. No numpy: configs import it.
 """
 
 from __future__ import annotations
