@@ -41,7 +41,7 @@ def frequency_bins(counts: Sequence[int]) -> dict[str, Table]:
 
 
 def _fields(centres: Sequence[float], edges: Sequence[float]) -> dict[str, Table]:
-    """Of one value; rounded so that 0.1 + 0.2 is 0.3 and tasks.json can be read."""
+    """The fields of one value; rounded so that 0.1 + 0.2 is 0.3 and tasks.json can be read."""
     rounded = (tuple(round(float(x), 9) for x in row) for row in (centres, edges))
     return {name: (row,) for name, row in zip(("centres", "edges"), rounded, strict=True)}
 

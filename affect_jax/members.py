@@ -1,4 +1,4 @@
-"""What a command line names as trained models: runs, folders of folds, and epochs of a run.
+"""Trained models as a command line names them: runs, folders of folds, and epochs of a run.
 
 runs/mtl           a run; its checkpoint is the one that its config chooses
 runs/mtl6          the folder of a cross-validation: all its folds

@@ -81,12 +81,12 @@ def measure(frames: int, mean: float, rounds: int) -> tuple[float, list[dict[str
 def means(text: str) -> list[float]:
     """The finite numbers of "0.1,5"; at least one."""
     try:
-        found = [float(part) for part in text.split(",")]
+        values = [float(part) for part in text.split(",")]
     except ValueError:
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
         raise argparse.ArgumentTypeError(f"{shown(text)}: expected numbers, as in 0.1,5")
-    return found
+    return values
 
 
 def main(arguments: Sequence[str]) -> int:

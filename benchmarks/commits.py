@@ -44,12 +44,12 @@ def work_tree(name: str) -> Iterator[pathlib.Path]:
     if user_path(name).is_dir():
         yield user_path(name).resolve()
         return
-    found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-    if found.returncode:
+    commit = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    if commit.returncode:
         raise UserError(f"{name}: neither a folder nor a commit of {ROOT}.")
     with tempfile.TemporaryDirectory(prefix="commits-") as folder:
         tree = pathlib.Path(folder) / "tree"
-        made = _git("worktree", "add", "--detach", str(tree), found.stdout.strip())
+        made = _git("worktree", "add", "--detach", str(tree), commit.stdout.strip())
         if made.returncode:
             raise UserError(f"{name}: cannot be checked out: {_last(made.stderr)}")
         try:
@@ -71,7 +71,7 @@ def run_suite(tree: pathlib.Path, flags: Sequence[str]) -> Suite:
 
 
 def read(text: str) -> Suite:
-    """What `benchmarks.run --json` wrote: medians over its rounds."""
+    """The numbers of `benchmarks.run --json`: medians over its rounds."""
     times, quiet = {}, True
     for result in json.loads(text)["results"]:
         rounds = result["rounds"]

@@ -95,15 +95,15 @@ def report(scales: Sequence[int], costs: Sequence[dict[str, Cost]]) -> str:
         f"{'MiB':>8}" + "".join(f"{head:>8}" for head in heads)
     ]
     for name in costs[0]:
-        found = [one[name] for one in costs]
-        more = [cost.seconds - found[0].seconds for cost in found]
+        row = [one[name] for one in costs]
+        more = [cost.seconds - row[0].seconds for cost in row]
         # Below a tenth of what starting takes, differences are noise.
-        grows = f"{more[-1] / more[1]:.1f}" if more[1] > 0.1 * found[0].seconds else "-"
+        grows = f"{more[-1] / more[1]:.1f}" if more[1] > 0.1 * row[0].seconds else "-"
         lines.append(
             f"{name:<10}"
-            + "".join(f"{cost.seconds:>8.1f}" for cost in found)
+            + "".join(f"{cost.seconds:>8.1f}" for cost in row)
             + f"{grows:>8}{'':>8}"
-            + "".join(f"{cost.memory:>8.0f}" for cost in found)
+            + "".join(f"{cost.memory:>8.0f}" for cost in row)
         )
     linear = (scales[-1] - scales[0]) / (scales[1] - scales[0])
     return "\n".join([*lines, f"growth: {linear:.1f} is linear in the data, - too short to tell"])

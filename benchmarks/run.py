@@ -90,10 +90,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def shapes(text: str) -> list[tuple[int, int]]:
     """[(batch, frames)] of "8x64,8x250"; at least one."""
-    found = [re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", part) for part in text.split(",")]
-    if not all(found):
+    parts = [re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", part) for part in text.split(",")]
+    if not all(parts):
         raise argparse.ArgumentTypeError(f"{shown(text)}: expected BATCHxFRAMES, as in 8x64,8x250")
-    return [(int(part[1]), int(part[2])) for part in found]
+    return [(int(part[1]), int(part[2])) for part in parts]
 
 
 def report(frames: int, rounds: list[dict[str, float]]) -> str:

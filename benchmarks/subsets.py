@@ -36,7 +36,7 @@ Read = dict[Task, tuple[Predictions, list[np.ndarray]]]  # labels, raw predictio
 
 
 def read(names: Sequence[str], root: str | None, split: str) -> Read:
-    """What the members of one seed predict; stored predictions without a store."""
+    """Predictions of the members of one seed; stored predictions without a store."""
     store = open_store(root) if root else None
     members = parse(names, store)
     tasks = common_tasks(members, None, store)
@@ -51,7 +51,7 @@ def score(seeds: Sequence[Read], chosen: Sequence[int]) -> dict[str, tuple[float
 
     Of values with several dimensions the mean over them, and how the first one is reached.
     """
-    found = {}
+    scored = {}
     for task in seeds[0]:
         tried = []
         for one in seeds:
@@ -63,8 +63,8 @@ def score(seeds: Sequence[Read], chosen: Sequence[int]) -> dict[str, tuple[float
         first = tried[0][best[0]]
         change = " +change" if first.match else ""
         how = f"{first.method}, window {first.window}{change}"
-        found[task.name] = float(scores[best].mean()), how
-    return found
+        scored[task.name] = float(scores[best].mean()), how
+    return scored
 
 
 def main(argv: Sequence[str]) -> None:
@@ -91,9 +91,9 @@ def main(argv: Sequence[str]) -> None:
             scored.append((score(seeds, chosen), chosen))
         print(file=sys.stderr)
         scored.sort(key=lambda one: -np.mean([value for value, _ in one[0].values()]))
-        for found, chosen in scored[:BEST]:
-            mean = np.mean([value for value, _ in found.values()])
-            tasks = "; ".join(f"{name} {v:.3f} ({how})" for name, (v, how) in found.items())
+        for of_task, chosen in scored[:BEST]:
+            mean = np.mean([value for value, _ in of_task.values()])
+            tasks = "; ".join(f"{name} {v:.3f} ({how})" for name, (v, how) in of_task.items())
             print(f"{mean:.4f}  {' '.join(flags.members[i] for i in chosen)}: {tasks}", flush=True)
 
 

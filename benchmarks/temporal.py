@@ -56,7 +56,7 @@ class Shape:
 
 
 def header(peer: bool) -> str:
-    """What runs where."""
+    """Versions and devices of what runs."""
     import jax
 
     device = jax.devices()[0]

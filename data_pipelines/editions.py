@@ -1,4 +1,4 @@
-"""What the labels of each ABAW edition are: the one table of names, kinds, sizes and orders.
+"""Labels of each ABAW edition: the one table of names, kinds, sizes and orders.
 
 Class order is fixed here: it is that of the organisers' headers. No numpy: configs import it.
 """

@@ -1,4 +1,4 @@
-"""What a user did wrong: one line, exit code 2, no traceback."""
+"""Mistakes of users: one line, exit code 2, no traceback."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
     absent = {
         unicodedata.normalize("NFC", p.stem) for p in folders.gone(folder) if p.parent == folder
     }
-    found: dict[str, FeatureFiles] = {}
+    features: dict[str, FeatureFiles] = {}
     for path in folders.entries(folder):
         if not (path.is_dir() or path.suffix.lower() in _HDF5):
             continue
@@ -167,14 +167,14 @@ def find_features(folder: pathlib.Path, report: Report) -> list[FeatureFiles]:
             absent.add(_name(path))
             continue
         feature = FeatureFiles(path, about.get(_name(path)), report)
-        if feature.name in found:
-            raise UserError(f"{path}: beside it {found[feature.name].path}. Leave one.")
-        found[feature.name] = feature
-    if not found:
+        if feature.name in features:
+            raise UserError(f"{path}: beside it {features[feature.name].path}. Leave one.")
+        features[feature.name] = feature
+    if not features:
         without = folders.nothing(folder, "feature")
         raise UserError(f"{without}. Expected <name>.h5, or <name>/<track>.npy.")
     for name, file in about.items():
-        if name not in found and name not in absent:
-            raise UserError(f"{file}: describes no feature. {nearest(name, found)}")
+        if name not in features and name not in absent:
+            raise UserError(f"{file}: describes no feature. {nearest(name, features)}")
         report.use(file)
-    return list(found.values())
+    return list(features.values())

@@ -33,8 +33,8 @@ def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
 
 def named(folder: pathlib.Path, name: str) -> pathlib.Path:
     """The file of that name in any case; the name as it is where there is none."""
-    found = [p for p in entries(folder) if p.name.lower() == name]
-    return found[0] if found else folder / name
+    same = [p for p in entries(folder) if p.name.lower() == name]
+    return same[0] if same else folder / name
 
 
 def folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -66,14 +66,14 @@ def by_name(paths: Iterable[pathlib.Path]) -> dict[str, pathlib.Path]:
 
     Two files of one name are a UserError.
     """
-    found: dict[str, pathlib.Path] = {}
+    file_of: dict[str, pathlib.Path] = {}
     for path in paths:
         name = plain_name(path.stem, f"{path.parent}: file")
-        if name in found:
-            one, other = (ascii(str(p))[1:-1] for p in (path, found[name]))
+        if name in file_of:
+            one, other = (ascii(str(p))[1:-1] for p in (path, file_of[name]))
             raise UserError(f"{one}: beside it {other}. Leave one.")
-        found[name] = path
-    return found
+        file_of[name] = path
+    return file_of
 
 
 def plain_name(name: str, what: str) -> str:
@@ -122,8 +122,8 @@ def note_rest(folder: pathlib.Path, report: Report) -> None:
 
 
 def _all(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [p for p in found if not _of_system(p)]
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [p for p in paths if not _of_system(p)]
 
 
 def _of_system(path: pathlib.Path) -> bool:

@@ -37,7 +37,7 @@ class GrowingArray:
         self.rows += len(data)
 
     def mark(self) -> None:
-        """What is there now is what `cut_back` leaves."""
+        """Set the end to which `cut_back` cuts: the rows that are there now."""
         self._marked = self.rows, self._file.tell(), self._hash.copy()
 
     def cut_back(self) -> None:

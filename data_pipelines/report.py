@@ -1,4 +1,4 @@
-"""What a long preparation tells its user: progress, and notes that are kept with the result."""
+"""Progress of a long preparation, and notes that are kept with the result."""
 
 from __future__ import annotations
 

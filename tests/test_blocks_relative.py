@@ -19,7 +19,7 @@ def encoder(**changes) -> Relative:
 
 @pytest.fixture(scope="module")
 def params():
-    """Of `encoder()`, with biases and scales away from 0 and 1."""
+    """Parameters of `encoder()`, with biases and scales away from 0 and 1."""
     x, valid = jnp.zeros((1, 2, D)), jnp.ones((1, 2), bool)
     tree = jax.jit(encoder().init)(jax.random.key(0), x, valid)["params"]
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What every program answers: exit codes in place of tracebacks, and paths as users write them."""
+"""Answers of every program: exit codes in place of tracebacks, and paths as users write them."""
 
 import os
 import pathlib

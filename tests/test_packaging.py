@@ -1,4 +1,4 @@
-"""What is declared, pinned and documented agrees with what is there."""
+"""Declared, pinned and documented names agree with what is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README shows is run: the example, and the way from own data to a trained model."""
+"""The README is run: the example, and the way from own data to a trained model."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.entries import FORMS, ONE_FILE, TEXTS, make_entry
 
 
 def checked(entry) -> str:
-    """What is said of an entry as it lies there."""
+    """The message about an entry as it lies there."""
     track, edition = (flag.partition("=")[2] for flag in entry.flags[:2])
     form = format_of(track, int(edition))
     return check(entry.path, read_list(entry.list, form, warn=pytest.fail), form)

@@ -1,6 +1,5 @@
 """Task tables: from configs and JSON, decoding, totals, and what is said about mistakes."""
 
-
 import ml_collections
 import numpy as np
 import pytest

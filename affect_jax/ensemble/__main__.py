@@ -193,23 +193,23 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
             )
             counted[task.name] = where
         if not options.needs_labels(task.kind):
-            found = unfitted(task, len(draft.members), options, counts)
+            fitted = unfitted(task, len(draft.members), options, counts)
         elif reference is None:
             raise UserError(
                 f"task {task.name}: this needs data to fit on: --config.data.root=STORE and "
                 "--config.data.split=NAME."
             )
         else:
-            found = fit(task, raws, reference, options, counts)
-        recipes[task.name], equal[task.name] = found.recipes, found.equal
-        if found.tried:
-            tried[task.name] = [one._asdict() for one in found.tried]
-            print(tried_table(task, found.tried))
-        by_counts = counts and any(recipe.method == "vote" for recipe in found.recipes)
-        if found.tried or (by_counts and {*where.split("+")} & {*opened.split.split("+")}):
+            fitted = fit(task, raws, reference, options, counts)
+        recipes[task.name], equal[task.name] = fitted.recipes, fitted.equal
+        if fitted.tried:
+            tried[task.name] = [one._asdict() for one in fitted.tried]
+            print(tried_table(task, fitted.tried))
+        by_counts = counts and any(recipe.method == "vote" for recipe in fitted.recipes)
+        if fitted.tried or (by_counts and {*where.split("+")} & {*opened.split.split("+")}):
             tracks = [str(track) for track in reference.tracks]
         names = [member.name for member in draft.members]
-        print(in_words(task, found.recipes, names) + "\n")
+        print(in_words(task, fitted.recipes, names) + "\n")
     fitted_on = None
     if tracks:
         store = opened.store.name if opened.store is not None else ""
@@ -223,7 +223,7 @@ def _fit_tasks(draft: Any, opened: Any, flags: argparse.Namespace) -> Any:
 def _options(
     flags: argparse.Namespace, task: Task, tasks: Sequence[Task], labelled: bool
 ) -> Options:
-    """What the folds may choose between for a task; without labels the defaults need none."""
+    """Candidates of a task: those of the flags, else all where it is labelled, the mean if not."""
     from affect_jax.ensemble.choose import METHODS, Options
     from affect_jax.smoothing import KINDS as SMOOTHINGS
 
@@ -252,19 +252,19 @@ def _options(
 
 
 def _smooth(text: str | None, task: Task, tasks: Sequence[Task]) -> str | None:
-    """What --smooth says of a task, None for nothing: W for all, or TASK:W,TASK:W."""
+    """The window of --smooth for a task, None where it says none: W for all, or TASK:W,TASK:W."""
     if not text or not {":", ","} & set(text):
         return text
-    values, found = [one.name for one in tasks if one.kind == "values"], {}
+    values, windows = [one.name for one in tasks if one.kind == "values"], {}
     for name, _, window in (part.partition(":") for part in text.split(",")):
         if name not in values or not window:
             raise UserError(
                 f"--smooth={text}: expected W for all, or TASK:W,TASK:W. {nearest(name, values)}"
             )
-        if name in found:
+        if name in windows:
             raise UserError(f"--smooth={text}: names {name!r} twice.")
-        found[name] = window
-    return found.get(task.name)
+        windows[name] = window
+    return windows.get(task.name)
 
 
 def _made(flag: str, text: str | None) -> pathlib.Path | None:

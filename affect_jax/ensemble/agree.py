@@ -1,4 +1,4 @@
-"""What members must have in common: tasks and frames; and the counts that break ties of votes."""
+"""Tasks, frames and labels that members must share; counts that break ties of votes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Joint(NamedTuple):
 
     @classmethod
     def of(cls, pred_nm: np.ndarray, target_n: np.ndarray) -> Joint:
-        """Of labelled frames."""
+        """Moments of labelled frames."""
         n, members = pred_nm.shape
         if not n:
             return cls(0, np.zeros(members), np.zeros((members, members)), np.zeros(members), 0, 0)
@@ -48,7 +48,7 @@ class Joint(NamedTuple):
         return cls(n, mean, p.T @ p, p.T @ t, float(mean_t), float(t @ t))
 
     def merge(self, other: Joint) -> Joint:
-        """Of both together (Chan's formula)."""
+        """Moments of both together (Chan's formula)."""
         n = self.n + other.n
         share = other.n / max(n, 1)
         pairs = self.n * share
@@ -63,7 +63,7 @@ class Joint(NamedTuple):
         )
 
     def moments(self, weights: np.ndarray, scale: float = 1, shift: float = 0) -> Moments:
-        """Of scale * (weights . predictions) + shift and the label, for one dimension."""
+        """Moments of scale * (weights . predictions) + shift and the label, for one dimension."""
         one = (
             self.n,
             scale * (weights @ self.mean) + shift,

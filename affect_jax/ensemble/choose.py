@@ -39,7 +39,7 @@ COUNT_ROUNDS = 10  # of greedy selection by a score of counts, which reads all f
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the folds may choose between.
+    """Candidates between which the folds choose.
 
     Attributes:
         methods: {kind: methods}.
@@ -75,7 +75,7 @@ class Tried(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What was fitted for a task.
+    """The fitted recipes of a task.
 
     Attributes:
         recipes: one, or one a dimension of values.
@@ -170,7 +170,7 @@ def _fit_values(
     """(recipe, the same with equal weights, candidates) of one dimension; no clipping in folds."""
     label, mask = reference.label[:, k].astype(np.float64), reference.label_mask[:, k]
     folds = range(fold.max() + 1)
-    best, found = None, []
+    best, tried = None, []
     for window in options.windows:
         smoothed = np.stack(
             [smooth_tracks(c, reference.bounds, window, options.smoothing) for c in columns], 1
@@ -192,11 +192,11 @@ def _fit_values(
                     for weights in (weigh(others),)
                 ]
                 score = ccc_of(functools.reduce(Moments.merge, held_out))
-                found.append(Tried(k, method, window, match, score, False))
+                tried.append(Tried(k, method, window, match, score, False))
                 if best is None or score > best[0]:
-                    best = score, len(found) - 1, weigh(whole), whole
+                    best = score, len(tried) - 1, weigh(whole), whole
     _, place, weights, whole = best
-    found[place] = chosen = found[place]._replace(chosen=True)
+    tried[place] = chosen = tried[place]._replace(chosen=True)
     inside = bool((np.abs(label[mask]) <= 1).all())
     recipes = []
     for method, w in ((chosen.method, weights), ("mean", ccc_weights.mean(len(columns)))):
@@ -212,7 +212,7 @@ def _fit_values(
                 clip=(-1.0, 1.0) if inside else None,
             )
         )
-    return *recipes, found
+    return *recipes, tried
 
 
 def _change(joint: Joint, weights: np.ndarray, match: bool) -> tuple[float, float]:

@@ -81,7 +81,7 @@ class Member(abc.ABC):
 
     @abc.abstractmethod
     def tasks(self, store: Store | None) -> tuple[Task, ...]:
-        """What it predicts, bins as values."""
+        """Tasks that it predicts, bins as values."""
 
     @abc.abstractmethod
     def open(

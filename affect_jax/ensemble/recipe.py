@@ -19,7 +19,7 @@ TINY = 1e-6  # a probability that no member gives, in a logarithm
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Of one task; of values one for each dimension.
+    """Weights and treatment of one task's members; one recipe a dimension for tasks of values.
 
     Attributes:
         method: as in choose.METHODS; "convex 0.25" is that share of the convex weights, the rest
@@ -102,7 +102,7 @@ def as_values(task: Task) -> Task:
 
 
 def shares(task: Task, method: str, raw: np.ndarray) -> np.ndarray:
-    """What one member gives to a sum over members: its vote, or its probabilities.
+    """Votes or probabilities of one member, its share in a sum over members.
 
     float32 [N, C] of classes, [N, K] of labels, in [0, 1].
     """

@@ -1,4 +1,4 @@
-"""What the ensemble command prints and draws."""
+"""Tables and pictures of the ensemble command."""
 
 from __future__ import annotations
 
@@ -150,12 +150,12 @@ def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:
 
 def _best(singles: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """{score: that of the member that is best in it}, of scores that are plain numbers."""
-    found = {}
+    best = {}
     for name, value in singles[0].items():
         if isinstance(value, float):
             sign = better_sign(name)
-            found[name] = sign * max(sign * scores[name] for scores in singles)
-    return found
+            best[name] = sign * max(sign * scores[name] for scores in singles)
+    return best
 
 
 def _draw(

@@ -110,8 +110,8 @@ def _class_score(
     cells = classes * classes
     # int32 first: int8 labels times the number of classes would wrap around.
     cell = jnp.asarray(t, jnp.int32) * classes + jnp.asarray(p, jnp.int32)
-    found = jnp.bincount(jnp.where(inside, cell, cells).ravel(), length=cells + 1)
-    return formula(counts.Confusion(found[:cells].reshape(classes, classes)))
+    cell_counts = jnp.bincount(jnp.where(inside, cell, cells).ravel(), length=cells + 1)
+    return formula(counts.Confusion(cell_counts[:cells].reshape(classes, classes)))
 
 
 def _matrix(c: counts.Confusion) -> jax.Array:

@@ -24,7 +24,7 @@ from data_pipelines.errors import UserError, nearest
 
 @flax.struct.dataclass
 class Output:
-    """What a model returns.
+    """Predictions of a model, and what it hands on.
 
     Attributes:
         predictions: {task: raw}: values [B, T, K], logits [B, T, C], [B, T, K] or [B, T, K, C];

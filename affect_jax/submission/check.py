@@ -40,9 +40,9 @@ def check(path: pathlib.Path, official: Official, form: Format) -> str:
     if path.is_dir() != form.per_video:
         expected = "a folder with a text a video" if form.per_video else "one file for all videos"
         raise UserError(f"{path}: expected {expected} ({described(form)}).")
-    found, summary = (_check_folder if form.per_video else _check_file)(path, official, form)
-    if found:
-        raise Refused(f"{path}: refused, {counted(found, 'problem')}.", found)
+    problems, summary = (_check_folder if form.per_video else _check_file)(path, official, form)
+    if problems:
+        raise Refused(f"{path}: refused, {counted(problems, 'problem')}.", problems)
     return f"{path}: valid for {described(form)}: {summary}"
 
 
@@ -68,23 +68,23 @@ def _check_folder(path: pathlib.Path, official: Official, form: Format) -> tuple
             f"{path / extra[0]}: this and {len(extra):,} of {len(there):,} files in all are not in "
             f"{official.path}. Is it the list of another track or split?"
         ], ""
-    found = [f"{path / name}: {official.path} has no such video." for name in extra]
+    messages = [f"{path / name}: {official.path} has no such video." for name in extra]
     present, total = set(there), 0
     for name, frames in expected.items():
         if name not in present:
-            found.append(f"{path / name}: is missing, {official.path} has this video.")
+            messages.append(f"{path / name}: is missing, {official.path} has this video.")
             continue
         first, rows, problems = _read(path / name, form)
         problems += _wrong_fields(rows, first, form)
         if rows and frames is not None:
             problems += _wrong_length(rows, first, len(frames), official)
-        found += _shown(path / name, problems)
+        messages += _shown(path / name, problems)
         total += len(rows)
     files, rows = counted(expected, "file"), counted(range(total), "row")
     summary = f"{files}, {rows}, the videos of {official.path}"
     if any(frames is None for frames in official.frames.values()):
         summary += " (which has names only: the numbers of rows were not checked)"
-    return found, summary + "."
+    return messages, summary + "."
 
 
 def _shown(path: pathlib.Path, problems: Sequence[Problem]) -> list[str]:

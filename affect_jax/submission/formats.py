@@ -62,7 +62,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """What the files of a track look like.
+    """Layout of the files of a track.
 
     Attributes:
         tasks: names of the predictions that a row consists of, in order.

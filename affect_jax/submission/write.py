@@ -108,7 +108,7 @@ def _first_line(path: pathlib.Path) -> str:
 
 def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> dict[str, Decoded]:
     """{task: its predictions} of all tasks of the track, in order."""
-    found: dict[str, Decoded] = {}
+    decoded: dict[str, Decoded] = {}
     others: list[str] = []
     for folder in folders:
         folder = _of_split(folder, split)
@@ -118,19 +118,19 @@ def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> d
                 continue
             if task.name not in form.tasks:
                 others.append(task.name)
-            elif task.name in found:
+            elif task.name in decoded:
                 raise UserError(
-                    f"{file}: {task.name} is predicted in {found[task.name].path} too. Leave one."
+                    f"{file}: {task.name} is predicted in {decoded[task.name].path} too. Leave one."
                 )
             else:
-                found[task.name] = _decoded(file, task, form)
+                decoded[task.name] = _decoded(file, task, form)
     for name in form.tasks:
-        if name not in found:
+        if name not in decoded:
             raise UserError(
                 f"{', '.join(map(str, folders))}: no predictions of {name}, which track "
-                f"{form.track} needs. {nearest(name, [*found, *others])}"
+                f"{form.track} needs. {nearest(name, [*decoded, *others])}"
             )
-    return {name: found[name] for name in form.tasks}
+    return {name: decoded[name] for name in form.tasks}
 
 
 def _of_split(folder: pathlib.Path, split: str | None) -> pathlib.Path:

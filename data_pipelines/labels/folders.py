@@ -79,13 +79,13 @@ def read_folder(
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. The organisers' annotation files belong there.")
     check_edition(edition)
-    found = _find(folder, report)
+    places = _find(folder, report)
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"annotation kind {kind!r}. {nearest(kind, KINDS)}")
-        if kind not in found:
-            raise UserError(f"{folder}: no annotations of kind {kind!r}. {nearest(kind, found)}")
-    kinds = tuple(kinds) or tuple(found)
+        if kind not in places:
+            raise UserError(f"{folder}: no annotations of kind {kind!r}. {nearest(kind, places)}")
+    kinds = tuple(kinds) or tuple(places)
     if not kinds:
         expected = "training_set_annotations.txt or VA_Estimation_Challenge/Train_Set or the like"
         raise UserError(f"{nothing(folder, expected)}.")
@@ -97,19 +97,19 @@ def read_folder(
     if "mtl" in kinds:
         if edition < 3:
             raise UserError(f"{folder}: a multi-task list, which edition {edition} did not have.")
-        report.use(*found["mtl"].values())
+        report.use(*places["mtl"].values())
         splits = {
             split: read_mtl(path, warn=report.note)
-            for split, path in report.progress(list(found["mtl"].items()), "lists", "list")
+            for split, path in report.progress(list(places["mtl"].items()), "lists", "list")
         }
     else:
-        texts = {kind: _read_texts(found[kind], kind, edition, report) for kind in kinds}
+        texts = {kind: _read_texts(places[kind], kind, edition, report) for kind in kinds}
         splits = _merge(texts, edition, report)
     if not splits:
         raise UserError(f"{nothing(folder, 'annotation texts (<track>.txt)')}.")
-    for kind in set(found) - set(kinds):
-        report.use(*found[kind].values())
-    test = _read_tests(folder, kinds, set(found), report)
+    for kind in set(places) - set(kinds):
+        report.use(*places[kind].values())
+    test = _read_tests(folder, kinds, set(places), report)
     _one_split_each({**splits, "test": test})
     return splits, test
 
@@ -146,10 +146,10 @@ def _mtl_split(path: pathlib.Path) -> str | None:
 
 def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.Path]]:
     """{kind: {split: list or folder of texts}}, refusing two places for one thing."""
-    found: dict[str, dict[str, pathlib.Path]] = {}
+    places: dict[str, dict[str, pathlib.Path]] = {}
 
     def put(kind: str, split: str, path: pathlib.Path) -> None:
-        before = found.setdefault(kind, {}).setdefault(split, path)
+        before = places.setdefault(kind, {}).setdefault(split, path)
         if before != path:
             raise UserError(
                 f"{folder}: two sources of {kind} labels for {split}, {before.relative_to(folder)} "
@@ -172,9 +172,9 @@ def _find(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib.P
                     report.use(path)
     order = {split: i for i, split in enumerate(SPLITS)}
     return {
-        kind: dict(sorted(found[kind].items(), key=lambda item: order[item[0]]))
+        kind: dict(sorted(places[kind].items(), key=lambda item: order[item[0]]))
         for kind in KINDS
-        if kind in found
+        if kind in places
     }
 
 
@@ -183,12 +183,12 @@ def text_files(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
 
     Empty where all of it are links that point nowhere, which `note_rest` names.
     """
-    found, lost = files(folder, ".txt"), gone(folder)
-    if not found and not lost:
+    texts, lost = files(folder, ".txt"), gone(folder)
+    if not texts and not lost:
         raise UserError(f"{nothing(folder, 'annotation texts (<track>.txt)')}.")
-    report.use(*found, *lost)
-    warn_decomposed((path.stem for path in found), folder, report.note)
-    return dict(sorted(by_name(found).items()))
+    report.use(*texts, *lost)
+    warn_decomposed((path.stem for path in texts), folder, report.note)
+    return dict(sorted(by_name(texts).items()))
 
 
 def _read_texts(

@@ -72,8 +72,8 @@ def _decoded(path: pathlib.Path, number: int, data: bytes) -> str:
 
 def separator(line: str) -> str:
     """Says so where fields are not separated by commas but by what spreadsheets also write."""
-    found = [name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in line]
-    return f" Fields are separated by {found[0]}; commas are expected." if found else ""
+    separators = [name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in line]
+    return f" Fields are separated by {separators[0]}; commas are expected." if separators else ""
 
 
 def parse_numbers(

@@ -81,7 +81,7 @@ def read_test_tracks(
         for line, track, images, _ in _runs(path, lines, number, raw):
             videos.add(track, line, images, {})
         return _complete(path, videos, raw, warn)
-    found: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     raw, again = [], []
     for line, name in enumerate(map(_name_in, lines), number):
         if not name or "/" in name or "\\" in name or separator(name):
@@ -89,12 +89,12 @@ def read_test_tracks(
                 f"{path}:{line}: {name[:60]!r}, expected the name of a video.{separator(name)}"
             )
         raw.append(name)
-        first_line = found.setdefault(plain_name(name, f"{path}:{line}: video"), line)
+        first_line = line_of.setdefault(plain_name(name, f"{path}:{line}: video"), line)
         if first_line < line:
             again.append(f"line {line} is line {first_line}")
     warn_decomposed(raw, path, warn)
     _warn_repeated(path, again, warn)
-    return dict.fromkeys(found)
+    return dict.fromkeys(line_of)
 
 
 def _name_in(line: str) -> str:

@@ -162,18 +162,18 @@ def _splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pathlib
     annotations = folder / "annotations"
     if not annotations.is_dir():
         raise UserError(f"{annotations}: no such folder. Expected annotations/<split>/<track>.txt.")
-    found = {
+    texts = {
         folders.plain_name(path.name, f"{annotations}: split"): tracks
         for path in folders.entries(annotations)
         if path.is_dir() and (tracks := text_files(path, report))
     }
-    if not found:
+    if not texts:
         without = folders.nothing(annotations, "folder of a split")
         raise UserError(f"{without}. Expected such as validation/<track>.txt.")
-    absent = [name for name in KNOWN_SPLITS if name not in found]
+    absent = [name for name in KNOWN_SPLITS if name not in texts]
     if absent:
         report.note("splits that are not there", absent)
-    return {name: found[name] for name in (*KNOWN_SPLITS, *sorted(found)) if name in found}
+    return {name: texts[name] for name in (*KNOWN_SPLITS, *sorted(texts)) if name in texts}
 
 
 def _tables(folder: pathlib.Path, splits: Mapping, report: Report) -> dict[str, pathlib.Path]:

@@ -30,6 +30,7 @@ _DEFAULTS = {"seed": 0, "size": "default"}
 _SOURCES = (
     "twins",
     "labels",
+    "editions.py",
     "sources/affwild2.py",
     "feature_files.py",
     "plan.py",
@@ -122,7 +123,7 @@ def _folders() -> list[pathlib.Path]:
 
 
 def _digest(**arguments: Any) -> str:
-    """Of the arguments and of the code that makes the files: no stale store is ever taken."""
+    """Digest of the arguments and the code that makes the files: no stale store is ever taken."""
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
     package = pathlib.Path(__file__).resolve().parent.parent
     for source in _SOURCES:

@@ -40,7 +40,7 @@ class Annotation:
 
 
 def annotate(latents: Sequence[Latent], seed: int, *, gaps: str) -> list[Annotation]:
-    """What annotators wrote.
+    """Labels as annotators wrote them.
 
     Args:
         gaps: "kinds": each kind of label is missing in blocks of its own, every row has one;

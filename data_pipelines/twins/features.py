@@ -1,4 +1,4 @@
-"""What feature extractors see of a track: three streams, each of which needs context.
+"""Features of a twin's tracks: three streams, each of which needs context.
 
 mae      the state now, under noise that is new in every image: averaging over time helps; offset
          and gain belong to the person and show only against the rest of the track

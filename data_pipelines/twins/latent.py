@@ -1,4 +1,4 @@
-"""What people in a twin really feel and show: smooth, correlated, without any noise.
+"""Latent affect of the people in a twin: smooth, correlated, without any noise.
 
 Every track has eight *sources*, stationary Gaussian processes of unit variance with two time
 constants and an offset of the person: valence, arousal, three that move the expression, three
@@ -84,7 +84,7 @@ class Latent:
 
     @property
     def truth(self) -> dict[str, np.ndarray]:
-        """What a perfect observer would write: valence, arousal [T], expression [T], au [T, 12]."""
+        """Labels of a perfect observer: valence, arousal [T], expression [T], au [T, 12]."""
         valence, arousal = self.sources[self.at, AFFECT].T
         return {
             "valence": np.tanh(VALENCE[0] + VALENCE[1] * valence),

@@ -59,13 +59,13 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """Of the limit that the error uses; the limit of what must be equal is 0."""
+        """Share of the limit that the error uses; the limit of what must be equal is 0."""
         return self.error / self.limit if self.limit else self.error
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came out for one fixture.
+    """The verdict on one fixture.
 
     Attributes:
         verdict: "pass", "differs", "fail" or "not built".

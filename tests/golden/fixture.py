@@ -1,4 +1,4 @@
-"""What a fixture holds, what an adapter answers, and where the adapters are."""
+"""Fixtures as they are stored, answers of adapters, and where the adapters are."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Fixture:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What an adapter answers.
+    """Our side of a fixture, as its adapter answers.
 
     Attributes:
         arrays: ours, by the stored names. Every stored output must be here or in one of the

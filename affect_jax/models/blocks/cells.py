@@ -13,7 +13,7 @@ State = tuple[jax.Array, ...]  # float32 (H, batch) each, the output h first
 
 
 class Cell(NamedTuple):
-    """What one frame does to the state.
+    """A recurrent cell: how one frame changes the state.
 
     Attributes:
         states: names of the state's arrays; the first is the output.

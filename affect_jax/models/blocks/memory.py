@@ -73,12 +73,12 @@ class MemoryTransformer(Transformer):
         slots, exists = carry["slots"].astype(self.dtype), _exists(carry)
         if self.attention == "multihead":
             read = Reader(self.memory_heads, self.dtype, name="memory_attention")
-            found = read(x, slots, exists)
+            recalled = read(x, slots, exists)
         else:
             weight = attention_weights(x[:, None], slots[:, None], exists)[:, 0].astype(self.dtype)
-            found = jnp.einsum("btm,bmh->bth", weight, slots)
-        found = jnp.where(exists.any(1)[:, None, None], found, 0)
-        return x + found, remember(carry, x, valid_bt, self.chunk)
+            recalled = jnp.einsum("btm,bmh->bth", weight, slots)
+        recalled = jnp.where(exists.any(1)[:, None, None], recalled, 0)
+        return x + recalled, remember(carry, x, valid_bt, self.chunk)
 
 
 class Reader(nn.Module):
