@@ -27,12 +27,12 @@ def params(inputs):
     return jax.jit(MODEL.init)(jax.random.key(0), *inputs)
 
 
-def means_numpy(x, valid):
+def means_numpy(x, mask):
     """Frame by frame and window by window, in float64."""
     out = np.zeros((B, T, len(WINDOWS), D))
     for b, t, k in np.ndindex(B, T, len(WINDOWS)):
         first, last = WINDOWS[k]
-        rows = [u for u in range(T) if first <= u - t <= last and valid[b, u]]
+        rows = [u for u in range(T) if first <= u - t <= last and mask[b, u]]
         if rows:
             out[b, t, k] = np.asarray(x[b, rows], np.float64).mean(0)
     return out.reshape(B, T, -1)
@@ -43,35 +43,35 @@ def test_means_are_those_of_the_frames_that_exist(inputs):
 
 
 def test_a_frame_that_does_not_exist_changes_nothing_whatever_stands_there(inputs, params):
-    x, valid = inputs
-    other = np.where(valid[..., None], x, np.nan).astype(np.float32)
+    x, mask = inputs
+    other = np.where(mask[..., None], x, np.nan).astype(np.float32)
     run = jax.jit(MODEL.apply)
-    np.testing.assert_array_equal(run(params, other, valid)[0], run(params, x, valid)[0])
+    np.testing.assert_array_equal(run(params, other, mask)[0], run(params, x, mask)[0])
 
 
 def test_a_large_value_spoils_no_window_that_it_is_not_in(inputs):
-    x, valid = inputs[0][:1].copy(), inputs[1][:1]
+    x, mask = inputs[0][:1].copy(), inputs[1][:1]
     x[0, 0] = 1e8
-    want = means_numpy(np.repeat(x, B, 0), np.repeat(valid, B, 0))[0, 3:, : 3 * D]
-    np.testing.assert_allclose(means(x, valid)[0, 3:, : 3 * D], want, atol=1e-6)
+    want = means_numpy(np.repeat(x, B, 0), np.repeat(mask, B, 0))[0, 3:, : 3 * D]
+    np.testing.assert_allclose(means(x, mask)[0, 3:, : 3 * D], want, atol=1e-6)
 
 
 def test_a_row_without_valid_frames_gives_finite_outputs_and_gradients(inputs, params):
-    x, valid = inputs[0], np.zeros((B, T), bool)
+    x, mask = inputs[0], np.zeros((B, T), bool)
 
     def total(params, x):
-        return (MODEL.apply(params, x, valid)[0] ** 2).sum()
+        return (MODEL.apply(params, x, mask)[0] ** 2).sum()
 
     grads = jax.jit(jax.grad(total, argnums=(0, 1)))(params, x)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
 def test_half_precision_averages_in_float32(inputs, params):
-    x, valid = inputs
+    x, mask = inputs
     half = MODEL.clone(dtype=jnp.bfloat16)
-    out, carry = jax.jit(half.apply)(params, x, valid)
+    out, carry = jax.jit(half.apply)(params, x, mask)
     assert out.dtype == jnp.bfloat16 and carry is None
-    np.testing.assert_allclose(out.astype(np.float32), MODEL.apply(params, x, valid)[0], atol=0.02)
+    np.testing.assert_allclose(out.astype(np.float32), MODEL.apply(params, x, mask)[0], atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def own(name, params):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_encoder_is_its_parts_one_after_another(name, params, inputs):
-    x, valid = inputs
+    x, mask = inputs
     projection = params["projection"]
 
     @jax.jit
@@ -52,23 +52,23 @@ def test_an_encoder_is_its_parts_one_after_another(name, params, inputs):
         seen = fed
         if name != "fclstm":
             layers = Transformer(hidden=H, dropout=0.0, project=False, **LAYERS)
-            seen, _ = layers.apply({"params": {"layer_0": params["layer_0"]}}, fed, valid)
+            seen, _ = layers.apply({"params": {"layer_0": params["layer_0"]}}, fed, mask)
             seen = fed + seen if name == "residual" else seen
-        return LSTM(H).apply({"params": params["lstm"]}, seen, valid)
+        return LSTM(H).apply({"params": params["lstm"]}, seen, mask)
 
-    got = jax.jit(MODELS[name].apply)({"params": own(name, params)}, x, valid)
+    got = jax.jit(MODELS[name].apply)({"params": own(name, params)}, x, mask)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, parts(params))
 
 
 def test_the_state_goes_on_where_the_segment_before_ended(params, inputs):
-    x, valid = inputs
+    x, mask = inputs
     run = jax.jit(
         lambda x, v, c: MODELS["fclstm"].apply({"params": own("fclstm", params)}, x, v, c)
     )
-    whole, end = run(x, valid, None)
-    first, carry = run(x[:, :3], valid[:, :3], None)
-    second, last = run(x[:, 3:], valid[:, 3:], carry)
-    np.testing.assert_allclose(np.concatenate([first, second], 1)[valid], whole[valid], atol=1e-6)
+    whole, end = run(x, mask, None)
+    first, carry = run(x[:, :3], mask[:, :3], None)
+    second, last = run(x[:, 3:], mask[:, 3:], carry)
+    np.testing.assert_allclose(np.concatenate([first, second], 1)[mask], whole[mask], atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), last, end)
 
 

@@ -12,7 +12,7 @@ B, T, D, H = 3, 7, 3, 4
 SETTINGS = dict(
     hidden=H, layers=1, heads=2, ffn=6, dropout=0.0, positions="none", memory=3, chunk=3
 )
-SIZES = [[7, 7, 2], [7, 0, 7], [7, 4, 0], [1, 6, 7]]  # valid frames of the rows in four segments
+SIZES = [[7, 7, 2], [7, 0, 7], [7, 4, 0], [1, 6, 7]]  # unmasked frames of the rows in four segments
 
 
 def encoder(**changes) -> MemoryTransformer:
@@ -21,10 +21,10 @@ def encoder(**changes) -> MemoryTransformer:
 
 @pytest.fixture(scope="module")
 def segments():
-    """[(x [B, T, D], valid [B, T])], with numbers in the padding too."""
+    """[(x [B, T, D], mask [B, T])], with numbers in the padding too."""
     rng = np.random.default_rng(0)
-    valid = [np.arange(T) < np.array(sizes)[:, None] for sizes in SIZES]
-    return [(rng.normal(size=(B, T, D)).astype(np.float32), v) for v in valid]
+    masks = [np.arange(T) < np.array(sizes)[:, None] for sizes in SIZES]
+    return [(rng.normal(size=(B, T, D)).astype(np.float32), mask) for mask in masks]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def outputs(kind, params, segments):
     if kind == "single":
         params = {k: v for k, v in params.items() if k != "memory_attention"}
     carry, results = empty(B, 3, H), []
-    for x, valid in segments:
-        y, carry = RUN[kind](params, x, valid, carry)
+    for x, mask in segments:
+        y, carry = RUN[kind](params, x, mask, carry)
         results.append((np.asarray(y), carry))
     return results
 
@@ -73,13 +73,13 @@ def read_numpy(kind, p, x, memory):
 def test_a_track_reads_and_remembers_as_a_plain_loop_does(kind, params, segments):
     plain = Transformer(**{k: v for k, v in SETTINGS.items() if k not in ("memory", "chunk")})
     shared = {k: params[k] for k in ("projection", "layer_0")}
-    hidden = jax.jit(lambda x, valid: plain.apply({"params": shared}, x, valid)[0])
+    hidden = jax.jit(lambda x, mask: plain.apply({"params": shared}, x, mask)[0])
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["memory_attention"])
     memories = [np.zeros((0, H)) for _ in range(B)]
-    for (x, valid), (got, carry) in zip(segments, outputs(kind, params, segments), strict=True):
-        h = np.asarray(hidden(x, valid), np.float64)
+    for (x, mask), (got, carry) in zip(segments, outputs(kind, params, segments), strict=True):
+        h = np.asarray(hidden(x, mask), np.float64)
         for b in range(B):
-            n = int(valid[b].sum())
+            n = int(mask[b].sum())
             want = h[b, :n]
             if len(memories[b]):
                 want = want + read_numpy(kind, wide, want, memories[b])
@@ -94,35 +94,35 @@ def test_a_track_reads_and_remembers_as_a_plain_loop_does(kind, params, segments
 
 
 def test_rows_depend_on_themselves_alone_and_not_on_padding(params, segments):
-    turned = [(x[::-1], valid[::-1]) for x, valid in segments]
+    turned = [(x[::-1], mask[::-1]) for x, mask in segments]
     other = [(np.where(v[..., None], x, 99).astype(np.float32), v) for x, v in segments]
     for changed, back in ((turned, slice(None, None, -1)), (other, slice(None))):
-        for (y, carry), (z, again), (_, valid) in zip(
+        for (y, carry), (z, again), (_, mask) in zip(
             outputs("multihead", params, segments),
             outputs("multihead", params, changed),
             segments,
             strict=True,
         ):
-            np.testing.assert_allclose(z[back][valid], y[valid], atol=1e-6)
+            np.testing.assert_allclose(z[back][mask], y[mask], atol=1e-6)
             np.testing.assert_allclose(again["slots"][back], carry["slots"], atol=1e-6)
 
 
 def test_no_carry_is_a_zero_carry(params, segments):
-    x, valid = segments[0]
-    y, carry = RUN["multihead"](params, x, valid, None)
-    z, again = RUN["multihead"](params, x, valid, empty(B, 3, H))
+    x, mask = segments[0]
+    y, carry = RUN["multihead"](params, x, mask, None)
+    z, again = RUN["multihead"](params, x, mask, empty(B, 3, H))
     jax.tree.map(np.testing.assert_array_equal, (y, carry), (z, again))
 
 
 def test_reading_is_learned_where_there_is_something_to_read(params, segments):
-    x, valid = segments[0]
+    x, mask = segments[0]
 
     @jax.jit
     def gradient(params, filled):
         def total(params):
             carry = {"slots": jnp.arange(3 * B * H, dtype=jnp.float32).reshape(B, 3, H) / 9}
-            y, _ = MODELS["multihead"].apply({"params": params}, x, valid, carry | filled)
-            return (y[valid] ** 2).sum()
+            y, _ = MODELS["multihead"].apply({"params": params}, x, mask, carry | filled)
+            return (y[mask] ** 2).sum()
 
         return jax.grad(total)(params)
 

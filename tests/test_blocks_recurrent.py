@@ -54,60 +54,60 @@ def by_hand(kind, params, row, carry, layers=2):
 
 @pytest.fixture(scope="module", params=["lstm", "gru"])
 def case(request):
-    """(kind, model, params, x, valid, carry) with two layers and both directions."""
+    """(kind, model, params, x, mask, carry) with two layers and both directions."""
     kind = request.param
     model = {"lstm": LSTM, "gru": GRU}[kind](hidden=H, layers=2, bidirectional=True)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(B, T, D)).astype(np.float32)
-    valid = np.arange(T) < LENGTHS[:, None]
+    mask = np.arange(T) < LENGTHS[:, None]
     carry = {k: rng.normal(size=(B, 2, H)).astype(np.float32) * 0.5 for k in CELLS[kind].states}
-    params = jax.jit(model.init)(jax.random.key(0), x, valid)["params"]
-    return kind, model, params, x, valid, carry
+    params = jax.jit(model.init)(jax.random.key(0), x, mask)["params"]
+    return kind, model, params, x, mask, carry
 
 
 @pytest.fixture(scope="module")
 def run(case):
-    """The model, compiled once: (params, x, valid, carry) -> (outputs, carry)."""
+    """The model, compiled once: (params, x, mask, carry) -> (outputs, carry)."""
     model = case[1]
     return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
 
 
 def test_outputs_and_carry_are_those_of_the_formulas(case, run):
-    kind, _, params, x, valid, carry = case
-    got, after = run(params, x, valid, carry)
+    kind, _, params, x, mask, carry = case
+    got, after = run(params, x, mask, carry)
     for b, n in enumerate(LENGTHS):
         before = {k: v[b] for k, v in carry.items()}
         want, state = by_hand(kind, params, x[b, :n], before)
         np.testing.assert_allclose(got[b, :n], want, atol=1e-6)
-        for k in carry:  # of the last valid frame; where there is none, the carry stays
+        for k in carry:  # of the last unmasked frame; where there is none, the carry stays
             np.testing.assert_allclose(after[k][b], state[k] if n else before[k], atol=1e-6)
 
 
 def test_what_stands_in_padding_changes_nothing(case, run):
-    _, _, params, x, valid, carry = case
-    other = np.where(valid[..., None], x, 7).astype(np.float32)
-    got, want = run(params, other, valid, carry), run(params, x, valid, carry)
-    np.testing.assert_array_equal(got[0][valid], want[0][valid])
+    _, _, params, x, mask, carry = case
+    other = np.where(mask[..., None], x, 7).astype(np.float32)
+    got, want = run(params, other, mask, carry), run(params, x, mask, carry)
+    np.testing.assert_array_equal(got[0][mask], want[0][mask])
     jax.tree.map(np.testing.assert_array_equal, got[1], want[1])
 
 
 def test_no_carry_is_a_carry_of_zeros(case, run):
-    _, model, params, x, valid, carry = case
+    _, model, params, x, mask, carry = case
     zeros = jax.tree.map(np.zeros_like, carry)
-    got = jax.jit(lambda p: model.apply({"params": p}, x, valid, None))(params)
-    jax.tree.map(np.testing.assert_array_equal, got, run(params, x, valid, zeros))
+    got = jax.jit(lambda p: model.apply({"params": p}, x, mask, None))(params)
+    jax.tree.map(np.testing.assert_array_equal, got, run(params, x, mask, zeros))
 
 
-def plain(cell, reverse, kernel, bias, x_tgb, valid_tb, state):
+def plain(cell, reverse, kernel, bias, x_tgb, mask_tb, state):
     """cells.recurrence without a gradient of its own."""
 
     def body(state, one):
-        x, valid = one
+        x, mask = one
         new = cell.advance(x, kernel.T @ state[0] + bias[:, None], state)
-        state = tuple(jnp.where(valid, a, b) for a, b in zip(new, state, strict=True))
+        state = tuple(jnp.where(mask, a, b) for a, b in zip(new, state, strict=True))
         return state, state[0]
 
-    state, h = jax.lax.scan(body, state, (x_tgb, valid_tb), reverse=reverse)
+    state, h = jax.lax.scan(body, state, (x_tgb, mask_tb), reverse=reverse)
     return h, state
 
 
@@ -119,11 +119,11 @@ def test_gradients_are_those_of_a_plain_scan(kind, reverse):
     width = cell.blocks * H
     shapes = [(H, width), (width,), (T, width, B), *[(H, B)] * len(cell.states)]
     kernel, bias, x, *state = (rng.normal(size=s).astype(np.float32) for s in shapes)
-    valid = (np.arange(T) < LENGTHS[:, None]).T
+    mask = (np.arange(T) < LENGTHS[:, None]).T
     weight = rng.normal(size=(T, H, B)).astype(np.float32)
 
     def loss(function, kernel, bias, x, state):
-        h, last = function(cell, reverse, kernel, bias, x, valid, state)
+        h, last = function(cell, reverse, kernel, bias, x, mask, state)
         return (weight * h).sum() + sum((leaf**2).sum() for leaf in last)
 
     ours, theirs = (
@@ -134,7 +134,7 @@ def test_gradients_are_those_of_a_plain_scan(kind, reverse):
     )
     for got, want in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5 * (1 + np.abs(want).max()))
-    assert (np.asarray(ours[2])[~valid.repeat(width, 0).reshape(T, width, B)] == 0).all()
+    assert (np.asarray(ours[2])[~mask.repeat(width, 0).reshape(T, width, B)] == 0).all()
 
 
 def test_both_biases_are_parameters_drawn_like_the_kernels(case):
@@ -154,24 +154,24 @@ def test_both_biases_are_parameters_drawn_like_the_kernels(case):
 
 
 def test_bfloat16_keeps_states_in_float32_near_those_of_float32(case, run):
-    _, model, params, x, valid, carry = case
+    _, model, params, x, mask, carry = case
     half = model.clone(dtype=jnp.bfloat16)
-    got, state = jax.jit(lambda p: half.apply({"params": p}, x, valid, carry))(params)
-    want, exact = run(params, x, valid, carry)
+    got, state = jax.jit(lambda p: half.apply({"params": p}, x, mask, carry))(params)
+    want, exact = run(params, x, mask, carry)
     assert got.dtype == jnp.bfloat16
-    np.testing.assert_allclose(got.astype(np.float32)[valid], want[valid], atol=0.03)
+    np.testing.assert_allclose(got.astype(np.float32)[mask], want[mask], atol=0.03)
     for k in state:
         assert state[k].dtype == jnp.float32
         np.testing.assert_allclose(state[k], exact[k], atol=0.03)
 
 
 def test_dropout_follows_every_layer(case, run):
-    _, model, params, x, valid, carry = case
+    _, model, params, x, mask, carry = case
     noisy = functools.partial(model.clone(dropout=0.5).apply, train=True)
     rngs = {"dropout": jax.random.key(0)}
-    got, state = jax.jit(noisy)({"params": params}, x, valid, carry, rngs=rngs)
-    exact = run(params, x, valid, carry)[1]
-    share = float((np.asarray(got)[valid] == 0).mean())
+    got, state = jax.jit(noisy)({"params": params}, x, mask, carry, rngs=rngs)
+    exact = run(params, x, mask, carry)[1]
+    share = float((np.asarray(got)[mask] == 0).mean())
     assert 0.3 < share < 0.7
     np.testing.assert_array_equal(state["h"][:, 0], exact["h"][:, 0])
     assert (np.asarray(state["h"][:2, 1]) != exact["h"][:2, 1]).all()

@@ -20,8 +20,8 @@ def encoder(**changes) -> Relative:
 @pytest.fixture(scope="module")
 def params():
     """Parameters of `encoder()`, with biases and scales away from 0 and 1."""
-    x, valid = jnp.zeros((1, 2, D)), jnp.ones((1, 2), bool)
-    tree = jax.jit(encoder().init)(jax.random.key(0), x, valid)["params"]
+    x, mask = jnp.zeros((1, 2, D)), jnp.ones((1, 2), bool)
+    tree = jax.jit(encoder().init)(jax.random.key(0), x, mask)["params"]
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), tree)
 
@@ -33,11 +33,11 @@ def inputs():
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def run(params, x, valid, model=Relative(**SETTINGS)):  # noqa: B008 - a frozen dataclass
-    return model.apply({"params": params}, x, valid)[0]
+def run(params, x, mask, model=Relative(**SETTINGS)):  # noqa: B008 - a frozen dataclass
+    return model.apply({"params": params}, x, mask)[0]
 
 
-def encoder_numpy(p, x, valid, *, heads=2, window=2):
+def encoder_numpy(p, x, mask, *, heads=2, window=2):
     """Sheet abaw4, 3.4, in float64, one row, head and pair of frames at a time."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p)
 
@@ -51,8 +51,8 @@ def encoder_numpy(p, x, valid, *, heads=2, window=2):
         )
 
     rows = []
-    for x_td, valid_t in zip(np.asarray(x, np.float64), valid):
-        h = dense(p["projection"], x_td[valid_t])
+    for x_td, mask_t in zip(np.asarray(x, np.float64), mask):
+        h = dense(p["projection"], x_td[mask_t])
         n = len(h)
         for layer in (p["layer_0"], p["layer_1"]):
             a = layer["attention"]
@@ -100,24 +100,24 @@ def test_band_and_square_are_each_others_transpose(time, window):
 
 
 def test_padded_frames_are_zero_and_change_nothing(params, inputs):
-    x, valid = inputs
-    other = np.where(valid[..., None], x, 1e3).astype(np.float32)
-    got, want = run(params, other, valid), run(params, x, valid)
+    x, mask = inputs
+    other = np.where(mask[..., None], x, 1e3).astype(np.float32)
+    got, want = run(params, other, mask), run(params, x, mask)
     np.testing.assert_allclose(got, want, atol=1e-6)
-    assert (np.asarray(want)[~valid] == 0).all()
+    assert (np.asarray(want)[~mask] == 0).all()
     # Programs of another length add up in another order: only float64 tells that from a leak.
     with jax.enable_x64(True):
         double, model = jax.tree.map(np.float64, params), encoder(dtype=jnp.float64)
-        whole = run(double, np.float64(x), valid, model)
-        short = run(double, np.float64(x[1:, :4]), valid[1:, :4], model)
+        whole = run(double, np.float64(x), mask, model)
+        short = run(double, np.float64(x[1:, :4]), mask[1:, :4], model)
     np.testing.assert_allclose(short[0], whole[1, :4], atol=1e-12)
 
 
 def test_a_row_without_valid_frames_gives_finite_outputs_and_gradients(params, inputs):
-    x, valid = inputs[0], np.array([[False] * T, [True] * T])
+    x, mask = inputs[0], np.array([[False] * T, [True] * T])
 
     def total(params, x):
-        out = run(params, x, valid)
+        out = run(params, x, mask)
         return (out**2).sum(), out
 
     grads, out = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(params, x)
@@ -134,8 +134,8 @@ def test_no_array_has_time_times_time_times_width(params, inputs):
 
 def test_initial_values_are_those_of_the_sheet():
     model = encoder(hidden=64, window=40)
-    x, valid = jnp.zeros((1, 2, 80)), jnp.ones((1, 2), bool)
-    tree = jax.jit(model.init)(jax.random.key(1), x, valid)["params"]
+    x, mask = jnp.zeros((1, 2, 80)), jnp.ones((1, 2), bool)
+    tree = jax.jit(model.init)(jax.random.key(1), x, mask)["params"]
     layer = tree["layer_1"]
     dense = [layer["attention"][name] for name in ("query", "key", "value", "out_projection")]
     for part in [tree["projection"], layer["convolution"], *dense]:

@@ -20,8 +20,8 @@ def encoder(**changes) -> Transformer:
 @pytest.fixture(scope="module")
 def params():
     """Parameters of `encoder()`, with biases and scales away from 0 and 1."""
-    x, valid = jnp.zeros((1, 2, D)), jnp.ones((1, 2), bool)
-    tree = jax.jit(encoder().init)(jax.random.key(0), x, valid)["params"]
+    x, mask = jnp.zeros((1, 2, D)), jnp.ones((1, 2), bool)
+    tree = jax.jit(encoder().init)(jax.random.key(0), x, mask)["params"]
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), tree)
 
@@ -33,11 +33,11 @@ def inputs():
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def run(params, x, valid, model=Transformer(**SETTINGS)):  # noqa: B008 - a frozen dataclass
-    return model.apply({"params": params}, x, valid)[0]
+def run(params, x, mask, model=Transformer(**SETTINGS)):  # noqa: B008 - a frozen dataclass
+    return model.apply({"params": params}, x, mask)[0]
 
 
-def encoder_numpy(p, x, valid, heads=2):
+def encoder_numpy(p, x, mask, heads=2):
     """Sheet abaw4, 3.3, in float64, one row and one head at a time."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p)
 
@@ -51,7 +51,7 @@ def encoder_numpy(p, x, valid, heads=2):
         )
 
     rows = []
-    for x_td, valid_t in zip(np.asarray(x, np.float64), valid):
+    for x_td, mask_t in zip(np.asarray(x, np.float64), mask):
         h = dense(p["projection"], x_td)
         for t in range(1, len(h)):  # row 0 of the table is zero
             for j in range(h.shape[1]):
@@ -62,7 +62,7 @@ def encoder_numpy(p, x, valid, heads=2):
             mixed = []
             for columns in np.split(np.arange(h.shape[1]), heads):
                 score = q[:, columns] @ k[:, columns].T / np.sqrt(len(columns))
-                weight = np.exp(score) * valid_t
+                weight = np.exp(score) * mask_t
                 mixed.append(weight / weight.sum(1, keepdims=True) @ v[:, columns])
             attended = dense(layer["attention"]["out_projection"], np.concatenate(mixed, axis=1))
             h = norm(layer["norm_1"], h + attended)
@@ -77,19 +77,19 @@ def test_encoder_equals_the_formulas(params, inputs):
 
 
 def test_padded_frames_change_nothing(params, inputs):
-    x, valid = inputs
-    other = np.where(valid[..., None], x, 1e3).astype(np.float32)
-    got, want = run(params, other, valid), run(params, x, valid)
-    np.testing.assert_allclose(got[valid], want[valid], atol=1e-6)
-    short = run(params, x[1:, :3], valid[1:, :3])
+    x, mask = inputs
+    other = np.where(mask[..., None], x, 1e3).astype(np.float32)
+    got, want = run(params, other, mask), run(params, x, mask)
+    np.testing.assert_allclose(got[mask], want[mask], atol=1e-6)
+    short = run(params, x[1:, :3], mask[1:, :3])
     np.testing.assert_allclose(short[0], want[1, :3], atol=1e-6)
 
 
 def test_a_row_without_valid_frames_gives_finite_outputs_and_gradients(params, inputs):
-    x, valid = inputs[0], np.array([[False] * T, [True] * T])
+    x, mask = inputs[0], np.array([[False] * T, [True] * T])
 
     def total(params, x):
-        out = run(params, x, valid)
+        out = run(params, x, mask)
         return (out**2).sum(), out
 
     grads, out = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(params, x)
@@ -97,12 +97,12 @@ def test_a_row_without_valid_frames_gives_finite_outputs_and_gradients(params, i
 
 
 def test_without_positions_the_order_of_frames_does_not_matter(params, inputs):
-    x, valid = inputs[0], np.ones((B, T), bool)
+    x, mask = inputs[0], np.ones((B, T), bool)
     model, order = encoder(positions="none"), np.array([3, 1, 4, 0, 2])
-    want = run(params, x, valid, model)[:, order]
-    got = run(params, x[:, order], valid, model)
+    want = run(params, x, mask, model)[:, order]
+    got = run(params, x[:, order], mask, model)
     np.testing.assert_allclose(got, want, atol=1e-6)
-    assert abs(run(params, x[:, order], valid) - run(params, x, valid)[:, order]).max() > 1e-2
+    assert abs(run(params, x[:, order], mask) - run(params, x, mask)[:, order]).max() > 1e-2
 
 
 @pytest.mark.parametrize("width", [1, 7, 10])
@@ -140,8 +140,8 @@ def test_parameters_have_these_names_and_shapes(params):
 
 def test_initial_values_are_those_of_the_sheet():
     model = encoder(hidden=64, ffn=96)
-    x, valid = jnp.zeros((1, 2, 80)), jnp.ones((1, 2), bool)
-    tree = jax.jit(model.init)(jax.random.key(1), x, valid)["params"]
+    x, mask = jnp.zeros((1, 2, 80)), jnp.ones((1, 2), bool)
+    tree = jax.jit(model.init)(jax.random.key(1), x, mask)["params"]
     attention = [tree[f"layer_{i}"]["attention"] for i in range(2)]
     normal = [tree["projection"], tree["layer_1"]["linear_1"], tree["layer_1"]["linear_2"]]
     for dense in [*normal, attention[0]["out_projection"]]:

@@ -27,7 +27,7 @@ from affect_jax.models.blocks.structures import STRUCTURES
 from affect_jax.models.blocks.transformer import Transformer
 from data_pipelines.errors import UserError, nearest, shown
 
-# An encoder is called as encoder(x_btd, valid_bt, carry, train) -> (x_bth, carry).
+# An encoder is called as encoder(x_btd, mask_bt, carry, train) -> (x_bth, carry).
 ENCODERS = {
     "averages": Averages,
     "transformer": Transformer,
@@ -101,8 +101,8 @@ def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
             raise UserError(
                 f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
             )
-        exists = batch["mask"] & batch.get("inputs_mask", {}).get(name, True)
-        parts.append(jnp.where(exists[..., None], batch["inputs"][name], 0).astype(jnp.float32))
+        mask = batch["mask"] & batch.get("inputs_mask", {}).get(name, True)
+        parts.append(jnp.where(mask[..., None], batch["inputs"][name], 0).astype(jnp.float32))
     return jnp.concatenate(parts, axis=-1)
 
 

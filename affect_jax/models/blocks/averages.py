@@ -19,16 +19,16 @@ Window = tuple[int, int]
 LONGEST = 10**9  # frames to a side: all of them, and still an int32
 
 
-def window_means(x_btd: jax.Array, valid_bt: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
-    """Means over the valid frames of each window: (batch, time, len(windows) * dim).
+def window_means(x_btd: jax.Array, mask_bt: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
+    """Means over the unmasked frames of each window: (batch, time, len(windows) * dim).
 
-    mean_t = sum of x_u / number of u, over the valid frames u of the row with
+    mean_t = sum of x_u / number of u, over the unmasked frames u of the row with
     first <= u - t <= last; 0 where there is none. Sums are taken window by window: no frame beyond
     one can spoil its digits.
 
     Args:
         x_btd: float (batch, time, dim).
-        valid_bt: bool (batch, time); what stands in other frames is not looked at.
+        mask_bt: bool (batch, time); what stands in other frames is not looked at.
         windows: (first, last) in frames after the frame, both included; before it they are
             negative.
     """
@@ -37,9 +37,9 @@ def window_means(x_btd: jax.Array, valid_bt: jax.Array, windows: tuple[Window, .
     inside_kqt = jnp.stack(
         [(first <= after_qt) & (after_qt <= last) for first, last in windows]
     ).astype(x_btd.dtype)
-    x_btd = jnp.where(valid_bt[..., None], x_btd, 0)
+    x_btd = jnp.where(mask_bt[..., None], x_btd, 0)
     sums_bqkd = jnp.einsum("kqt,btd->bqkd", inside_kqt, x_btd)
-    counts_bqk = jnp.einsum("kqt,bt->bqk", inside_kqt, valid_bt.astype(x_btd.dtype))
+    counts_bqk = jnp.einsum("kqt,bt->bqk", inside_kqt, mask_bt.astype(x_btd.dtype))
     means_bqkd = sums_bqkd / jnp.maximum(counts_bqk, 1)[..., None]
     return means_bqkd.reshape(*x_btd.shape[:2], -1)
 
@@ -79,11 +79,11 @@ class Averages(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_btd: jax.Array, valid_bt: jax.Array, carry: None = None, train: bool = False
+        self, x_btd: jax.Array, mask_bt: jax.Array, carry: None = None, train: bool = False
     ) -> tuple[jax.Array, None]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), None."""
         x_btd = x_btd.astype(jnp.promote_types(x_btd.dtype, jnp.float32))
-        means = window_means(x_btd, valid_bt, self.windows)
+        means = window_means(x_btd, mask_bt, self.windows)
         means = Dropout(self.dropout, name="dropout")(means.astype(self.dtype), train)
         project = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=NORMAL, name="projection")
         return project(means), carry

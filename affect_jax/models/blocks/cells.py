@@ -53,10 +53,10 @@ def recurrence(
     kernel: jax.Array,
     bias: jax.Array,
     x_tgb: jax.Array,
-    valid_tb: jax.Array,
+    mask_tb: jax.Array,
     state: State,
 ) -> tuple[jax.Array, State]:
-    """The outputs of all frames and the last state; a frame that is not valid keeps the state.
+    """The outputs of all frames and the last state; a masked frame keeps the state.
 
     Differentiable in kernel, bias, x and state. The gradient of the kernel is one product over
     all frames: left to the scan, it would be a product and a sum of the kernel's size a frame.
@@ -71,13 +71,13 @@ def recurrence(
         bias: float32 (blocks * H), added to that product.
         x_tgb: (time, blocks * H, batch), the inputs after their own kernel and bias; its dtype is
             that of the products.
-        valid_tb: bool (time, batch).
+        mask_tb: bool (time, batch).
         state: before the first frame.
 
     Returns:
         (time, H, batch) in the dtype of x, and the state after the last frame.
     """
-    return _forward(cell, reverse, kernel, bias, x_tgb, valid_tb, state)[0]
+    return _forward(cell, reverse, kernel, bias, x_tgb, mask_tb, state)[0]
 
 
 def _forward(
@@ -86,7 +86,7 @@ def _forward(
     kernel: jax.Array,
     bias: jax.Array,
     x_tgb: jax.Array,
-    valid_tb: jax.Array,
+    mask_tb: jax.Array,
     state: State,
 ) -> tuple[Any, Any]:
     dtype = x_tgb.dtype
@@ -94,29 +94,29 @@ def _forward(
     transposed = jax.lax.optimization_barrier(kernel.astype(dtype).T)
 
     def body(before: State, frame: Any) -> Any:
-        x, valid = frame
+        x, mask = frame
         a = _product(transposed, before[0].astype(dtype)) + bias[:, None]
-        state = _advance(cell, valid, x, a, before)
+        state = _advance(cell, mask, x, a, before)
         return state, (state[0].astype(dtype), a.astype(dtype), before)
 
-    state, (h, a, before) = _scan(body, state, (x_tgb, valid_tb), reverse)
-    return (h, state), (kernel, x_tgb, valid_tb, a, before)
+    state, (h, a, before) = _scan(body, state, (x_tgb, mask_tb), reverse)
+    return (h, state), (kernel, x_tgb, mask_tb, a, before)
 
 
 def _backward(cell: Cell, reverse: bool, kept: Any, cotangents: Any) -> Any:
-    kernel, x_tgb, valid_tb, a_tgb, before = kept
+    kernel, x_tgb, mask_tb, a_tgb, before = kept
     dh, dstate = cotangents
     dtype = x_tgb.dtype
     low = kernel.astype(dtype)
 
     def body(dstate: State, frame: Any) -> Any:
-        x, a, before, valid, dh = frame
+        x, a, before, mask, dh = frame
         dstate = (dstate[0] + dh.astype(jnp.float32), *dstate[1:])
-        _, pull = jax.vjp(functools.partial(_advance, cell, valid), x, a, before)
+        _, pull = jax.vjp(functools.partial(_advance, cell, mask), x, a, before)
         dx, da, dbefore = pull(dstate)
         return (dbefore[0] + _product(low, da), *dbefore[1:]), (dx, da)
 
-    frames = (x_tgb, a_tgb, before, valid_tb, dh)
+    frames = (x_tgb, a_tgb, before, mask_tb, dh)
     dstate, (dx, da) = _scan(body, dstate, frames, not reverse)
     h = before[0].astype(dtype)
     dkernel = jnp.einsum("thb,tgb->hg", h, da, preferred_element_type=jnp.float32)
@@ -129,10 +129,10 @@ def _scan(body: Callable[..., Any], state: State, frames: Any, reverse: bool) ->
     return jax.lax.scan(body, state, frames, reverse=reverse, unroll=unroll)
 
 
-def _advance(cell: Cell, valid: jax.Array, x: jax.Array, a: jax.Array, before: State) -> State:
+def _advance(cell: Cell, mask: jax.Array, x: jax.Array, a: jax.Array, before: State) -> State:
     """The state after a frame: the one before it in rows where there is no frame."""
     after = cell.advance(x.astype(jnp.float32), a.astype(jnp.float32), before)
-    return tuple(jnp.where(valid, new, old) for new, old in zip(after, before, strict=True))
+    return tuple(jnp.where(mask, new, old) for new, old in zip(after, before, strict=True))
 
 
 def _product(kernel: jax.Array, x: jax.Array) -> jax.Array:

@@ -36,7 +36,7 @@ class FCLSTM(nn.Module):
     def __call__(
         self,
         x_btd: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         carry: Carry | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, Carry]:
@@ -44,7 +44,7 @@ class FCLSTM(nn.Module):
         project = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=NORMAL, name="projection")
         x = nn.relu(project(x_btd.astype(self.dtype)))
         x = Dropout(self.dropout, name="dropout")(x, train)
-        return LSTM(self.hidden, dtype=self.dtype, name="lstm")(x, valid_bt, carry, train)
+        return LSTM(self.hidden, dtype=self.dtype, name="lstm")(x, mask_bt, carry, train)
 
 
 class TransformerLSTM(Transformer):
@@ -64,12 +64,12 @@ class TransformerLSTM(Transformer):
     def __call__(
         self,
         x_btd: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         carry: Carry | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, Carry]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), state of the LSTM."""
         fed = Dropout(self.dropout, name="dropout")(nn.relu(self._projected(x_btd)), train)
-        x = self._encode(fed, valid_bt, train)
+        x = self._encode(fed, mask_bt, train)
         x = fed + x if self.residual else x
-        return LSTM(self.hidden, dtype=self.dtype, name="lstm")(x, valid_bt, carry, train)
+        return LSTM(self.hidden, dtype=self.dtype, name="lstm")(x, mask_bt, carry, train)

@@ -62,23 +62,23 @@ class MemoryTransformer(Transformer):
     def __call__(
         self,
         x_btd: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         carry: Memory | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, Memory]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), memory."""
-        x = self._encode(self._projected(x_btd), valid_bt, train)
+        x = self._encode(self._projected(x_btd), mask_bt, train)
         if carry is None:
             carry = empty(len(x), self.memory, self.hidden)
-        slots, exists = carry["slots"].astype(self.dtype), _exists(carry)
+        slots, mask = carry["slots"].astype(self.dtype), _slot_mask(carry)
         if self.attention == "multihead":
             read = Reader(self.memory_heads, self.dtype, name="memory_attention")
-            recalled = read(x, slots, exists)
+            recalled = read(x, slots, mask)
         else:
-            weight = attention_weights(x[:, None], slots[:, None], exists)[:, 0].astype(self.dtype)
+            weight = attention_weights(x[:, None], slots[:, None], mask)[:, 0].astype(self.dtype)
             recalled = jnp.einsum("btm,bmh->bth", weight, slots)
-        recalled = jnp.where(exists.any(1)[:, None, None], recalled, 0)
-        return x + recalled, remember(carry, x, valid_bt, self.chunk)
+        recalled = jnp.where(mask.any(1)[:, None, None], recalled, 0)
+        return x + recalled, remember(carry, x, mask_bt, self.chunk)
 
 
 class Reader(nn.Module):
@@ -93,7 +93,7 @@ class Reader(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_bth: jax.Array, slots_bmh: jax.Array, exists_bm: jax.Array) -> jax.Array:
+    def __call__(self, x_bth: jax.Array, slots_bmh: jax.Array, mask_bm: jax.Array) -> jax.Array:
         """Frames (batch, time, width), slots (batch, M, width) -> (batch, time, width)."""
         time, width = x_bth.shape[1:]
         # One matrix, as in SelfAttention: frames are projected to keys in vain, which costs little.
@@ -105,7 +105,7 @@ class Reader(nn.Module):
         )
         both = project(jnp.concatenate([x_bth, slots_bmh], axis=1))
         q, k, v = (split_heads(x, self.heads) for x in jnp.split(both, 3, axis=-1))
-        weight = attention_weights(q[:, :, :time], k[:, :, time:], exists_bm).astype(self.dtype)
+        weight = attention_weights(q[:, :, :time], k[:, :, time:], mask_bm).astype(self.dtype)
         mixed = join_heads(jnp.einsum("bnqk,bnkd->bnqd", weight, v[:, :, time:]))
         return nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL, name="out_projection")(mixed)
 
@@ -118,34 +118,34 @@ def empty(batch: int, slots: int, width: int) -> Memory:
     }
 
 
-def remember(memory: Memory, x_bth: jax.Array, valid_bt: jax.Array, chunk: int) -> Memory:
+def remember(memory: Memory, x_bth: jax.Array, mask_bt: jax.Array, chunk: int) -> Memory:
     """The memory with the means of a segment's chunks added, and as many of the oldest gone.
 
-    A mean is that of the chunk's valid frames; a chunk without any is not added.
+    A mean is that of the chunk's unmasked frames; a chunk without any is not added.
 
     Args:
         x_bth: (batch, time, width); no gradient reaches it.
-        valid_bt: bool (batch, time).
+        mask_bt: bool (batch, time).
         chunk: frames.
     """
     batch, time, width = x_bth.shape
     after = ((0, 0), (0, -time % chunk))
-    valid = jnp.pad(valid_bt, after).reshape(batch, -1, chunk)
+    mask = jnp.pad(mask_bt, after).reshape(batch, -1, chunk)
     x = jax.lax.stop_gradient(x_bth).astype(jnp.float32)
     x = jnp.pad(x, (*after, (0, 0))).reshape(batch, -1, chunk, width)
-    count = valid.sum(-1)
-    means = jnp.where(valid[..., None], x, 0).sum(2) / jnp.maximum(count, 1)[..., None]
+    count = mask.sum(-1)
+    means = jnp.where(mask[..., None], x, 0).sum(2) / jnp.maximum(count, 1)[..., None]
     slots = jnp.concatenate([memory["slots"], means], axis=1)
-    exists = jnp.concatenate([_exists(memory), count > 0], axis=1)
+    slot_mask = jnp.concatenate([_slot_mask(memory), count > 0], axis=1)
     size = memory["slots"].shape[1]
-    # Stable: what exists goes to the end and keeps its order.
-    newest = jnp.argsort(exists, axis=1, stable=True)[:, -size:]
+    # Stable: slots that are filled go to the end and keep their order.
+    newest = jnp.argsort(slot_mask, axis=1, stable=True)[:, -size:]
     return {
         "slots": jnp.take_along_axis(slots, newest[..., None], axis=1),
-        "filled": jnp.minimum(exists.sum(1), size).astype(jnp.int32),
+        "filled": jnp.minimum(slot_mask.sum(1), size).astype(jnp.int32),
     }
 
 
-def _exists(memory: Memory) -> jax.Array:
+def _slot_mask(memory: Memory) -> jax.Array:
     size = memory["slots"].shape[1]
     return jnp.arange(size) >= size - memory["filled"][:, None]

@@ -22,7 +22,7 @@ class Recurrent(nn.Module):
         hidden: width H of a layer and direction.
         layers: one on top of the other.
         dropout: rate, after every layer, the last too.
-        bidirectional: a second direction reads each segment from its last valid frame to its first,
+        bidirectional: a second direction reads each segment backwards from its last unmasked frame,
             and the output is both side by side, 2H wide. It starts from nothing in every segment.
         dtype: of the products; parameters and states are float32.
     """
@@ -43,34 +43,34 @@ class Recurrent(nn.Module):
     def __call__(
         self,
         x_btd: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         carry: Carry | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, Carry]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, width), carry.
 
-        Padding stands at the end of a row. The carry is the state at the row's last valid frame,
+        Padding stands at the end of a row. The carry is the state at the row's last unmasked frame,
         {"h": .., "c": ..} of float32 (batch, layers, H), "c" in the LSTM alone; None is zeros.
         """
         batch = x_btd.shape[0]
         zeros = jnp.zeros((batch, self.hidden), jnp.float32)
-        x, valid_tb = x_btd.swapaxes(0, 1).astype(self.dtype), valid_bt.T
+        x, mask_tb = x_btd.swapaxes(0, 1).astype(self.dtype), mask_bt.T
         last = []
         for i in range(self.layers):
             state = tuple(zeros if carry is None else carry[k][:, i] for k in self.cell.states)
-            outputs, state = self._direction(x, valid_tb, state, f"layer_{i}", reverse=False)
+            outputs, state = self._direction(x, mask_tb, state, f"layer_{i}", reverse=False)
             last.append(state)
             if self.bidirectional:
                 nothing = (zeros,) * len(state)
-                back, _ = self._direction(x, valid_tb, nothing, f"layer_{i}_reverse", reverse=True)
+                back, _ = self._direction(x, mask_tb, nothing, f"layer_{i}_reverse", reverse=True)
                 outputs = jnp.concatenate([outputs, back], axis=-1)
             x = Dropout(self.dropout, name=f"dropout_{i}")(outputs, train)
         stacked = (jnp.stack(arrays, axis=1) for arrays in zip(*last, strict=True))
         return x.swapaxes(0, 1), dict(zip(self.cell.states, stacked, strict=True))
 
-    def _direction(self, x_tbd, valid_tb, state, name: str, *, reverse: bool):
+    def _direction(self, x_tbd, mask_tb, state, name: str, *, reverse: bool):
         one = Direction(self.cell, self.hidden, reverse, self.dtype, name=name)
-        return one(x_tbd, valid_tb, state)
+        return one(x_tbd, mask_tb, state)
 
 
 class LSTM(Recurrent):
@@ -105,7 +105,7 @@ class Direction(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_tbd: jax.Array, valid_tb: jax.Array, state: cells.State
+        self, x_tbd: jax.Array, mask_tb: jax.Array, state: cells.State
     ) -> tuple[jax.Array, cells.State]:
         """(time, batch, dim), bool (time, batch), state -> (time, batch, H), state."""
         width = self.cell.blocks * self.hidden
@@ -125,7 +125,7 @@ class Direction(nn.Module):
             recurrent,
             recurrent_bias,
             gates.swapaxes(1, 2),
-            valid_tb,
+            mask_tb,
             tuple(x.T for x in state),
         )
         return outputs.swapaxes(1, 2), tuple(x.T for x in state)

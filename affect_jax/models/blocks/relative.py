@@ -62,8 +62,8 @@ class RelativeAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
-        """(batch, time, width) -> the same; only valid frames are attended to."""
+    def __call__(self, x_bth: jax.Array, mask_bt: jax.Array, train: bool) -> jax.Array:
+        """(batch, time, width) -> the same; masked frames are not attended to."""
         width = x_bth.shape[-1]
         head = width // self.heads
 
@@ -83,8 +83,8 @@ class RelativeAttention(nn.Module):
         near = jnp.einsum(
             "bnqd,od->bnqo", q, embedding("relative_key"), preferred_element_type=jnp.float32
         )
-        # A finite number: a row without any valid frame stays finite (it attends to all alike).
-        score = jnp.where(valid_bt[:, None, None, :], score + from_band(near), -1e30)
+        # A finite number: a row that is all masked stays finite (it attends to all alike).
+        score = jnp.where(mask_bt[:, None, None, :], score + from_band(near), -1e30)
         weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
         weight = Dropout(self.dropout, name="dropout")(weight, train)
         mixed = jnp.einsum("bnqk,bnkd->bnqd", weight, v)
@@ -107,7 +107,7 @@ class Layer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_bth: jax.Array, mask_bt: jax.Array, train: bool) -> jax.Array:
         """(batch, time, width) -> the same; a convolution reads 0 where a frame is padding."""
 
         def drop(x: jax.Array, name: str) -> jax.Array:
@@ -122,12 +122,12 @@ class Layer(nn.Module):
         attention = RelativeAttention(
             self.heads, self.window, self.dropout, self.dtype, name="attention"
         )
-        attended = attention(x_bth, valid_bt, train)
+        attended = attention(x_bth, mask_bt, train)
         x = norm(x_bth + drop(attended, "dropout_1"), "norm_1")
         convolve = nn.Conv(
             x.shape[-1], (self.kernel,), dtype=self.dtype, kernel_init=NORMAL, name="convolution"
         )
-        update = nn.relu(convolve(jnp.where(valid_bt[..., None], x, 0)))
+        update = nn.relu(convolve(jnp.where(mask_bt[..., None], x, 0)))
         return norm(x + drop(update, "dropout_2"), "norm_2")
 
 
@@ -165,7 +165,7 @@ class Relative(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_btd: jax.Array, valid_bt: jax.Array, carry: None = None, train: bool = False
+        self, x_btd: jax.Array, mask_bt: jax.Array, carry: None = None, train: bool = False
     ) -> tuple[jax.Array, None]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), and no carry.
 
@@ -177,5 +177,5 @@ class Relative(nn.Module):
             layer = Layer(
                 self.heads, self.window, self.kernel, self.dropout, self.dtype, name=f"layer_{i}"
             )
-            x = layer(x, valid_bt, train)
-        return jnp.where(valid_bt[..., None], x, 0), carry
+            x = layer(x, mask_bt, train)
+        return jnp.where(mask_bt[..., None], x, 0), carry

@@ -37,12 +37,12 @@ class TaskNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_bth: jax.Array, valid_bt: jax.Array, train: bool
+        self, x_bth: jax.Array, mask_bt: jax.Array, train: bool
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(batch, time, width) -> raw (batch, time, size), {tap: what can be fed back}."""
         if self.make_top is not None:
             top = self.make_top(hidden=x_bth.shape[-1], name="top")
-            x_bth, _ = top(x_bth, valid_bt, None, train)
+            x_bth, _ = top(x_bth, mask_bt, None, train)
         raw, hidden = self.make_head(name="head")(x_bth, train)
         return raw, {"head": hidden, "encoder": x_bth}
 
@@ -88,19 +88,19 @@ class Feedback:
         self,
         make: Callable[[str], TaskNetwork],
         x_bth: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         train: bool,
         tasks: Collection[str],
     ) -> dict[str, jax.Array]:
         """Raw predictions (batch, time, size) of every task, by the networks that `make` makes."""
         raw, taps = {}, {}
         for task in (t for t in tasks if t not in self.targets):
-            raw[task], taps[task] = make(task)(x_bth, valid_bt, train)
+            raw[task], taps[task] = make(task)(x_bth, mask_bt, train)
         if self.targets:
             fed = [jax.lax.stop_gradient(taps[source][self.tap]) for source in self.sources]
             joined = jnp.concatenate([x_bth, *fed], axis=-1)
             for task in (t for t in tasks if t in self.targets):
-                raw[task], _ = make(task)(joined, valid_bt, train)
+                raw[task], _ = make(task)(joined, mask_bt, train)
         return {task: raw[task] for task in tasks}
 
 
@@ -119,7 +119,7 @@ class ShareEncoder(Feedback):
     def __call__(
         self,
         x_bth: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         train: bool,
         make_head: MakeHead,
         sizes: Mapping[str, int],
@@ -128,7 +128,7 @@ class ShareEncoder(Feedback):
 
         Args:
             x_bth: encoder output (batch, time, width).
-            valid_bt: frames that exist.
+            mask_bt: bool, the frames that exist.
             train: dropout on.
             make_head: called with size= and name=.
             sizes: {task: number of outputs}.
@@ -137,7 +137,7 @@ class ShareEncoder(Feedback):
         def make(task: str) -> TaskNetwork:
             return TaskNetwork(None, functools.partial(make_head, size=sizes[task]), name=task)
 
-        return self.networks(make, x_bth, valid_bt, train, sizes)
+        return self.networks(make, x_bth, mask_bt, train, sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ class ShareBottom(Feedback):
     def __call__(
         self,
         x_bth: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         train: bool,
         make_head: MakeHead,
         sizes: Mapping[str, int],
@@ -183,7 +183,7 @@ class ShareBottom(Feedback):
             head = functools.partial(make_head, size=sizes[task])
             return TaskNetwork(self._top, head, name=task)
 
-        return self.networks(make, x_bth, valid_bt, train, sizes)
+        return self.networks(make, x_bth, mask_bt, train, sizes)
 
     def _top(self, hidden: int, name: str | None) -> Transformer:
         heads = hidden // self.head_dim
@@ -218,14 +218,14 @@ class Joint:
     def __call__(
         self,
         x_bth: jax.Array,
-        valid_bt: jax.Array,
+        mask_bt: jax.Array,
         train: bool,
         make_head: MakeHead,
         sizes: Mapping[str, int],
     ) -> dict[str, jax.Array]:
         """As ShareEncoder's; the parameters are called "joint"."""
         head = functools.partial(make_head, size=sum(sizes.values()))
-        raw, _ = TaskNetwork(None, head, name="joint")(x_bth, valid_bt, train)
+        raw, _ = TaskNetwork(None, head, name="joint")(x_bth, mask_bt, train)
         result, first = {}, 0
         for task, size in sizes.items():
             result[task] = raw[..., first : first + size]

@@ -49,12 +49,12 @@ def join_heads(x_bntd: jax.Array) -> jax.Array:
     return x_btnd.reshape(*x_btnd.shape[:2], -1)
 
 
-def attention_weights(q_bnqd: jax.Array, k_bnkd: jax.Array, valid_bk: jax.Array) -> jax.Array:
-    """softmax(q k / sqrt(d)) over the valid keys: float32 (batch, heads, queries, keys)."""
+def attention_weights(q_bnqd: jax.Array, k_bnkd: jax.Array, mask_bk: jax.Array) -> jax.Array:
+    """softmax(q k / sqrt(d)) over the unmasked keys: float32 (batch, heads, queries, keys)."""
     scaled = q_bnqd * q_bnqd.shape[-1] ** -0.5
     score = jnp.einsum("bnqd,bnkd->bnqk", scaled, k_bnkd, preferred_element_type=jnp.float32)
-    # A finite number: a row without any valid key stays finite (it attends to all alike).
-    return jax.nn.softmax(jnp.where(valid_bk[:, None, None, :], score, -1e30), axis=-1)
+    # A finite number: a row that is all masked stays finite (it attends to all alike).
+    return jax.nn.softmax(jnp.where(mask_bk[:, None, None, :], score, -1e30), axis=-1)
 
 
 class SelfAttention(nn.Module):
@@ -71,8 +71,8 @@ class SelfAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
-        """(batch, time, width) -> the same; only valid frames are attended to."""
+    def __call__(self, x_bth: jax.Array, mask_bt: jax.Array, train: bool) -> jax.Array:
+        """(batch, time, width) -> the same; masked frames are not attended to."""
         width = x_bth.shape[-1]
         # One matrix [H, 3H]: Xavier's bound, sqrt(6 / 4H), is that of the stacked original.
         project = nn.Dense(
@@ -82,7 +82,7 @@ class SelfAttention(nn.Module):
             name="in_projection",
         )
         q, k, v = (split_heads(x, self.heads) for x in jnp.split(project(x_bth), 3, axis=-1))
-        weight = attention_weights(q, k, valid_bt).astype(self.dtype)
+        weight = attention_weights(q, k, mask_bt).astype(self.dtype)
         weight = Dropout(self.dropout, name="dropout")(weight, train)
         mixed = join_heads(jnp.einsum("bnqk,bnkd->bnqd", weight, v))
         return nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL, name="out_projection")(mixed)
@@ -101,7 +101,7 @@ class Layer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_bth: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_bth: jax.Array, mask_bt: jax.Array, train: bool) -> jax.Array:
         """(batch, time, width) -> the same."""
 
         def drop(x: jax.Array, name: str) -> jax.Array:
@@ -117,7 +117,7 @@ class Layer(nn.Module):
             return nn.Dense(size, dtype=self.dtype, kernel_init=NORMAL, name=name)
 
         attention = SelfAttention(self.heads, self.dropout, self.dtype, name="attention")
-        attended = attention(x_bth, valid_bt, train)
+        attended = attention(x_bth, mask_bt, train)
         x = norm(x_bth + drop(attended, "dropout_1"), "norm_1")
         hidden = drop(nn.relu(dense(self.ffn, "linear_1")(x)), "dropout")
         update = dense(x.shape[-1], "linear_2")(hidden)
@@ -161,10 +161,10 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_btd: jax.Array, valid_bt: jax.Array, carry: None = None, train: bool = False
+        self, x_btd: jax.Array, mask_bt: jax.Array, carry: None = None, train: bool = False
     ) -> tuple[jax.Array, None]:
         """(batch, time, dim), bool (batch, time) -> (batch, time, hidden), and no carry."""
-        return self._encode(self._projected(x_btd), valid_bt, train), carry
+        return self._encode(self._projected(x_btd), mask_bt, train), carry
 
     # What encoders built on this one call inside their own compact method: the parameters of the
     # parts that they share lie under the same names.
@@ -177,10 +177,10 @@ class Transformer(nn.Module):
             raise ValueError(f"without projection: inputs {self.hidden} wide, got {x.shape}.")
         return x
 
-    def _encode(self, x: jax.Array, valid_bt: jax.Array, train: bool) -> jax.Array:
+    def _encode(self, x: jax.Array, mask_bt: jax.Array, train: bool) -> jax.Array:
         if self.positions != "none":
             x += position_table(x.shape[1], self.hidden, self.positions).astype(self.dtype)
         for i in range(self.layers):
             layer = Layer(self.heads, self.ffn, self.dropout, self.dtype, name=f"layer_{i}")
-            x = layer(x, valid_bt, train)
+            x = layer(x, mask_bt, train)
         return x

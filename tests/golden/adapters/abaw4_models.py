@@ -37,11 +37,11 @@ def build(fixture: Fixture, names: tuple[str, ...] = tuple(TASKS)) -> nn.Module:
     if config["model"] == "lstm" and config.get("bidirection"):
         model = model.clone(encoder=functools.partial(BothWays, "lstm", model.encoder().hidden))
     if not _has_encoder(config):
-        model = model.clone(encoder=lambda name: lambda x, valid, carry, train: (x, carry))
+        model = model.clone(encoder=lambda name: lambda x, mask, carry, train: (x, carry))
     if _sees_padding(config):
         structure = model.structure
         model = model.clone(
-            structure=lambda x, valid, *rest: structure(x, jnp.ones_like(valid), *rest)
+            structure=lambda x, mask, *rest: structure(x, jnp.ones_like(mask), *rest)
         )
     return model
 

@@ -37,7 +37,7 @@ class BothWays(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_btd: jax.Array, valid_bt: jax.Array, carry: Carry | None = None, train: bool = False
+        self, x_btd: jax.Array, mask_bt: jax.Array, carry: Carry | None = None, train: bool = False
     ) -> tuple[jax.Array, Carry]:
         cell, x, last = CELLS[self.cell], x_btd.swapaxes(0, 1), []
         zeros = jnp.zeros((x_btd.shape[0], self.hidden))
@@ -46,7 +46,7 @@ class BothWays(nn.Module):
             for k, end in enumerate(("", "_reverse")):
                 one = Direction(cell, self.hidden, bool(k), jnp.float32, name=f"layer_{i}{end}")
                 state = (zeros if carry is None else carry[n][:, 2 * i + k] for n in cell.states)
-                output, state = one(x, valid_bt.T, tuple(state))
+                output, state = one(x, mask_bt.T, tuple(state))
                 outputs.append(output)
                 last.append(state)
             x = jnp.concatenate(outputs, axis=-1)
