@@ -24,26 +24,8 @@ from affect_jax.kinds import expected, fits, kind_of
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.paths import user_path
 
-# Bounds of numbers (of several in one value, each). Names are checked where they are looked up.
-_FROM_1 = (
-    *("epochs", "eval_every_epochs", "chunk_steps", "optim.every_epochs"),
-    *("data.length", "data.stride", "data.batch_size", "data.eval_batch_size"),
-    *("model.encoder.hidden", "model.encoder.heads", "model.encoder.ffn"),
-    *("model.structure.ffn", "model.head.layers"),
-)
-_FROM_0 = (
-    *("seed", "folds.seed", "early_stop", "ema_decay", "checkpoint_every_steps"),
-    *("data.hop", "data.resident_gib", "data.workers", "data.label_delay"),
-    *("optim.lr", "optim.beta1", "optim.beta2", "optim.eps", "optim.weight_decay"),
-    *("optim.clip_norm", "optim.hold_epochs", "optim.decay_epochs", "optim.warmup_offset"),
-    *("optim.factor", "optim.patience", "model.encoder.layers", "model.structure.layers"),
-)
-LEAST = dict.fromkeys(_FROM_0, 0) | dict.fromkeys(_FROM_1, 1)
-BELOW = {"seed": 2**32, "folds.seed": 2**32, "optim.beta1": 1, "optim.beta2": 1, "ema_decay": 1}
-BELOW |= {"data.workers": 1024, "folds.count": 10_000}
-BELOW |= {"model.encoder.layers": 1001, "model.structure.layers": 1001}
-# Whole numbers of all other keys: two of them have a sum below 2^31, what a device counts to. Those
-# of a model are mostly widths, and it must be traced before its size is known.
+# Whole numbers without a bound in configs/base.py: two of them have a sum below 2^31, what a device
+# counts to. Those of a model are mostly widths, and it must be traced before its size is known.
 _WHOLE_BELOW, _OF_MODEL_BELOW = 2**30, 100_001
 # Keys whose values are checked where they are read: several forms will do.
 _OF_SEVERAL_FORMS = ("tasks", "total.terms", "keep_epochs")
@@ -123,15 +105,15 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
     base = module.base_config()
     base.model = ConfigDict(dict(name=""))  # its other keys are the family's own
 
-    def missing(found: ConfigDict, wanted: ConfigDict, prefix: str = "") -> Iterator[str]:
+    def missing(given: ConfigDict, wanted: ConfigDict, prefix: str = "") -> Iterator[str]:
         for key, value in wanted.items():
             group = isinstance(value, ConfigDict)
-            if key not in found and prefix + key in module.LATER:
-                found[key] = value
-            elif key not in found or (group and not isinstance(found[key], ConfigDict)):
+            if key not in given and prefix + key in module.LATER:
+                given[key] = value
+            elif key not in given or (group and not isinstance(given[key], ConfigDict)):
                 yield prefix + key
             elif group:
-                yield from missing(found[key], value, f"{prefix}{key}.")
+                yield from missing(given[key], value, f"{prefix}{key}.")
 
     lacking = list(missing(config, base))
     if lacking:
@@ -144,15 +126,18 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
 
 def check(config: ConfigDict) -> None:
     """UserError for the first value of another kind than its default's, or out of its bounds."""
-    defaults, found = dict(flat(_base().base_config())), dict(flat(config))
+    base = _base()
+    defaults, values = dict(flat(base.base_config())), dict(flat(config))
+    least = dict.fromkeys([*defaults, *base.BELOW], 0) | dict.fromkeys(base.FROM_1, 1)
     for key in defaults:
-        if key not in found:
+        if key not in values:
             raise UserError(f"config.{key}: a group of keys, expected a value.")
-    for key, value in found.items():
+    for key, value in values.items():
         if key in defaults and key not in _OF_SEVERAL_FORMS:
             require_kind(f"config.{key}", value, kind_of(defaults[key]))
         for x in value if isinstance(value, tuple | list) else (value,):
-            _check_bounds(key, x)
+            if fits(x, float) or (key in least and key not in defaults):
+                _check_bounds(key, x, least.get(key), base.BELOW.get(key))
     terms = config.total.terms
     for term in terms if isinstance(terms, tuple | list) else (terms,):
         pair = isinstance(term, tuple | list) and len(term) == 2
@@ -169,18 +154,15 @@ def require_kind(where: str, value: Any, kind: Any) -> None:
         raise UserError(f"{where} = {shown(value)}: expected {expected(kind)}.")
 
 
-def _check_bounds(key: str, x: Any) -> None:
-    """UserError for a number that is out of the bounds of its key, or none where one must be."""
-    least, below = LEAST.get(key), BELOW.get(key)
-    if below is None and fits(x, int):
-        below = _OF_MODEL_BELOW if key.startswith("model.") else _WHOLE_BELOW
-    if fits(x, float):
-        low, high = least is not None and x < least, below is not None and x >= below
-    else:
-        low, high = least is not None, False
-    if low or high:
+def _check_bounds(key: str, x: Any, least: int | None, below: int | None) -> None:
+    """UserError for what is no number from `least` on and below `below`, None for no bound."""
+    most = below
+    if most is None and fits(x, int):
+        most = _OF_MODEL_BELOW if key.startswith("model.") else _WHOLE_BELOW
+    high = fits(x, float) and most is not None and x >= most
+    if high or not fits(x, float) or (least is not None and x < least):
         parts = [f"from {least} on"] if least is not None else []
-        parts += [f"below {below}"] if high or key in BELOW else []
+        parts += [f"below {most}"] if high or below is not None else []
         raise UserError(f"config.{key} = {shown(x)}: expected a number {' and '.join(parts)}.")
 
 
@@ -344,10 +326,10 @@ def read(path: pathlib.Path) -> ConfigDict:
 
     about = path, "a config as a run keeps it"
     with readable(*about):
-        found = restore(read_json(*about))
-        if not isinstance(found, dict):
+        values = restore(read_json(*about))
+        if not isinstance(values, dict):
             raise ValueError("expected keys and values")
-        config = ConfigDict(found)
+        config = ConfigDict(values)
     _complete(config, path)
     try:
         check(config)

@@ -6,6 +6,24 @@ from ml_collections import ConfigDict
 LATER = ("data.label_delay", "data.lanes", "folds", "keep_epochs")
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
+# Numbers are from 0 on, those of these keys from 1 on, and some below a bound.
+FROM_1 = (
+    *("epochs", "eval_every_epochs", "chunk_steps", "optim.every_epochs"),
+    *("data.length", "data.stride", "data.batch_size", "data.eval_batch_size"),
+    *("model.encoder.hidden", "model.encoder.heads", "model.encoder.ffn"),
+    *("model.structure.ffn", "model.head.layers"),
+)
+BELOW = {
+    "seed": 2**32,
+    "data.workers": 1024,
+    "folds.count": 10_000,
+    "folds.seed": 2**32,
+    "optim.beta1": 1,
+    "optim.beta2": 1,
+    "ema_decay": 1,
+    "model.encoder.layers": 1001,
+    "model.structure.layers": 1001,
+}
 
 
 def multitask_model() -> ConfigDict:
