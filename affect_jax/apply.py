@@ -23,7 +23,7 @@ from affect_jax.progress import table
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace, to_json
 from affect_jax.scoring import Total, require_labels, require_terms
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from affect_jax.trained_data import say_other_data
 from data_pipelines import folds
 from data_pipelines.errors import UserError, listed
@@ -55,7 +55,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     system = system_of(run, config)
     require_terms(system.tasks, config)
     say_other_data(system, run)
-    split, store = config.data.split, system.store
+    split, store = config.data.split, system.data.store
     if not split:
         known = listed(store.splits)
         mode = "evaluate" if evaluate else "predict"
@@ -107,7 +107,7 @@ def _card_again(run: Run, own: ConfigDict, system: Supervised, parameters: int) 
     if not run.finished_file.is_file():
         return
     with report.optional(run.folder / "README.md"):
-        store = system.store
+        store = system.data.store
         if own.data.root != system.config.data.root:
             cut = own.folds
             store = folds.cut(open_store(own.data.root), cut.cut, cut.count, cut.seed)

@@ -13,9 +13,9 @@ from affect_jax.config import epochs_in
 from affect_jax.optim import paths
 from affect_jax.restore import parameters_of
 from affect_jax.run import Run
-from affect_jax.scoring import labelled, require_terms, scores_of
-from affect_jax.system import Supervised
-from data_pipelines.errors import UserError, nearest
+from affect_jax.scoring import labelled
+from affect_jax.systems.supervised import Supervised
+from data_pipelines.errors import UserError, listed, nearest
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +32,14 @@ def check(system: Supervised, run: Run | None = None) -> None:
         raise UserError(
             f"config.keep_epochs: names epoch {max(late)}, the training has {config.epochs}."
         )
-    system.training_plan(system.rows(data.train_split))
+    if not system.tasks and not system.aux_losses:
+        raise UserError(
+            f"config.tasks is empty: name what is predicted. Known: {listed(config.task)}."
+        )
+    system.data.training_plan(carries=system.carries)
     if data.split:
-        system.evaluation_plan(system.rows(data.split))
-    names = monitored(system)
+        system.data.evaluation_plan(system.data.rows(data.split), carries=system.carries)
+    names = system.monitored
     for line in doubts(system, names):
         _log.warning("%s", line)
     for key, which in (
@@ -43,7 +47,7 @@ def check(system: Supervised, run: Run | None = None) -> None:
         ("folds.checkpoint", config.folds.checkpoint),
     ):
         _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
-    state = jax.eval_shape(lambda: system.init(names))
+    state = jax.eval_shape(system.init)
     largest = max(paths(state.params).items(), key=lambda item: item[1].size)
     memory.require(
         memory.size_of(state) + memory.size_of(state.params),  # the gradients
@@ -52,7 +56,7 @@ def check(system: Supervised, run: Run | None = None) -> None:
         "training take",
         "Make it smaller.",
     )
-    system.steps(state.params)
+    system.programs(state.params)
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.restore_last(state)
@@ -70,30 +74,6 @@ def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: 
         raise UserError(f"{where}: {nearest(which, known)}")
 
 
-def monitored(system: Supervised) -> tuple[str, ...]:
-    """`config.monitor`, checked; losses can be monitored as loss/<name>."""
-    config = system.config
-    require_terms(system.tasks, config)
-    known = scores_of(system.tasks)
-    terms = [name for name, _ in config.total.terms]
-    if terms and all(name in known for name in terms):
-        known.insert(0, config.total.name)
-    known += [f"loss/{t.name}" for t in system.tasks] + ["loss/total"]
-    # The default names every task of the system; a run of some tasks monitors those.
-    tasks = [task.name for task in system.tasks]
-    left_out = [name for name in config.task if name not in tasks]
-    chosen = []
-    for name in config.monitor:
-        if name in known:
-            chosen.append(name)
-        elif name.split("/")[0] not in left_out and name != config.total.name:
-            hint = nearest(name, known)
-            raise UserError(f"config.monitor: no score that is one number: {name!r}. {hint}")
-    if not config.data.split:
-        chosen = [name for name in chosen if name.startswith("loss/")] or ["loss/total"]
-    return tuple(chosen) or tuple(known[:1])
-
-
 def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
     """Lines on tasks that are not trained, and on monitored scores that mean nothing.
 
@@ -105,10 +85,10 @@ def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
     """
     data = system.config.data
     untrained = dict(_untrained(system))
-    if len(untrained) == len(system.tasks):
+    if system.tasks and len(untrained) == len(system.tasks):
         raise UserError(
-            f"{system.store.path}: nothing to learn: {'; '.join(untrained.values())}. Name another "
-            "--config.data.train_split, or prepare the store with its labels."
+            f"{system.data.store.path}: nothing to learn: {'; '.join(untrained.values())}. Name "
+            "another --config.data.train_split, or prepare the store with its labels."
         )
     yield from (f"{name} is not trained: {why}" for name, why in untrained.items())
     both = set(data.train_split.split("+")) & set(filter(None, data.split.split("+")))
@@ -121,7 +101,7 @@ def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
     unlabelled = {
         task.name: f"split {data.split!r} has no label of {task.name}"
         for task in system.tasks
-        if data.split and not labelled(system.store, task, data.split)
+        if data.split and not labelled(system.data.store, task, data.split)
     }
     for i, name in enumerate(monitored):
         loss = name.startswith("loss/")
@@ -144,7 +124,7 @@ def _untrained(system: Supervised) -> Iterator[tuple[str, str]]:
     for task in system.tasks:
         if not task.weight:
             yield task.name, f"config.task.{task.name}.weight is 0"
-        elif not labelled(system.store, task, split):
+        elif not labelled(system.data.store, task, split):
             yield task.name, f"split {split!r} has no label of {task.name}"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from data_pipelines.plan import Rows
+from data_pipelines.rows import Rows
 
 LARGE = 1e16  # squares of larger ones, over a million frames, are no float32
 
@@ -23,9 +22,9 @@ def explain_non_finite(
         logs: {loss name: value} of the step.
     """
     broken = [name for name, value in logs.items() if not np.isfinite(value) and name != "total"]
-    cause = _broken_label(system, rows, ids) or _broken_input(system, rows, ids)
+    cause = _broken(system, rows, ids, labels=True)
     if not cause:
-        names = [system.store.tracks[rows.track[row]].name for row in ids if row >= 0]
+        names = [system.data.store.tracks[rows.track[row]].name for row in ids if row >= 0]
         first = next((row for row in ids if row >= 0), None)
         span = "" if first is None else f" (row 1: frames {rows.start[first]}-{rows.stop[first]})"
         cause = (
@@ -44,60 +43,60 @@ def explain_prediction(
         rows, ids: the plan's table and the rows [N] of the track.
         frame: counted in the track's frames, from 0.
     """
-    entry = system.store.tracks[track]
-    cause = _broken_input(system, rows, ids) or (
+    store = system.data.store
+    entry = store.tracks[track]
+    cause = _broken(system, rows, ids, labels=False) or (
         "the inputs are finite, so the training diverged. Take another --config.checkpoint."
     )
     return (
-        f"{system.store.path}: the prediction of {task} for track {entry.name}, image "
-        f"{system.store.frames[entry.offset + frame]}, is not finite; {cause}"
+        f"{store.path}: the prediction of {task} for track {entry.name}, image "
+        f"{store.frames[entry.offset + frame]}, is not finite; {cause}"
     )
 
 
-def _broken_label(system: Any, rows: Rows, ids: np.ndarray) -> str:
-    """Which label, track and image of these rows is none; empty where all are."""
+def _broken(system: Any, rows: Rows, ids: np.ndarray, *, labels: bool) -> str:
+    """The first number of the rows with which nothing can be computed; empty where there is none.
 
-    def labels(index: int, frames: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        where = system.store.tracks[index].offset + frames
-        for task in system.tasks:
-            values, mask = (np.asarray(array[where]) for array in system.store.label(task.name))
-            yield f"label {task.name!r}", np.where(mask, values, 0)
-
-    return _broken(system, rows, ids, labels)
-
-
-def _broken_input(system: Any, rows: Rows, ids: np.ndarray) -> str:
-    """Which feature, track and image of these rows hold no number; empty where all do."""
-    # As stored: normalised by its own frames, a whole track would be broken.
-    source = dataclasses.replace(system.source(labels=False), normalise="none")
-
-    def features(index: int, frames: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        for name in source.features:
-            yield f"feature {name!r}", source.feature(name, index, frames)
-
-    return _broken(system, rows, ids, features)
-
-
-def _broken(system: Any, rows: Rows, ids: np.ndarray, arrays: Callable[..., Any]) -> str:
-    """The first number of `arrays(track, frames)` with which nothing can be computed."""
-    places = []
-    for row in ids:
-        if row < 0:
-            continue
-        frames, index = rows.frames(row), int(rows.track[row])
-        track = system.store.tracks[index]
-        for name, values in arrays(index, frames):
-            values = values.reshape(len(frames), -1)
-            bad = ~(np.abs(values) < LARGE)
+    Labels come first: they are named by their own frames.
+    """
+    source, shape = system.data.source(labels=labels), system.data.shape(training=labels)
+    names = [("label", "labels", name) for name in source.labels]
+    names += [("feature", "inputs", name) for name in source.features]
+    for what, part, name in names:
+        places = []
+        for row in ids:
+            if row < 0:
+                continue
+            batch = source.batch(rows, shape, np.array([row], np.int32))
+            values = np.asarray(batch[part][name][0], np.float64)
+            if what == "label":
+                values = np.where(batch["label_mask"][name][0], values, 0)
+            values = values[None] if shape.clip and name not in shape.rates else values
+            bad = ~(np.abs(values.reshape(len(values), -1)) < LARGE)
             if bad.any():
-                k = int(np.argmax(bad.any(1)))
-                image = system.store.frames[track.offset + frames[k]]
-                value = values[k][bad[k]][0]
-                places.append(f"{name} of track {track.name}, image {image} ({value:g})")
-    if not places:
-        return ""
-    more = f" and {len(places) - 1} more rows" if len(places) > 1 else ""
-    return (
-        f"the data hold what is no number or too large for one: {places[0]}{more}. Check the store "
-        "with python -m data_pipelines.verify."
-    )
+                places.append(_place(system, rows, int(row), (what, name), values, bad, shape))
+        if places:
+            more = f" and {len(places) - 1} more rows" if len(places) > 1 else ""
+            return (
+                f"the data hold what is no number or too large for one: {places[0]}{more}. Check "
+                "the store with python -m data_pipelines.verify."
+            )
+    return ""
+
+
+def _place(
+    system: Any,
+    rows: Rows,
+    row: int,
+    named: tuple[str, str],
+    values: np.ndarray,
+    bad: np.ndarray,
+    shape: Any,
+) -> str:
+    k = int(np.argmax(bad.any(1)))
+    track = system.data.store.tracks[rows.track[row]]
+    where = f"row {k + 1} of those that are fed"
+    if named[1] not in shape.rates:
+        where = f"image {system.data.store.frames[track.offset + rows.frames(row)[k]]}"
+    value = values[k].reshape(-1)[bad[k]][0]
+    return f"{named[0]} {named[1]!r} of track {track.name}, {where} ({value:g})"

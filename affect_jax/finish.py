@@ -14,7 +14,7 @@ from affect_jax.predict import predict_split
 from affect_jax.progress import table
 from affect_jax.restore import weights
 from affect_jax.run import Run, replace, to_json
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from data_pipelines.replace_folder import replace_folder
 
 # What the end needs and imports late is missed here, before days of training.
@@ -33,17 +33,17 @@ def finish(system: Supervised, run: Run) -> str:
     scores: dict[str, Any] = {}
     with contextlib.ExitStack() as held:
         if split:
-            origin = origin_of(run, system.store, split, step)
+            origin = origin_of(run, system.data.store, split, step)
             with replace_folder(run.predictions / split) as new:
                 scores = predict_split(system, variables, split, new, origin)
                 held.enter_context(reporting(run))
-            references = system.store.references(split)
+            references = system.data.store.references(split)
             lines.append(f"checkpoint {config.checkpoint}: step {step}; split {split!r}")
             lines.append(table(scores, references, "ours"))
         report.write_all(run.folder, references={split: references} if split else {})
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         with report.optional(run.folder / "README.md"):
-            report.write_card(run.folder, system.store, step=step, parameters=parameters)
+            report.write_card(run.folder, system.data.store, step=step, parameters=parameters)
         replace(run.finished_file, to_json({"step": step, "scores": scores}, indent=1) + "\n")
     lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
     return "\n".join(lines)

@@ -25,6 +25,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
+from affect_jax import systems
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.members import FOLDS_FILE
@@ -33,7 +34,6 @@ from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run, replace
 from affect_jax.scoring import Total, score
-from affect_jax.system import Supervised
 from affect_jax.train_run import train_run
 from affect_jax.trained_data import require_same_data
 from data_pipelines import folds
@@ -108,7 +108,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
             changes = []
         whole = folder.scores() and all(folder.run(name).finished for name in plan)
         if changes or not whole:
-            first = Supervised(next(iter(plan.values())))
+            first = systems.build(next(iter(plan.values())))
             if not folder.exists:
                 check(first)
             # Here too: folds that are finished are not looked at again.

@@ -16,37 +16,30 @@ from jax.experimental import multihost_utils
 
 from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
-from affect_jax.feed import feeder
 from affect_jax.prediction_files import ORIGIN, write_split
 from affect_jax.run import replace, to_json
 from affect_jax.scoring import Raw, Total, score
 from affect_jax.state import zero_carry
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError
-from data_pipelines.plan import reconstruct
+from data_pipelines.rows import reconstruct
 
 
 class Predictor:
     """Predicts the tracks of one split; compiled once, used at every evaluation."""
 
     def __init__(self, system: Supervised, split: str):
-        data = system.config.data
+        data = system.data
         self._system = system
-        self._rows = system.rows(split)
-        self._plan = system.evaluation_plan(self._rows)
-        self._feeder = feeder(
-            system.source(labels=False),
-            self._rows,
-            system.mesh,
-            how=data.feeder,
-            resident_gib=data.resident_gib,
-            workers=data.workers,
-        )
-        mesh, model, fetch = system.mesh, system.model, self._feeder.fetch
+        self._rows = data.rows(split)
+        self._plan = data.evaluation_plan(self._rows, carries=system.carries)
+        self._feeder = data.feeder(self._rows, training=False)
+        mesh, model, fetch = data.mesh, system.model, self._feeder.fetch
         same, batched = sharding.replicated(mesh), sharding.batched(mesh)
 
         def run(variables: Any, data: Any, x: Any, carry: Any):
             batch = fetch(data, jax.tree.map(lambda leaf: leaf[0], x))
+            batch = system.prepare(batch, None, False)
             carry = None if carry is None else zero_carry(carry, batch["start"])
             output = model.apply(variables, batch, carry=carry, train=False)
             return output.predictions, output.carry
@@ -60,7 +53,7 @@ class Predictor:
 
     def tracks(self, variables: Any) -> Iterator[tuple[int, Raw]]:
         """(index of the track, {task: float32 [frames, ...]}), each track once, when complete."""
-        left = np.bincount(self._rows.track, minlength=len(self._system.store.tracks))
+        left = np.bincount(self._rows.track, minlength=len(self._system.data.store.tracks))
         waiting: dict[int, list[tuple[int, Raw]]] = {}
         for ids, predictions in self._batches(variables):
             for b, row in enumerate(ids):
@@ -90,7 +83,7 @@ class Predictor:
 
     def _join(self, track: int, pieces: list[tuple[int, Raw]]) -> Raw:
         ids = np.array([row for row, _ in pieces])
-        frames = self._system.store.tracks[track].frames
+        frames = self._system.data.store.tracks[track].frames
         joined = {
             name: reconstruct(self._rows, ids, np.stack([raw[name] for _, raw in pieces]), frames)
             for name in pieces[0][1]
@@ -122,10 +115,10 @@ def predict_split(
         folder: of these predictions alone; `replace_folder` gives one where others are.
         origin: what origin.json says of them.
     """
-    indices = system.store.split(split)
+    indices = system.data.store.split(split)
     predicted = Predictor(system, split).tracks(variables)
-    tracks = write_split(folder, system.tasks, system.store, indices, predicted)
-    scores = Total.of(system.config).added_to(score(system.tasks, system.store, tracks))
+    tracks = write_split(folder, system.tasks, system.data.store, indices, predicted)
+    scores = Total.of(system.config).added_to(score(system.tasks, system.data.store, tracks))
     if scores:
         replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
     if origin:

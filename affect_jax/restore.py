@@ -11,12 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from affect_jax import systems
 from affect_jax.checkpoint import last_whole, read_meta, read_raw, steps_in
 from affect_jax.config import read
 from affect_jax.optim import paths, patterns_of
 from affect_jax.run import Run, record_of
 from affect_jax.state import State
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError, nearest
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def system_of(run: Run, config: ConfigDict) -> Supervised:
         config: the run's own, or one that differs in what does not change the model.
     """
     statistics = run.read_statistics(config)
-    return Supervised(config, tasks=run.read_tasks(), statistics=statistics)
+    return systems.build(config, tasks=run.read_tasks(), statistics=statistics)
 
 
 def weights(system: Supervised, run: Run, which: str) -> tuple[int, dict[str, Any]]:

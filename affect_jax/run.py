@@ -23,10 +23,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import tasks as task_table
-from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.files import Npz, read_json, readable
 from data_pipelines.paths import user_path
+from data_pipelines.statistics import Statistics
 
 # Written before config.json, which makes the folder a run: a kill between them leaves these.
 BEFORE_CONFIG = ("tasks.json", "statistics.npz", "data.json")

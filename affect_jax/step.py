@@ -119,19 +119,42 @@ def supervised(
     return step
 
 
-def chunk(
-    step: Step, fetch: Fetch, mesh: Mesh, options: dict[str, str]
-) -> Callable[..., tuple[State, Logs]]:
-    """Compile `run(state, data, xs, epochs, progress) -> (state, logs)`: K steps in one scan.
+def row_keys(rng: jax.Array, epoch: jax.Array, row: jax.Array) -> jax.Array:
+    """Random keys [B] of rows int32 [B] in an epoch, for what changes examples."""
+    key = jax.random.fold_in(jax.random.fold_in(rng, zlib.crc32(b"rows")), epoch)
+    return jax.vmap(lambda one: jax.random.fold_in(key, one))(row)
 
-    Args of run: data, what stays on the device; xs, leaves [K, B, ...]; epochs and progress,
-    float32 [K]. logs have leaves [K]. The state is donated. `options` are the compiler's.
+
+def chunk(
+    step: Step,
+    fetch: Fetch,
+    prepare: Callable[[Batch, jax.Array], Batch],
+    mesh: Mesh,
+    options: dict[str, str],
+) -> Callable[..., tuple[State, Logs]]:
+    """Compile `run(state, data, xs, epoch, epochs, progress) -> (state, logs)`: K steps in a scan.
+
+    Args:
+        prepare: of a fetched batch and the keys of its rows, [B].
+        options: the compiler's.
+
+    Args of run: data, what stays on the device; xs, leaves [K, B, ...]; epoch int32, epochs and
+    progress float32 [K]. logs have leaves [K]. The state is donated.
     """
 
-    def run(state: State, data: Any, xs: Any, epochs: jax.Array, progress: jax.Array):
+    def run(
+        state: State,
+        data: Any,
+        xs: Any,
+        epoch: jax.Array,
+        epochs: jax.Array,
+        progress: jax.Array,
+    ):
         def body(state: State, x: Any):
-            piece, epoch, done = x
-            return step(state, fetch(data, piece), epoch, done)
+            piece, at, done = x
+            batch = fetch(data, piece)
+            batch = prepare(batch, row_keys(state.rng, epoch, batch["row"]))
+            return step(state, batch, at, done)
 
         return jax.lax.scan(body, state, (xs, epochs, progress))
 
@@ -139,7 +162,7 @@ def chunk(
     batched = sharding.batched(mesh, 1)
     return jax.jit(
         run,
-        in_shardings=(same, same, batched, same, same),
+        in_shardings=(same, same, batched, same, same, same),
         out_shardings=(same, same),
         donate_argnums=0,
         compiler_options=options,

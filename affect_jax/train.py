@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import os
 import platform
@@ -17,12 +19,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import sharding
-from affect_jax.check import monitored
 from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
-from affect_jax.feed import feeder
-from affect_jax.optim import learning_rate, matching, plateau
+from affect_jax.optim import matching, plateau
+from affect_jax.phases import Phase
 from affect_jax.predict import Predictor
 from affect_jax.progress import Progress
 from affect_jax.restore import take_parameters
@@ -30,7 +31,7 @@ from affect_jax.run import Run, record_of
 from affect_jax.scoring import Total, score
 from affect_jax.state import State
 from affect_jax.step import chunk
-from affect_jax.system import Phase, Supervised
+from affect_jax.systems.supervised import Supervised
 from affect_jax.tasks import better_sign
 from data_pipelines.errors import UserError
 
@@ -65,28 +66,27 @@ class _Loop:
     ):
         self.system, self.config, self.run = system, system.config, run
         self.checkpoints, self.stop, self.progress = checkpoints, stop, progress
-        self.monitor = monitored(system)
+        self.monitor = system.monitored
         self.log: list[str] = []  # the lines of metrics.jsonl, which every checkpoint holds too
         self.spared: set[int] = set()  # steps that are never deleted
         self.state = self._start()
         self.saved_best = self._best()
-        rows = system.rows(self.config.data.train_split)
-        self.plan = system.training_plan(rows)
-        data = self.config.data
-        self.feeder = feeder(
-            system.source(),
-            rows,
-            system.mesh,
-            how=data.feeder,
-            resident_gib=data.resident_gib,
-            workers=data.workers,
-        )
+        self.plan = system.data.training_plan(carries=system.carries)
+        rows, self.full = self.plan.rows, len(self.plan.epoch(0))
+        self.feeder = system.data.feeder(rows, training=True)
+        self.kinds = system.programs(self.state.params)
         self.programs = {
-            name: chunk(step, self.feeder.fetch, system.mesh, system.compiler_options)
-            for name, step in system.steps(self.state.params).items()
+            name: chunk(
+                program.step,
+                self.feeder.fetch,
+                functools.partial(system.prepare, train=program.train),
+                system.data.mesh,
+                system.compiler_options,
+            )
+            for name, program in self.kinds.items()
         }
-        self.predictor = Predictor(system, data.split) if data.split else None
-        self.rate = learning_rate(self.config.optim, self.config.epochs)
+        split = self.config.data.split
+        self.predictor = Predictor(system, split) if split else None
         if self.config.freeze:
             hits = jax.tree.leaves(matching(self.state.params, tuple(self.config.freeze)))
             progress.say(f"{sum(hits)} of {len(hits)} parameters are frozen")
@@ -97,12 +97,12 @@ class _Loop:
 
     def _put(self, tree: Any) -> Any:
         # Every leaf must lie where the compiled step left it, or the step is compiled again.
-        return sharding.put(tree, sharding.replicated(self.system.mesh))
+        return sharding.put(tree, sharding.replicated(self.system.data.mesh))
 
     # --- start and end ---------------------------------------------------------------------
 
     def _start(self) -> State:
-        fresh = self.system.init(self.monitor)
+        fresh = self.system.init()
         put = self._put
         found = self.checkpoints.restore_last(jax.eval_shape(lambda: fresh))
         if found is None:
@@ -129,32 +129,39 @@ class _Loop:
     def go(self) -> State:
         """Phases until the schedule or early stopping ends them."""
         while True:
-            position = int(self.state.position)
-            phase = self.system.phase(position)
+            phase = self.system.phase(self.state)
             patience = self.config.early_stop
             if phase is None or (patience and int(self.state.stale) >= patience):
                 break
-            self._phase(position, phase)
+            self._phase(phase)
         self.checkpoints.wait()
         self._keep()
         return self.state
 
     # --- one phase -------------------------------------------------------------------------
 
-    def _phase(self, position: int, phase: Phase) -> None:
-        table = self.plan.epoch(phase.epoch)
+    def _phase(self, phase: Phase) -> None:
+        data, train = self.system.data, self.kinds[phase.program].train
+        plan = self.plan if train else dataclasses.replace(self.plan, shuffle=False)
+        table = plan.epoch(phase.epoch, phase.rows)
         done = int(self.state.batch)
-        bounds = chunk_bounds(len(table), done, self.config.chunk_steps)
+        steps = min(self.config.chunk_steps, self.feeder.most_steps(table.shape[1]))
+        bounds = chunk_bounds(len(table), done, steps, full=self.full)
         started, frames = time.perf_counter(), 0
-        chunks = self.feeder.chunks(table, bounds)
+        chunks = self.feeder.chunks(table, bounds, data.draws(phase.epoch) if train else None)
         self.progress.begin(len(table), done)
         for (a, b), xs in zip(itertools.pairwise(bounds), chunks, strict=True):
             if self.state.step == 0:
                 self.progress.say("compiling the training step")
             epochs = phase.epoch + np.arange(a, b, dtype=np.float32) / len(table)
             shares = (epochs / max(self.config.epochs, 1)).astype(np.float32)
-            self.state, logs = self.programs[phase.step](
-                self.state, self.feeder.data, xs, jnp.asarray(epochs), jnp.asarray(shares)
+            self.state, logs = self.programs[phase.program](
+                self.state,
+                self.feeder.data,
+                xs,
+                jnp.int32(phase.epoch),
+                jnp.asarray(epochs),
+                jnp.asarray(shares),
             )
             self._check(logs, table[a:b])
             ids = table[a:b]
@@ -170,27 +177,28 @@ class _Loop:
                 self.checkpoints.wait()
                 raise Stopped(step)
         self.progress.end(frames / max(time.perf_counter() - started, 1e-9))
-        self._end_phase(position, phase)
+        self._end_phase(phase)
 
-    def _end_phase(self, position: int, phase: Phase) -> None:
+    def _end_phase(self, phase: Phase) -> None:
+        self.state = self._put(self.system.after(self.state, phase))
         log = jax.device_get(self.state.log)
         losses = {k: float(v["sum"] / max(v["count"], 1)) for k, v in log.items()}
         self.state = self.state.replace(
-            position=self._put(np.int32(position + 1)),
+            position=self._put(np.int32(int(self.state.position) + 1)),
             batch=self._put(np.int32(0)),
             log=self._put(jax.tree.map(np.zeros_like, log)),
         )
         if not phase.evaluate:
             return
         step = int(self.state.step)
-        lr = float(self.rate(jnp.float32(phase.epoch)) * self.state.plateau["scale"])
+        lr = float(self.system.rate(jnp.float32(phase.epoch)) * self.state.plateau["scale"])
         record = {"step": step, "epoch": phase.epoch + 1, "lr": lr, "loss": losses}
         scores = {}
         if self.predictor is not None:
             self.progress.say(f"evaluating step {step}", quiet=True)
             split = self.config.data.split
             tracks = self.predictor.tracks(self.state.variables())
-            scores = score(self.system.tasks, self.system.store, tracks)
+            scores = score(self.system.tasks, self.system.data.store, tracks)
             scores = Total.of(self.config).added_to(scores)
             record["scores"] = {split: {k: v for k, v in scores.items() if not isinstance(v, list)}}
         self._remember(scores | {f"loss/{k}": v for k, v in losses.items()}, step)
@@ -264,13 +272,19 @@ class _Loop:
             raise UserError(why)
 
 
-def chunk_bounds(total: int, done: int, size: int) -> list[int]:
+def chunk_bounds(total: int, done: int, size: int, *, full: int | None = None) -> list[int]:
     """Where the chunks of a phase end: multiples of an even size, then single steps.
 
-    They follow from the number of steps in the phase alone, and need two compiled programs: one
-    for `size` steps (spread evenly, at most the size asked for) and one for a single step.
+    They need two compiled programs: one for `size` steps (spread evenly over a phase of all rows,
+    at most the size asked for) and one for a single step.
+
+    Args:
+        total: steps of the phase.
+        done: of them.
+        full: steps of a phase of all rows; default `total`.
     """
-    size = total // -(-total // max(size, 1)) if total else 1
+    full = total if full is None else full
+    size = full // -(-full // max(size, 1)) if full else 1
     whole = total // size * size
     bounds = [*range(0, whole, size), *range(whole, total + 1)]
     return sorted({done, *(b for b in bounds if b >= done)})

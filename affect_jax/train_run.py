@@ -7,11 +7,11 @@ import sys
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
+from affect_jax import systems
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.finish import finish
 from affect_jax.run import Run
-from affect_jax.system import Supervised
 from affect_jax.train import train
 from affect_jax.trained_data import require_same_data
 
@@ -28,7 +28,7 @@ def train_run(config: ConfigDict, run: Run) -> str:
         if run.exists and not changes and run.finished:
             return f"{run.folder}: this run is finished. Its report: {run.folder / 'README.md'}"
         started = run.started
-        system = Supervised(config, statistics=run.read_statistics(config) if started else None)
+        system = systems.build(config, statistics=run.read_statistics(config) if started else None)
         if changes or not started:
             check(system, run if started else None)
         require_same_data(system, run, started=started)
@@ -37,7 +37,7 @@ def train_run(config: ConfigDict, run: Run) -> str:
         run.finished_file.unlink(missing_ok=True)
         run.write_tasks(system.tasks)
         if not started:
-            run.write_statistics(system.statistics)
+            run.write_statistics(system.data.statistics)
         configs.save(config, run.config_file)  # last: from here on the folder is a run
         train(system, run)
         return finish(system, run)

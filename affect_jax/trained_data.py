@@ -6,7 +6,7 @@ import sys
 
 from affect_jax import config as configs
 from affect_jax.run import Run, replace, to_json
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.identity import bytes_of, hashes
@@ -23,12 +23,13 @@ def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
     Raises:
         UserError: the store is damaged, or is not what the run was trained on so far.
     """
-    about = system.store, system.features, [task.name for task in system.tasks]
+    store = system.data.store
+    about = store, system.data.features, [task.name for task in system.tasks]
     size = bytes_of(*about)
     if size > READ_BYTES:
         _say(
-            f"{system.store.path}: {size / 2**30:,.1f} GiB are not compared with their hashes; "
-            f"python -m data_pipelines.verify --store={system.store.path} does it"
+            f"{store.path}: {size / 2**30:,.1f} GiB are not compared with their hashes; "
+            f"python -m data_pipelines.verify --store={store.path} does it"
         )
     now = hashes(*about, trust=False, limit=READ_BYTES)
     then = _read(run) if started else None
@@ -39,7 +40,7 @@ def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
         )
     if then is not None and (changes := _changes(then, now)):
         raise UserError(
-            f"{system.store.path} is not what {run.folder} was trained on so far: {changes}. Give "
+            f"{store.path} is not what {run.folder} was trained on so far: {changes}. Give "
             "another --workdir, or put the old store back."
         )
     if then is None:
@@ -50,7 +51,8 @@ def say_other_data(system: Supervised, run: Run) -> None:
     """One line where the store that the run names has changed since its training."""
     if system.config.data.root != configs.read(run.config_file).data.root:
         return
-    about = system.store, system.features, [task.name for task in system.tasks]
+    store = system.data.store
+    about = store, system.data.features, [task.name for task in system.tasks]
     try:
         then = _read(run) or {}
     except UserError as error:
@@ -59,7 +61,7 @@ def say_other_data(system: Supervised, run: Run) -> None:
     now = hashes(*about, trust=True, limit=READ_BYTES)
     both = then.keys() & now.keys()
     if changes := _changes(*({key: table[key] for key in both} for table in (then, now))):
-        _say(f"warning: {system.store.path} has changed since the training: {changes}")
+        _say(f"warning: {store.path} has changed since the training: {changes}")
 
 
 def _read(run: Run) -> dict[str, str] | None:

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from affect_jax import systems
 from affect_jax.compilation import compilation_cache
 from affect_jax.config import load
 from affect_jax.predict import Predictor
 from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
 from affect_jax.scoring import Total, score
-from affect_jax.system import Supervised
 from affect_jax.train import train
 from data_pipelines.command import Parser, exit_code, whole
 from data_pipelines.join import open_store
@@ -61,12 +61,12 @@ def trained_score(spec: str, root: str, seed: int) -> float:
     config.data.root, config.seed = root, seed
     with tempfile.TemporaryDirectory() as folder:
         run = Run(folder)
-        system = Supervised(config)
+        system = systems.build(config)
         train(system, run)
         run.config_file.write_text(config.to_json())
         _, raw = choose_step(run, "last")
         tracks = Predictor(system, config.data.split).tracks(variables_of(raw))
-        scores = Total.of(config).added_to(score(system.tasks, system.store, tracks))
+        scores = Total.of(config).added_to(score(system.tasks, system.data.store, tracks))
     return scores[config.total.name]
 
 

@@ -10,6 +10,7 @@ data loading and metrics included.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 import tempfile
@@ -117,24 +118,24 @@ class Ours:
         import jax
         import jax.numpy as jnp
 
-        from affect_jax.feed import feeder
+        from affect_jax import systems
         from affect_jax.predict import Predictor
         from affect_jax.scoring import score
         from affect_jax.step import chunk
-        from affect_jax.system import Supervised
         from affect_jax.train import chunk_bounds
 
         c = config(folder, shape)
-        self.system = Supervised(c)
-        rows = self.system.rows("train")
-        self.plan = self.system.training_plan(rows)
-        self.feeder = feeder(
-            self.system.source(), rows, self.system.mesh, how="resident", resident_gib=0, workers=0
-        )
-        self.state = self.system.init(("loss/total",))
-        steps = self.system.steps(self.state.params)
+        self.system = systems.build(c)
+        self.plan = self.system.data.training_plan(carries=self.system.carries)
+        self.feeder = self.system.data.feeder(self.plan.rows, training=True)
+        self.state = self.system.init()
+        program = self.system.programs(self.state.params)["train"]
         self.run = chunk(
-            steps["train"], self.feeder.fetch, self.system.mesh, self.system.compiler_options
+            program.step,
+            self.feeder.fetch,
+            functools.partial(self.system.prepare, train=True),
+            self.system.data.mesh,
+            self.system.compiler_options,
         )
         self.predictor = Predictor(self.system, "train")
         self.score, self.bounds, self.steps = score, chunk_bounds, shape.steps
@@ -159,7 +160,7 @@ class Ours:
         bounds = self.bounds(len(table), 0, 8)
         self._train(self.feeder.chunks(table, bounds), bounds)
         tracks = self.predictor.tracks(self.state.variables())
-        self.score(self.system.tasks, self.system.store, tracks)
+        self.score(self.system.tasks, self.system.data.store, tracks)
         self.number += 1
         return (time.perf_counter() - start) / self.steps
 

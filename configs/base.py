@@ -3,7 +3,11 @@
 from ml_collections import ConfigDict
 
 # Keys that configs of older runs lack. Their defaults are what was done before.
-LATER = ("data.label_delay", "data.lanes", "folds", "keep_epochs")
+LATER = (
+    *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
+    *("data.lanes", "data.random_start", "data.seconds", "data.spread", "data.spread_gap"),
+    *("folds", "keep_epochs", "system"),
+)
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
 # Numbers are from 0 on, those of these keys from 1 on, and some below a bound.
@@ -52,6 +56,7 @@ def base_config() -> ConfigDict:
     """A config without model and tasks; the files beside this one fill it."""
     c = ConfigDict()
     c.name = ""  # filled with the command line's --config
+    c.system = "supervised"  # a file of affect_jax/systems, or the path of a .py file
     c.seed = 0  # of everything random: initial values, order, dropout
 
     # Data. `root` is a store (python -m data_pipelines.prepare makes one), several joined by
@@ -68,6 +73,19 @@ def base_config() -> ConfigDict:
     # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
     c.data.lanes = False
     c.data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases
+    c.data.seconds = 0.0  # > 0: rows of so much time instead of `length` frames
+    c.data.hop_seconds = 0.0  # > 0: they overlap, and begin this much time apart
+    # Tracks are clips: of one labelled frame each, fed without a time axis. Their streams are fed
+    # whole, or their first `seconds`.
+    c.data.clips = False
+    # In training each row is fed from a place of its track that is drawn anew in each epoch.
+    c.data.random_start = False
+    # Tables that are spread over the frames, NAME:nearest or NAME:mean; others are fed as they are.
+    c.data.spread = ()
+    c.data.spread_gap = 0.0  # seconds that nearest reaches over
+    # A text of `track` or `track,frame` lines: only rows that hold one of them are trained on.
+    c.data.keep = ""
+    c.data.drop_last = False  # leave out the last batch of an epoch where it is not full
     c.data.batch_size = 8  # rows over all devices
     c.data.eval_batch_size = 32  # rows over all devices
     c.data.feeder = "auto"  # resident (on the device), streamed (from disk), auto (what fits)

@@ -1,19 +1,17 @@
-"""Which frames are fed when: a pure function of (rows, batch size, seed, epoch).
+"""The order in which rows are fed: a pure function of (rows, batch size, seed, epoch).
 
-A *row* is a piece of one track: frames start, start + stride, ... below stop. `segments` and
-`windows` make the table of rows; a `Plan` says which rows stand in which batch of which epoch.
-Nothing here holds state, so resuming is asking for batch n. Imports numpy alone.
+A `Plan` says which rows (data_pipelines/rows.py) stand in which batch of which epoch. Nothing here
+holds state, so resuming is asking for batch n.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.errors import UserError
+from data_pipelines.rows import Rows
 
 FILLING = -1  # row id of an empty place in a batch
 
@@ -22,111 +20,6 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
     """Random numbers of one purpose, derived from the run's seed by names and numbers."""
     words = [zlib.crc32(n.encode()) if isinstance(n, str) else int(n) for n in names]
     return np.random.default_rng([seed, *words])
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """A table of rows, each padded to `length` when fed.
-
-    Attributes:
-        track: int32 [R], index into the store's tracks.
-        start, stop: int32 [R], frames of the track (0-based, stop excluded).
-        length: padded length T of every row.
-        stride: frames from one fed frame to the next.
-    """
-
-    track: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    length: int
-    stride: int = 1
-
-    def __len__(self) -> int:
-        return len(self.track)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """int32 [R]: true number of frames of each row, at most `length`."""
-        return (self.stop - self.start + self.stride - 1) // self.stride
-
-    @property
-    def first(self) -> np.ndarray:
-        """bool [R]: the row has no row of the same track right before it."""
-        same = np.zeros(len(self), bool)
-        same[1:] = (self.track[1:] == self.track[:-1]) & (
-            self.start[1:] == self.start[:-1] + self.length * self.stride
-        )
-        return ~same
-
-    def frames(self, row: int) -> np.ndarray:
-        """int [n]: frames (0-based, of the track) that the row feeds."""
-        return np.arange(self.start[row], self.stop[row], self.stride)
-
-
-def segments(
-    frames: Sequence[int], length: int, *, tracks: np.ndarray | None = None, stride: int = 1
-) -> Rows:
-    """Consecutive segments without overlap; the last one of a track is shorter.
-
-    Args:
-        frames: number of frames of every track of the store.
-        length: frames fed at once (l of specs/abaw4, section 2).
-        tracks: indices of the tracks to cut, in order; default all.
-        stride: with k > 1 every k-th frame is fed, and a track is cut once for each of its k
-            phases, so that every frame stands in exactly one row.
-    """
-    _positive(length=length, stride=stride)
-    tracks = np.arange(len(frames)) if tracks is None else tracks
-    table = [
-        (track, start, min(start + length * stride, frames[track]))
-        for track in tracks
-        for phase in range(min(stride, frames[track]))
-        for start in range(phase, frames[track], length * stride)
-    ]
-    return _rows(table, length, stride)
-
-
-def windows(
-    frames: Sequence[int],
-    length: int,
-    hop: int,
-    *,
-    tail: str = "shift",
-    tracks: np.ndarray | None = None,
-) -> Rows:
-    """Overlapping windows at 0, hop, 2 hop, ...; a track shorter than a window gives one row.
-
-    Args:
-        tail: what happens to frames behind the last whole window: "shift" adds a window that
-            ends with the track, "pad" a shorter one at the next hop, "drop" leaves them out.
-    """
-    _positive(length=length, hop=hop)
-    if tail not in ("shift", "pad", "drop"):
-        raise UserError(f"window tail {tail!r}: expected shift, pad or drop.")
-    if hop > length:
-        raise UserError(f"window hop {hop} is longer than the window ({length}): frames get lost.")
-    tracks = np.arange(len(frames)) if tracks is None else tracks
-    table = []
-    for track in tracks:
-        n = int(frames[track])
-        starts = list(range(0, max(n - length, 0) + 1, hop))
-        if starts[-1] + length < n and tail == "shift":
-            starts.append(n - length)
-        elif starts[-1] + length < n and tail == "pad":
-            starts.append(starts[-1] + hop)
-        table += [(track, start, min(start + length, n)) for start in starts]
-    return _rows(table, length, 1)
-
-
-def _rows(table: list[tuple[int, int, int]], length: int, stride: int) -> Rows:
-    track, start, stop = np.array(table, np.int32).reshape(-1, 3).T
-    return Rows(track, start, stop, length, stride)
-
-
-def _positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise UserError(f"{name} must be at least 1 frame, got {value}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,15 +40,27 @@ class Plan:
     seed: int = 0
     shuffle: bool = False
     lanes: bool = False
+    drop_last: bool = False
     multiple_of: int = 1
 
-    def epoch(self, epoch: int) -> np.ndarray:
-        """int32 [steps, B]: row ids of every batch; FILLING where a place is empty."""
+    def epoch(self, epoch: int, subset: np.ndarray | None = None) -> np.ndarray:
+        """int32 [steps, B]: row ids of every batch; FILLING where a place is empty.
+
+        Args:
+            subset: int [n], the rows that are fed, in the order in which they are where nothing is
+                shuffled; None: all. Not of lanes, which follow whole tracks.
+        """
         rng = generator(self.seed, "plan", epoch)
         if self.lanes:
+            if subset is not None:
+                raise ValueError("a plan of lanes feeds all rows, got a subset")
             table = self._lanes(rng)
         else:
-            order = rng.permutation(len(self.rows)) if self.shuffle else np.arange(len(self.rows))
+            order = np.arange(len(self.rows)) if subset is None else np.asarray(subset)
+            if self.shuffle:
+                order = order[rng.permutation(len(order))]
+            if self.drop_last:
+                order = order[: len(order) // self.batch_size * self.batch_size]
             table = _cut(order, self.batch_size)
         width = -(-self.batch_size // self.multiple_of) * self.multiple_of
         return np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=FILLING)
@@ -180,27 +85,3 @@ def _cut(order: np.ndarray, batch_size: int) -> np.ndarray:
     table = np.full(steps * batch_size, FILLING, np.int32)
     table[: len(order)] = order
     return table.reshape(steps, batch_size)
-
-
-def reconstruct(rows: Rows, ids: np.ndarray, outputs: np.ndarray, total: int) -> np.ndarray:
-    """Put the rows of one track together frame by frame.
-
-    A frame that several windows cover gets their mean; segments have one row a frame.
-
-    Args:
-        ids: int [n], the rows of the track.
-        outputs: [n, T, ...], what was predicted for them (values behind a row's end are ignored).
-        total: frames of the track.
-
-    Returns:
-        float32 [total, ...]; NaN in frames that no row covers (windows with tail="drop").
-    """
-    total_sum = np.zeros((total, *outputs.shape[2:]), np.float64)
-    count = np.zeros(total, np.int64)
-    for row, output in zip(ids, outputs, strict=True):
-        frames = rows.frames(row)
-        total_sum[frames] += output[: len(frames)]
-        count[frames] += 1
-    count_shape = (total,) + (1,) * (outputs.ndim - 2)
-    with np.errstate(invalid="ignore"):
-        return (total_sum / count.reshape(count_shape)).astype(np.float32)

@@ -13,20 +13,23 @@ from typing import Any
 import grain
 import numpy as np
 
-from data_pipelines.batch import Source, assemble
-from data_pipelines.plan import Rows
+from data_pipelines.gather import Shape
+from data_pipelines.rows import Rows
+from data_pipelines.source import Source
 
 
 @dataclasses.dataclass(frozen=True)
-class _Assemble:
-    """`assemble` with its source bound; a class, so that worker processes can unpickle it."""
+class _Batch:
+    """`Source.batch` with all but the rows bound; a class, so that workers can unpickle it."""
 
     source: Source
     rows: Rows
+    shape: Shape
+    draws: np.ndarray | None
 
     def __call__(self, ids: np.ndarray) -> dict[str, Any]:
         _end_with_parent()
-        return assemble(self.source, self.rows, ids)
+        return self.source.batch(self.rows, self.shape, ids, self.draws)
 
 
 @functools.cache
@@ -44,15 +47,25 @@ def _end_with_parent() -> None:
 
 
 def stream(
-    source: Source, rows: Rows, table: np.ndarray, *, workers: int = 0, prefetch: int = 2
+    source: Source,
+    rows: Rows,
+    shape: Shape,
+    table: np.ndarray,
+    *,
+    draws: np.ndarray | None = None,
+    workers: int = 0,
+    prefetch: int = 2,
 ) -> Iterator[dict[str, Any]]:
     """Yield the batch of every line of `table` (int32 [steps, B]) in that order.
 
     Args:
+        shape: of the batches, `source.shape(rows)`.
+        draws: [R], as in `Source.places`.
         workers: processes that read; 0 reads in threads of this process.
         prefetch: batches held ready (a worker).
     """
-    data = grain.MapDataset.source(list(np.asarray(table, np.int32))).map(_Assemble(source, rows))
+    batch = _Batch(source, rows, shape, draws)
+    data = grain.MapDataset.source(list(np.asarray(table, np.int32))).map(batch)
     if not workers:
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=max(prefetch, 1))
         return iter(data.to_iter_dataset(options))

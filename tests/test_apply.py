@@ -15,7 +15,7 @@ import pytest
 
 from affect_jax import apply as module
 from affect_jax import config as configs
-from affect_jax import finish
+from affect_jax import finish, systems
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.main import cli
 from affect_jax.places import fingerprint, origin_of, place_of, require_free
@@ -23,7 +23,6 @@ from affect_jax.prediction_files import Predictions, find_tasks, read_split, spl
 from affect_jax.report import plots
 from affect_jax.restore import system_of
 from affect_jax.run import Run
-from affect_jax.system import Supervised
 from affect_jax.train import environment
 from data_pipelines.store import Store
 from tests.conftest import ROOT
@@ -42,11 +41,11 @@ def untrained(store, tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("runs") / "tiny")
     run.create()
     config = tiny_config(store.path, keep_epochs="1,2")
-    system = Supervised(config)
+    system = systems.build(config)
     run.write_tasks(system.tasks)
-    run.write_statistics(system.statistics)
+    run.write_statistics(system.data.statistics)
     configs.save(config, run.config_file)
-    state = system.init(("P_MTL",))
+    state = system.init()
     with Checkpoints(run.checkpoints) as checkpoints:
         for step in (1, 2):
             params = jax.tree.map(lambda p, scale=step: scale * p, state.params)

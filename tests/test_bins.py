@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.special
 
+from affect_jax import systems
 from affect_jax.bins import assign, expectation, frequency_bins, uniform_bins
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.report.predictions import traces_of
-from affect_jax.system import Supervised
 from affect_jax.tasks import Task, decode, from_json, loss, tasks_from_config, to_json
 from configs.abaw_tasks import abaw_task
 from data_pipelines.errors import UserError
@@ -180,10 +180,10 @@ def test_a_store_of_values_fits_bins_and_one_of_classes_does_not(tmp_path):
     config = tiny_config(small_store(tmp_path / "store").path, tasks="valence,expression")
     binned = dict(kind="bins", loss="ccc", metrics=("ccc",), decode="", names=(), **FOUR)
     config.task.valence.update(binned)
-    Supervised(config)
+    systems.build(config)
     config.task.expression.update(binned | dict(size=1))
     with pytest.raises(UserError, match="'expression' is classes of size 8, .* says values of"):
-        Supervised(config)
+        systems.build(config)
 
 
 def test_labels_that_are_no_class_are_refused_before_the_training(tmp_path):
@@ -192,7 +192,7 @@ def test_labels_that_are_no_class_are_refused_before_the_training(tmp_path):
     values[np.argmax(mask)] = 8
     np.save(path / "labels" / "expression.npy", values)
     with pytest.raises(UserError, match=r"expression\.npy: 8 at track 'train0', .* 0 to 7"):
-        Supervised(tiny_config(path))
+        systems.build(tiny_config(path))
 
 
 def test_pictures_show_the_expectation():

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from affect_jax import checkpoint
+from affect_jax import checkpoint, systems
 from affect_jax import config as configs
 from affect_jax.ensemble.__main__ import cli as ensemble
 from affect_jax.ensemble.fitted import Fitted
@@ -21,7 +21,6 @@ from affect_jax.main import cli
 from affect_jax.prediction_files import Predictions
 from affect_jax.restore import choose_step
 from affect_jax.run import Run
-from affect_jax.system import Supervised
 from affect_jax.train import Stopped
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
@@ -91,7 +90,7 @@ def test_every_run_says_what_it_was_trained_on_and_shares_no_video_with_its_fold
     held_out = []
     for name in ("fold1", "fold2", "fold3"):
         config = configs.read(unbroken / name / "config.json")
-        store = Supervised(config).store
+        store = systems.build(config).data.store
         train, fold = (
             {store.tracks[i].group for i in store.split(split)}
             for split in (config.data.train_split, config.data.split)

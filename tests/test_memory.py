@@ -4,7 +4,6 @@ import pytest
 
 from affect_jax import memory
 from affect_jax.check import check
-from affect_jax.feed import feeder
 from data_pipelines.errors import UserError
 from tests.stores import small_store
 from tests.tiny import tiny_config, tiny_system
@@ -27,11 +26,10 @@ def test_a_model_beyond_the_memory_is_refused_and_its_largest_parameter_named(st
 
 
 def test_data_that_does_not_fit_the_device_names_the_other_feeder(store, monkeypatch):
-    system = tiny_system(store)
+    system = tiny_system(store, data__feeder="resident")
     monkeypatch.setattr(memory, "device_memory", lambda: 1000)
-    how = dict(resident_gib=4, workers=0)
     with pytest.raises(UserError, match="Take config.data.feeder=streamed"):
-        feeder(system.source(), system.rows("train"), system.mesh, how="resident", **how)
+        system.data.feeder(system.data.training_rows, training=True)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from affect_jax import systems
 from affect_jax.predict import Predictor
 from affect_jax.state import State
-from affect_jax.system import Supervised
 from configs import mtl, va
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
@@ -29,14 +29,14 @@ def predicted(store, split, encoder, variables=None, **changes):
         sizes = dict(hidden=8, layers=1, heads=2, ffn=8, memory=2, chunk=3, window=2)
         config.model.encoder = ConfigDict(ENCODERS[encoder])
         config.model.encoder.update({k: v for k, v in sizes.items() if k in ENCODERS[encoder]})
-    system = Supervised(config)
+    system = systems.build(config)
     if variables is None:
-        state: State = system.init(("P_MTL",))
+        state: State = system.init()
         # Larger than at the start of a training, so that outputs are far above rounding.
         params = jax.tree.map(lambda p: 4 * p if p.ndim > 1 else p, state.params)
         variables = {"params": params, "batch_stats": state.batch_stats}
     tracks = Predictor(system, split).tracks(variables)
-    return {system.store.tracks[i].name: raw for i, raw in tracks}, variables
+    return {system.data.store.tracks[i].name: raw for i, raw in tracks}, variables
 
 
 def reordered(store: Store, folder, order):

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from affect_jax import config as configs
 from affect_jax.run import Run, to_json
-from data_pipelines.batch import Statistics
 from data_pipelines.errors import UserError
+from data_pipelines.statistics import Statistics
 
 
 def lines(*steps):

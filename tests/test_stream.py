@@ -11,15 +11,16 @@ from tests.conftest import ROOT
 CODE = """
 import multiprocessing, sys
 import numpy as np
-from data_pipelines.batch import Source
-from data_pipelines.plan import segments
+from data_pipelines.rows import segments
+from data_pipelines.source import Source
 from data_pipelines.stream import stream
 from tests.stores import small_store
 
 if __name__ == "__main__":
     store = small_store(sys.argv[1])
     rows = segments([track.frames for track in store.tracks], 4)
-    batches = stream(Source(store, ("a",)), rows, np.zeros((100_000, 2), np.int32), workers=2)
+    source, table = Source(store, ("a",)), np.zeros((100_000, 2), np.int32)
+    batches = stream(source, rows, source.shape(rows), table, workers=2)
     next(batches), next(batches)
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
     sys.stdin.read()

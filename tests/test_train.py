@@ -21,12 +21,11 @@ from affect_jax.run import Run
 from affect_jax.scoring import score
 from affect_jax.step import chunk
 from affect_jax.train import Stopped, chunk_bounds, train
-from data_pipelines.batch import assemble
 from data_pipelines.errors import UserError
 from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.stores import small_store
-from tests.tiny import tiny_config, tiny_system
+from tests.tiny import prepared, tiny_config, tiny_system
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def losses(run):
 
 def test_every_parameter_moves_and_every_evaluation_is_a_line(unbroken, store):
     run, state = unbroken
-    fresh = tiny_system(store).init(("P_MTL",))
+    fresh = tiny_system(store).init()
     for (name, before), after in zip(
         paths(fresh.params).items(), jax.tree.leaves(state.params), strict=True
     ):
@@ -156,17 +155,17 @@ def test_a_loss_that_is_not_finite_names_track_image_and_feature(store, tmp_path
 
 def test_a_label_with_which_nothing_can_be_computed_is_named_before_the_learning_rate(store):
     system = tiny_system(store)
-    values, mask = (np.array(a) for a in system.store.label("arousal"))
-    track = system.store.tracks[2]
+    values, mask = (np.array(a) for a in system.data.store.label("arousal"))
+    track = system.data.store.tracks[2]
     row = track.offset + 5
     values[row], mask[row] = 3e30, True
     labels = {"arousal": (values, mask)}
-    whole = system.store.label
-    system.store.label = lambda name: labels.get(name) or whole(name)
-    rows = system.rows("train")
+    whole = system.data.store.label
+    system.data.store.label = lambda name: labels.get(name) or whole(name)
+    rows = system.data.rows("train")
     ids = np.flatnonzero(rows.track == 2)
     said = explain_non_finite(system, rows, ids, 7, {"arousal": np.inf, "total": np.inf})
-    image = system.store.frames[row]
+    image = system.data.store.frames[row]
     assert f"label 'arousal' of track {track.name}, image {image} (3e+30)" in said
     assert "diverged" not in said
 
@@ -239,19 +238,19 @@ def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store,
 
 def test_overlapping_windows_are_trained_on_and_averaged_with_averaged_weights(store, tmp_path):
     changes = dict(data__hop=2, ema_decay=0.75, epochs=1)
-    count = len(tiny_system(store, **changes).rows("train"))
+    count = len(tiny_system(store, **changes).data.rows("train"))
     system, run = tiny_system(store, **changes, data__batch_size=count), Run(tmp_path)
     check(system)
-    first = jax.device_get(system.init(("P_MTL",)).params)
+    first = jax.device_get(system.init().params)
     state = train(system, run)
     step, variables = weights(system, run, "last")
-    assert step == int(state.step) == 1 and count > len(tiny_system(store).rows("train"))
+    assert step == int(state.step) == 1 and count > len(tiny_system(store).data.rows("train"))
     average = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, first, jax.device_get(state.params))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), variables["params"], average
     )
-    rows = system.rows("validation")
-    batch = assemble(system.source(labels=False), rows, np.arange(len(rows)))
+    rows = system.data.rows("validation")
+    batch = prepared(system, rows, np.arange(len(rows)))
     raw = np.asarray(jax.jit(system.model.apply)(variables, batch).predictions["valence"])
     found = dict(Predictor(system, "validation").tracks(variables))
     for track, predicted in found.items():
@@ -261,7 +260,7 @@ def test_overlapping_windows_are_trained_on_and_averaged_with_averaged_weights(s
             count[rows.frames(row)] += 1
         assert count.min() >= 1 and count.max() >= 2
         np.testing.assert_allclose(predicted["valence"], total / count, atol=1e-5)
-    scores = score(system.tasks, system.store, found.items())
+    scores = score(system.tasks, system.data.store, found.items())
     logged = run.records()[0]["scores"]["validation"]["valence/ccc"]
     assert logged == pytest.approx(scores["valence/ccc"], abs=1e-6)
 

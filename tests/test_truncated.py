@@ -9,18 +9,16 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from affect_jax import checkpoint
+from affect_jax import checkpoint, systems
 from affect_jax import train as loop
 from affect_jax.predict import Predictor
 from affect_jax.run import Run
 from affect_jax.step import task_losses
-from affect_jax.system import Supervised
 from affect_jax.train import Stopped, train
-from data_pipelines.batch import assemble
 from data_pipelines.errors import UserError
 from tests.stores import small_store
 from tests.test_train import _StopAfter
-from tests.tiny import tiny_config, tiny_system
+from tests.tiny import prepared, tiny_config, tiny_system
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,14 @@ def store(tmp_path_factory):
 def recurrent(store, *, layers=1, **changes):
     config = tiny_config(store, model__head__dropout=0.0, **changes)
     config.model.encoder = ConfigDict(dict(name="lstm", hidden=8, layers=layers))
-    return Supervised(config)
+    return systems.build(config)
 
 
 @pytest.fixture(scope="module")
 def whole(store):
     """(variables, predictions of every training track read in one segment)."""
     system = recurrent(store, layers=2, data__length=24)
-    variables = system.init(("loss/total",)).variables()
+    variables = system.init().variables()
     return variables, dict(Predictor(system, "train").tracks(variables))
 
 
@@ -56,12 +54,14 @@ def test_segments_with_carried_state_are_one_pass_over_the_track(whole, store, b
 def test_predictions_do_not_depend_on_the_order_of_the_tracks(whole, store, monkeypatch):
     variables, want = whole
     system = recurrent(store, layers=2, data__eval_batch_size=3)
-    ordered = system.evaluation_plan
+    ordered = system.data.evaluation_plan
 
-    def mixed(rows):
-        return dataclasses.replace(ordered(rows), shuffle=True, seed=1, batch_size=2)
+    def mixed(rows, *, carries):
+        return dataclasses.replace(
+            ordered(rows, carries=carries), shuffle=True, seed=1, batch_size=2
+        )
 
-    monkeypatch.setattr(system, "evaluation_plan", mixed)
+    monkeypatch.setattr(system.data, "evaluation_plan", mixed)
     got = dict(Predictor(system, "train").tracks(variables))
     assert list(got) != list(want)
     for track, raw in got.items():
@@ -71,11 +71,11 @@ def test_predictions_do_not_depend_on_the_order_of_the_tracks(whole, store, monk
 
 def test_no_gradient_flows_into_the_segment_before(store):
     system = recurrent(store, optim__lr=0.0, data__batch_size=1)
-    rows = system.rows("train")
-    table = system.training_plan(rows).epoch(0)
+    rows = system.data.rows("train")
+    table = system.data.training_plan(carries=True).epoch(0)
     at = next(i for i in range(1, len(table)) if not rows.first[table[i, 0]])
-    first, second = (assemble(system.source(), rows, table[i]) for i in (at - 1, at))
-    state = system.init(("loss/total",))
+    first, second = (prepared(system, rows, table[i], labels=True) for i in (at - 1, at))
+    state = system.init()
     zeros = state.carry
     # Fresh heads hardly let a gradient through.
     keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(state.params)))
@@ -93,7 +93,7 @@ def test_no_gradient_flows_into_the_segment_before(store):
     norm = jax.jit(
         lambda params, cut: optax.tree.norm(jax.grad(total)(params, cut)), static_argnums=1
     )
-    step = jax.jit(system.steps(params)["train"])
+    step = jax.jit(system.programs(params)["train"].step)
     after, _ = step(state, first, 0.0, 0.0)
     _, logs = step(after, second, 0.0, 0.0)
     np.testing.assert_allclose(logs["gradient_norm"], norm(params, True), rtol=1e-5)
@@ -121,10 +121,11 @@ def test_a_recurrent_run_stopped_within_an_epoch_goes_on_to_the_same_bits(
 def test_a_model_without_state_takes_tracks_in_order_on_request(store):
     for lanes in (False, True):
         system = tiny_system(store, data__lanes=lanes)
-        assert system.training_plan(system.rows("train")).lanes is lanes
-    assert recurrent(store).training_plan(system.rows("train")).lanes is True
+        assert system.data.training_plan(carries=system.carries).lanes is lanes
+    system = recurrent(store)
+    assert system.data.training_plan(carries=system.carries).lanes is True
 
 
 def test_windows_that_overlap_are_refused_with_carried_state(store):
     with pytest.raises(UserError, match=r"config.data.hop = 2: .* set 0, segments end to end"):
-        recurrent(store, data__hop=2).rows("train")
+        recurrent(store, data__hop=2).data.training_plan(carries=True)

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from affect_jax import systems
 from affect_jax.check import check
 from affect_jax.config import differences, load
 from affect_jax.run import Run
-from affect_jax.system import Supervised
 from affect_jax.train import train
 from configs.mtl import ENCODERS, VARIANTS
 from data_pipelines.errors import UserError
@@ -142,7 +142,7 @@ def test_every_variant_trains_on_its_twin(name, tmp_path):
     config = load(name)
     if not config.data.root:
         pytest.skip(f"{name} is for a store of one's own")
-    system, run = Supervised(config), Run(tmp_path)
+    system, run = systems.build(config), Run(tmp_path)
     check(system)
     state = train(system, run)
     records = run.records()

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.check import monitored
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.optim import optimiser
 from affect_jax.run import Run
@@ -71,7 +70,5 @@ def test_uncertainty_is_trained_with_the_model_and_kept_in_its_checkpoint(tmp_pa
     assert all(float(value) != 0 and np.isfinite(value) for value in learned.values())
     assert "weighting" not in state.variables()["params"]
     with Checkpoints(run.checkpoints) as checkpoints:
-        _, kept, _ = checkpoints.restore_last(
-            jax.eval_shape(lambda: system.init(monitored(system)))
-        )
+        _, kept, _ = checkpoints.restore_last(jax.eval_shape(system.init))
     jax.tree.map(np.testing.assert_array_equal, kept.params["weighting"], state.params["weighting"])

@@ -2,9 +2,13 @@
 
 import pathlib
 
+import numpy as np
+
+from affect_jax import systems
 from affect_jax.config import override
-from affect_jax.system import Supervised
+from affect_jax.systems.supervised import Supervised
 from configs.mtl import get_config
+from data_pipelines.rows import Rows
 
 
 def tiny_config(store: pathlib.Path, **changes):
@@ -19,4 +23,11 @@ def tiny_config(store: pathlib.Path, **changes):
 
 def tiny_system(store: pathlib.Path, **changes) -> Supervised:
     """The system of `tiny_config`."""
-    return Supervised(tiny_config(store, **changes))
+    return systems.build(tiny_config(store, **changes))
+
+
+def prepared(system: Supervised, rows: Rows, ids: np.ndarray, *, labels: bool = False):
+    """The batch of these rows as the model takes it in evaluation."""
+    data = system.data
+    batch = data.source(labels=labels).batch(rows, data.shape(), np.asarray(ids, np.int32))
+    return system.prepare(batch, None, False)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from affect_jax.bins import assign
-from data_pipelines.batch import Source, Statistics, assemble
-from data_pipelines.plan import segments
+from affect_jax.data import standardised
+from data_pipelines.rows import segments
+from data_pipelines.source import Source
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from tests.golden.adapters.abaw3_original import bins_of
@@ -130,6 +131,11 @@ def _batch(
                 writer.add(track=name, split="all", features=x, labels=y)
         store = Store(path)
         frames = [track.frames for track in store.tracks]
-        source = Source(store, tuple(sizes), tuple(labels), "train", Statistics(mean, std))
-        batch = assemble(source, segments(frames, max(frames)), np.arange(len(names)))
-    return batch | {"feature": np.concatenate([batch["inputs"][f] for f in sizes], -1)}
+        source, rows = Source(store, tuple(sizes), tuple(labels)), segments(frames, max(frames))
+        batch = source.batch(rows, source.shape(rows), np.arange(len(names)))
+        inputs = {
+            f: np.asarray(standardised(x, mean[f], std[f], batch["mask"]))
+            for f, x in batch["inputs"].items()
+        }
+    batch["inputs"] = inputs
+    return batch | {"feature": np.concatenate([inputs[f] for f in sizes], -1)}

@@ -1,0 +1,71 @@
+"""Systems: what is trained on which rows in which order. A config names one by its file.
+
+`config.system` is a file of this folder, or the path of any Python file; its `build(config, tasks=,
+statistics=)` gives the system. systems/supervised.py is the system of every model that is trained
+by losses on labelled rows, and the base of others: a subclass changes the parts that differ. What
+the loop, evaluation and prediction ask of a system:
+
+    config, tasks, data, model       what it was made of
+    monitored                        scores and losses whose best steps are kept
+    init() -> State                  the state before the first step, a function of the seed
+    phase(state) -> Phase | None     what is done next; None where training ends (phases.py)
+    programs(params) -> {name: Program}
+    prepare(batch, keys, train)      examples as the model takes them, from examples as stored
+    after(state, phase) -> State     what is done between two phases
+
+All that decides the future is in the state: `phase`, the programs and `after` are functions of it,
+so a killed training takes the same way again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError, nearest
+from data_pipelines.paths import user_path
+
+if TYPE_CHECKING:
+    from affect_jax.systems.supervised import Supervised
+
+
+def build(config: ConfigDict, *, tasks: Any = None, statistics: Any = None) -> Supervised:
+    """The system that `config.system` names.
+
+    Args:
+        tasks, statistics: those of an existing run; default from the config and the training split.
+
+    Raises:
+        UserError: there is no such system, or something in its config is wrong.
+    """
+    return _module(config.system).build(config, tasks=tasks, statistics=statistics)
+
+
+def _module(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        return _of_file(str(user_path(name).resolve()))
+    known = [module.name for module in pkgutil.iter_modules(__path__)]
+    if name not in known:
+        raise UserError(
+            f"config.system = {name!r}: {nearest(name, known)} Or give the path of a .py file."
+        )
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+@functools.cache
+def _of_file(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("_system", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except FileNotFoundError:
+        raise UserError(f"config.system = {path!r}: no such file.") from None
+    if not hasattr(module, "build"):
+        raise UserError(f"config.system = {path!r}: has no function build(config).")
+    return module

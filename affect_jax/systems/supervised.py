@@ -1,0 +1,190 @@
+"""Training by losses on labelled rows, epoch after epoch."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from affect_jax import models, optim
+from affect_jax.compilation import compiler_options
+from affect_jax.config import epochs_in
+from affect_jax.data import Data
+from affect_jax.feed import Batch
+from affect_jax.monitor import monitored
+from affect_jax.phases import Phase, Program
+from affect_jax.state import State
+from affect_jax.step import supervised
+from affect_jax.tasks import Task, tasks_from_config
+from affect_jax.weighting import weighting
+from data_pipelines.statistics import Statistics
+
+
+def build(config: ConfigDict, **given: Any) -> Supervised:
+    """The system of a config, as systems.build."""
+    return Supervised(config, **given)
+
+
+class Supervised:
+    """Data, tasks and a model, trained by the tasks' losses.
+
+    Attributes:
+        config: as resolved.
+        tasks: what is predicted.
+        data: what is fed.
+        model: the Linen module.
+        weighting: of the losses.
+        rate: learning rate as a function of the epoch.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        *,
+        tasks: tuple[Task, ...] | None = None,
+        statistics: Statistics | None = None,
+    ):
+        """Open the data and build the model.
+
+        Args:
+            tasks, statistics: those of an existing run; default from the config and the training
+                split.
+        """
+        self.config = config
+        self.tasks = tasks or tasks_from_config(config)
+        self.data = Data(config, self.tasks, statistics)
+        self.model = self.make_model()
+        self.weighting = weighting(config.weighting)
+        self.rate = optim.learning_rate(config.optim, config.epochs)
+
+    def make_model(self) -> nn.Module:
+        """The module of `config.model`."""
+        return models.build(self.config.model, self.tasks)
+
+    def prepare(self, batch: Batch, keys: jax.Array | None, train: bool) -> Batch:
+        """Examples as the model takes them: floats, normalised.
+
+        Args:
+            batch: as it is fetched; integers are still integers.
+            keys: random keys [B] of the rows in this epoch; None where nothing is random.
+            train: with what changes examples at random.
+        """
+        del keys, train
+        return self.data.floats(batch)
+
+    @functools.cached_property
+    def monitored(self) -> tuple[str, ...]:
+        """Scores and losses whose best steps are kept; the first decides."""
+        return monitored(self.config, self.tasks, self.aux_losses)
+
+    @property
+    def aux_losses(self) -> tuple[str, ...]:
+        """Names of the losses that the model itself gives."""
+        return tuple(self._shapes[0].aux.get("losses", {}))
+
+    @functools.cached_property
+    def _shapes(self) -> tuple[models.Output, Any]:
+        """Shapes of (output, variables) for a batch of one row. Traced once: that is slow."""
+        return jax.eval_shape(lambda: self._init(jax.random.key(0), 1))
+
+    @property
+    def variable_shapes(self) -> Any:
+        """Shapes and types of the model's variables: {"params": ...}."""
+        return self._shapes[1]
+
+    @property
+    def carries(self) -> bool:
+        """Does the model hand state from a segment to the next?"""
+        return self._shapes[0].carry is not None
+
+    @property
+    def compiler_options(self) -> dict[str, str]:
+        """For jax.jit of what runs the model."""
+        platform = self.data.mesh.devices.flat[0].platform
+        return compiler_options(platform, recurrent=self.carries)
+
+    def _init(self, key: jax.Array, width: int) -> tuple[models.Output, Any]:
+        batch = self.prepare(self.data.example(width), None, False)
+        return self.model.init_with_output({"params": key, "dropout": key}, batch, train=False)
+
+    def carry(self, width: int) -> Any:
+        """Zero carry for `width` rows: no past. None for a model without one."""
+        return jax.tree.map(
+            lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), self._shapes[0].carry
+        )
+
+    def phase(self, state: State) -> Phase | None:
+        """The next epoch, and whether an evaluation follows it."""
+        config, epoch = self.config, int(state.position) + 1
+        if epoch > config.epochs:
+            return None
+        evaluate = (
+            epoch == config.epochs
+            or epoch % config.eval_every_epochs == 0
+            or epoch in epochs_in(config.keep_epochs)
+        )
+        return Phase("train", epoch - 1, evaluate)
+
+    def programs(self, params: Any) -> dict[str, Program]:
+        """The update of each kind of phase."""
+        step = supervised(
+            self.model,
+            self.tasks,
+            self.weighting,
+            self.optimiser(params),
+            self.rate,
+            ema_decay=self.config.ema_decay,
+        )
+        return {"train": Program(step)}
+
+    def after(self, state: State, phase: Phase) -> State:
+        """What is done between two phases, on the device: nothing."""
+        del phase
+        return state
+
+    def optimiser(self, params: Any) -> Any:
+        """The optax chain of `config.optim`, frozen parts left out."""
+        return optim.optimiser(self.config.optim, params, tuple(self.config.freeze))
+
+    def init(self) -> State:
+        """The state before the first step, from the config's seed."""
+        config = self.config
+        rng = jax.random.key(config.seed)
+        init_key = jax.random.fold_in(rng, zlib.crc32(b"init"))
+        variables = jax.jit(lambda key: self._init(key, 1)[1])(init_key)
+        params = dict(variables["params"])
+        weighting_params, weighting_state = self.weighting.init(self.tasks)
+        if weighting_params:
+            params["weighting"] = weighting_params
+        devices = jax.device_count()
+        width = -(-config.data.batch_size // devices) * devices
+        losses = [*(task.name for task in self.tasks), *self.aux_losses, "total"]
+        zero = lambda: jnp.zeros((), jnp.float32)  # noqa: E731 - leaves must not share a buffer
+        count = lambda: jnp.zeros((), jnp.int32)  # noqa: E731
+        return State(
+            step=count(),
+            position=count(),
+            batch=count(),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=self.optimiser(params).init(params),
+            ema=jax.tree.map(jnp.copy, params) if config.ema_decay else {},
+            weighting=weighting_state,
+            carry=self.carry(width),
+            log={name: {"sum": zero(), "count": zero()} for name in losses},
+            best={name: jnp.full((), -jnp.inf, jnp.float32) for name in self.monitored},
+            best_step={name: count() for name in self.monitored},
+            stale=count(),
+            plateau={"scale": jnp.ones(()), "stale": count()},
+            rng=rng,
+            extra=self.extra(),
+        )
+
+    def extra(self) -> Any:
+        """What the state holds beside: nothing."""
+        return {}
