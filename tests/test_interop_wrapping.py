@@ -22,6 +22,11 @@ def state(pattern: str, *others: str) -> dict[str, int]:
         (state("model.{}"), "'model.' taken off"),
         (state("model_state_dict.model.{}"), "'model_state_dict.' and 'model.' taken off"),
         (
+            state("net.module.{}", "best_acc", "acc"),
+            "'net.' and 'module.' taken off the names, acc",
+        ),
+        (state("model.{}", "model_ema.x"), "'model.' taken off the names, model_ema left out"),
+        (
             state("model.{}", "optimizer.state.0.exp_avg", "scheduler.x", "epoch"),
             "'model.' taken off the names, epoch, optimizer, scheduler left out",
         ),

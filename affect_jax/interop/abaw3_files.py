@@ -80,7 +80,7 @@ def read(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray | No
     what = "a prediction file of the ABAW3 original"
     entries = read_json(path, what)
     with readable(path, what):
-        found = {}
+        series = {}
         for video, entry in entries.items():
             pred = np.array(entry["pred"], np.float32)
             label = np.array(entry["label"], np.float32) if "label" in entry else None
@@ -88,8 +88,8 @@ def read(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray | No
                 raise ValueError(f"video {video!r}: lists of one length expected")
             if label is not None:
                 label[label == MISSING] = np.nan
-            found[video] = pred, label
-        return found
+            series[video] = pred, label
+        return series
 
 
 def _versions(raw: Series, window: int, kind: str) -> dict[str, Series]:

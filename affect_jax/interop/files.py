@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -14,7 +16,7 @@ import safetensors.numpy
 from affect_jax.interop import torch_file
 from affect_jax.interop.wrapping import unwrapped
 from data_pipelines.errors import UserError, shown
-from data_pipelines.files import readable, require_memory
+from data_pipelines.files import readable
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +39,10 @@ _SAFETENSORS_DTYPES = {
 def load(path: str | pathlib.Path) -> StateDict:
     """Every tensor of a weight file under its name there; torch is not needed.
 
+    Tensors are read only views of the mapped file: what is not used is not read.
+
     Args:
-        path: .safetensors, or .pth, .pt, .bin as torch.save writes it since PyTorch 1.6. Tensors
+        path: .safetensors, or .pth, .pt, .bin, ... as any version of torch.save writes it. Tensors
             in nested dicts get dotted names ("heads.fc.weight"); what is no tensor is left out.
             What stands around a model ("module.", "state_dict.", interop.wrapping) is taken off
             the names, and said in the log.
@@ -65,26 +69,42 @@ def load(path: str | pathlib.Path) -> StateDict:
 
 
 def _load_safetensors(path: pathlib.Path) -> StateDict:
-    # safetensors.numpy.load_file fails on bfloat16, which numpy knows only through JAX.
+    # safetensors.numpy.load_file fails on bfloat16, which numpy knows only through JAX, and copies.
     with readable(path, "a safetensors file that is whole"):
-        require_memory(2 * path.stat().st_size, path.name)
         try:
-            entries = safetensors.deserialize(path.read_bytes())
+            with safetensors.safe_open(path, framework="np"):
+                pass  # the header is right: every tensor lies inside the file, and has its size
         except safetensors.SafetensorError as error:
             raise ValueError(error) from None
+        whole = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        start = 8 + int.from_bytes(whole[:8].tobytes(), "little")
         tensors = {}
-        for name, entry in entries:
+        for name, entry in json.loads(whole[8:start].tobytes()).items():
+            if name == "__metadata__":
+                continue
             if entry["dtype"] not in _SAFETENSORS_DTYPES:
                 kind = f"{shown(name)} has the type {entry['dtype']}"
                 raise UserError(f"{path}: tensor {kind}; save as F32.")
-            dtype = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
-            tensors[name] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
+            first, end = entry["data_offsets"]
+            flat = whole[start + first : start + end].view(_SAFETENSORS_DTYPES[entry["dtype"]])
+            tensors[name] = flat.reshape(entry["shape"])
         return tensors
 
 
 def save_safetensors(path: str | pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a state dict; PyTorch reads it with safetensors.torch.load_file."""
+    """Write a state dict; PyTorch reads it with safetensors.torch.load_file.
+
+    A kill leaves the old file or the new one.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
     # The writer takes the memory as it lies: a transpose would be written scrambled.
     # (np.ascontiguousarray would make a scalar an array of one entry.)
-    whole = {name: np.array(x, order="C") for name, x in tensors.items()}
-    safetensors.numpy.save_file(whole, path)
+    whole = {name: np.asarray(x, order="C") for name, x in tensors.items()}
+    partial.touch()  # a folder that is missing or closed: the writer's own error is of no kind
+    try:
+        safetensors.numpy.save_file(whole, partial)
+    except safetensors.SafetensorError as error:
+        partial.unlink()
+        raise UserError(f"{path}: cannot be written ({error}).") from None
+    os.replace(partial, path)

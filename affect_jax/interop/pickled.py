@@ -7,21 +7,35 @@ is given; every other instruction is refused, and the work is bounded by the len
 
 from __future__ import annotations
 
+import io
 import pickletools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # torch.save writes about thirty instructions, 150 bytes, a tensor.
 MOST_BYTES, MOST_INSTRUCTIONS = 2**24, 2_000_000
-_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE")
+_VALUES = (
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE"),
+    *("SHORT_BINSTRING", "BINSTRING"),  # the texts of Python 2
+)
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def read(text: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]) -> Any:
-    """The value in the pickle `text`.
+class Namespace:
+    """An argparse.Namespace, as a plain mapping."""
+
+    def __init__(self) -> None:
+        self.attributes: Mapping[str, Any] = {}
+
+
+def read(
+    stream: io.BytesIO, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]
+) -> Any:
+    """The value in the pickle that begins here; the stream stands behind it afterwards.
 
     Args:
+        stream: at most MOST_BYTES.
         find: (module, name) -> what is meant: the only functions that are called.
         persistent: what a persistent id stands for.
 
@@ -29,12 +43,13 @@ def read(text: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any
         ValueError, LookupError, TypeError, AttributeError: it is damaged, too long, or of
             another kind.
     """
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"its structure has {len(text):,} bytes, expected at most {MOST_BYTES:,}")
+    size = stream.getbuffer().nbytes
+    if size > MOST_BYTES:
+        raise ValueError(f"its structure has {size:,} bytes, expected at most {MOST_BYTES:,}")
     stack: list[Any] = []
     below: list[list[Any]] = []  # what lies under each mark
     memo: dict[int, Any] = {}
-    for count, (instruction, argument, _) in enumerate(pickletools.genops(text)):
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
         if count > MOST_INSTRUCTIONS:
             raise ValueError(f"its structure takes more than {MOST_INSTRUCTIONS:,} steps")
         name = instruction.name
@@ -82,15 +97,17 @@ def read(text: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any
             if not (isinstance(module, str) and isinstance(last, str)):
                 raise TypeError("the name of a function that is no text")
             stack.append(find(module, last))
-        elif name == "REDUCE":
+        elif name in ("REDUCE", "NEWOBJ"):
             given, function = stack.pop(), stack.pop()
             if not isinstance(given, tuple):
                 raise TypeError("a call without its arguments")
             stack.append(function(*given))
         elif name == "BINPERSID":
             stack.append(persistent(stack.pop()))
-        elif name == "BUILD":  # attributes of an ordered dict: PyTorch's version numbers
-            stack.pop()
+        elif name == "BUILD":
+            attributes = stack.pop()
+            if isinstance(stack[-1], Namespace):  # an ordered dict's are PyTorch's version numbers
+                stack[-1].attributes = _dict(attributes)
         elif name == "STOP":
             return stack.pop()
         elif name not in ("PROTO", "FRAME"):
@@ -104,11 +121,17 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
+def _dict(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"a {type(value).__name__} with keys")
+    return value
+
+
 def _set(table: Any, items: Sequence[Any]) -> None:
-    if not isinstance(table, dict) or len(items) % 2:
-        raise TypeError(f"a {type(table).__name__} with keys")
+    if len(items) % 2:
+        raise TypeError("a key without its value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         # Other keys can take for ever to be hashed.
         if not isinstance(key, str | int | float):
             raise TypeError(f"a dict with a key of type {type(key).__name__}")
-        table[key] = value
+        _dict(table)[key] = value

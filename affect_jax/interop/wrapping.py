@@ -14,11 +14,11 @@ from data_pipelines.errors import listed
 T = TypeVar("T")
 
 _COMPILED = "_orig_mod"
-_WRAPPERS = ("module", "state_dict", "model_state_dict", "model")
-# How what a checkpoint holds beside the model begins: "optimizer_state_dict", "lr_scheduler", ...
+_WRAPPERS = ("module", "state_dict", "model_state_dict", "model", "net")
+# Beginnings of what a checkpoint holds beside the model: "optimizer_state_dict", "lr_scheduler".
 _BESIDE = (
     *("optim", "scheduler", "scaler", "lr", "ema", "rng", "random", "args", "loss", "best"),
-    *("epoch", "step", "iter", "global_step"),
+    *("epoch", "step", "iter", "global_step", "acc", "model_ema"),
 )
 
 
@@ -36,12 +36,12 @@ def unwrapped(state_dict: Mapping[str, T]) -> tuple[dict[str, T], str]:
         taken_off.append(f"{wrapper}.")
         left_out |= {parts[0] for parts in names.values()} - {wrapper}
         names = {k: parts[1:] for k, parts in names.items() if parts[0] == wrapper}
-    found = {".".join(parts): state_dict[name] for name, parts in names.items()}
+    bare = {".".join(parts): state_dict[name] for name, parts in names.items()}
     # Two names that differ in a prefix alone are two tensors: then it means something.
-    if not taken_off or len(found) < len(names):
+    if not taken_off or len(bare) < len(names):
         return dict(state_dict), ""
     line = f"{' and '.join(map(repr, taken_off))} taken off the names"
-    return found, line + (f", {listed(sorted(left_out), 5)} left out" if left_out else "")
+    return bare, line + (f", {listed(sorted(left_out), 5)} left out" if left_out else "")
 
 
 def _wrapper(names: list[tuple[str, ...]]) -> str:
