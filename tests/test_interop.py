@@ -65,11 +65,11 @@ def config(**changes) -> ConfigDict:
 def template(tasks=TASKS, **changes):
     batch = {"inputs": {"a": np.zeros((1, 2, 9), np.float32)}, "mask": np.ones((1, 2), bool)}
     model = models.build(config(**changes), tasks)
-    return jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), batch)
 
 
 @pytest.fixture(scope="module")
-def params():
+def variables():
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), template())
 
@@ -82,15 +82,15 @@ def table(**changes):
 
 @pytest.mark.parametrize("model", ["transformer", "mtl_transformer"])
 @pytest.mark.parametrize("dropout", [True, False])
-def test_exported_weights_come_back_bit_for_bit(params, model, dropout):
-    state_dict = interop.abaw4.to_original(params, model=model, dropout=dropout)
+def test_exported_weights_come_back_bit_for_bit(variables, model, dropout):
+    state_dict = interop.abaw4.to_original(variables, model=model, dropout=dropout)
     head = "net_au_cls.0." if model == "mtl_transformer" else "net_au_cls."
     assert state_dict[f"{head}module.{4 if dropout else 3}.weight"].shape == (5, 7)
     rules = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
-    got, report = interop.to_params(rules, state_dict, template())
+    got, report = interop.to_variables(rules, state_dict, template())
     report.require_complete("weights")
     assert set(report.unused) == {"net_seq.linear.weight", "net_seq.linear.bias"}
-    jax.tree.map(np.testing.assert_array_equal, got, params)
+    jax.tree.map(np.testing.assert_array_equal, got, variables)
 
 
 FED = dict(sources=("valence",), targets=("au",))
@@ -108,12 +108,12 @@ STRUCTURES = [
 def test_structures_come_back_bit_for_bit(structure, encoder, model, transformers):
     shapes = template(structure=structure, **({"encoder": encoder} if encoder else {}))
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
-    state_dict = interop.abaw4.to_original(params, model=model, dropout=True)
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    state_dict = interop.abaw4.to_original(variables, model=model, dropout=True)
     rules = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
-    got, report = interop.to_params(rules, state_dict, shapes)
+    got, report = interop.to_variables(rules, state_dict, shapes)
     report.require_complete("weights")
-    jax.tree.map(np.testing.assert_array_equal, got, params)
+    jax.tree.map(np.testing.assert_array_equal, got, variables)
     # The branch that nothing reads, and the fixed table, of each transformer and nothing else.
     pooled = {f"net{net}.linear.{part}" for net in transformers for part in ("weight", "bias")}
     assert set(report.unused) == pooled
@@ -123,8 +123,8 @@ def test_structures_come_back_bit_for_bit(structure, encoder, model, transformer
 
 def test_a_fed_target_and_an_fft_layer_have_the_original_names_and_shapes():
     shapes = template(structure=SBE | FED, encoder=RELATIVE)
-    params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
-    state_dict = interop.abaw4.to_original(params, model="mtl_transformer", dropout=True)
+    variables = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
+    state_dict = interop.abaw4.to_original(variables, model="mtl_transformer", dropout=True)
     got = {name: x.shape for name, x in state_dict.items()}
     assert got["net_seq.model.attn_layers.1.conv_q.weight"] == (8, 8, 1)
     assert got["net_seq.model.attn_layers.1.emb_rel_v"] == (1, 7, 4)
@@ -134,12 +134,13 @@ def test_a_fed_target_and_an_fft_layer_have_the_original_names_and_shapes():
     assert got["net_au_cls.0.encoder.layers.1.self_attn.in_proj_weight"] == (39, 13)
     assert got["net_au_cls.1.module.1.weight"] == (7, 13)
     with pytest.raises(ValueError, match="'mtl_transformer' has"):
-        interop.abaw4.to_original(params, model="transformer", dropout=True)
+        interop.abaw4.to_original(variables, model="transformer", dropout=True)
 
 
-def test_exported_tensors_have_the_original_layout(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
-    layer, attention = params["encoder"]["layer_1"], params["encoder"]["layer_1"]["attention"]
+def test_exported_tensors_have_the_original_layout(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
+    layer = variables["params"]["encoder"]["layer_1"]
+    attention = layer["attention"]
     there = "net_seq.encoder.layers.1."
     np.testing.assert_array_equal(
         state_dict[f"{there}linear1.weight"], layer["linear_1"]["kernel"].T
@@ -163,15 +164,15 @@ RECURRENT = {
 def test_recurrent_weights_come_back_bit_for_bit(name):
     rng = np.random.default_rng(0)
     shapes = template(encoder=RECURRENT[name])
-    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
-    state_dict = interop.abaw4.to_original(params, model=name, dropout=True)
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    state_dict = interop.abaw4.to_original(variables, model=name, dropout=True)
     there = {"lstm": "net_seq.rnn.weight_hh_l0_reverse", "gru": "net_seq.rnns.0.weight_hh_l1"}[name]
-    layer = params["encoder"]["layer_0_reverse" if name == "lstm" else "layer_1"]
+    layer = variables["params"]["encoder"]["layer_0_reverse" if name == "lstm" else "layer_1"]
     np.testing.assert_array_equal(state_dict[there], layer["recurrent_kernel"].T)
     rules = interop.abaw4.table(("valence", "au"), **interop.abaw4.spelling(state_dict))
-    got, report = interop.to_params(rules, state_dict, shapes)
+    got, report = interop.to_variables(rules, state_dict, shapes)
     report.require_complete("weights")
-    jax.tree.map(np.testing.assert_array_equal, got, params)
+    jax.tree.map(np.testing.assert_array_equal, got, variables)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_recurrent_weights_come_back_bit_for_bit(name):
     ],
 )
 def test_recurrent_models_that_the_original_has_not_are_not_exported(encoder, model, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((UserError, ValueError), match=message):
         interop.abaw4.to_original(template(encoder=encoder), model=model, dropout=True)
 
 
@@ -200,10 +201,10 @@ def test_head_indices_are_those_of_the_sheet(layers, arguments, indices):
     assert interop.abaw4.head_indices(layers, **arguments) == indices
 
 
-def test_heads_of_other_tasks_are_listed_as_unused(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_heads_of_other_tasks_are_listed_as_unused(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     small = template(TASKS[:1])
-    _, report = interop.to_params(table(tasks=("valence",)), state_dict, small)
+    _, report = interop.to_variables(table(tasks=("valence",)), state_dict, small)
     assert report.complete
     assert report.unused["net_au_cls.fc_out.bias"] == "the model has no task au"
 
@@ -217,32 +218,32 @@ def test_heads_of_other_tasks_are_listed_as_unused(params):
         (dict(encoder__ffn=5), r"linear1.bias \(6,\) gives \(6,\), .*linear_1/bias is \(5,\)"),
     ],
 )
-def test_weights_of_another_model_are_refused(params, changes, message):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
-    _, report = interop.to_params(table(), state_dict, template(**changes))
+def test_weights_of_another_model_are_refused(variables, changes, message):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
+    _, report = interop.to_variables(table(), state_dict, template(**changes))
     with pytest.raises(UserError, match=message) as error:
         report.require_complete("a.pth")
     assert str(error.value).startswith("a.pth: not the weights of this model")
 
 
-def test_another_position_table_is_a_mismatch(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_another_position_table_is_a_mismatch(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     name = "net_seq.position_embeddings.weight"
     for wrong in (position_table(512, 8, "sinusoid"), np.zeros(3, np.float32)):
-        _, report = interop.to_params(table(), state_dict | {name: wrong}, template())
+        _, report = interop.to_variables(table(), state_dict | {name: wrong}, template())
         assert len(report.mismatched) == 1 and name in report.mismatched[0]
 
 
-def test_two_tensors_for_one_parameter_are_a_mismatch(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_two_tensors_for_one_parameter_are_a_mismatch(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     both = table() | interop.abaw4.head("old.", "au/head/", (1, 4))
     extra = {"old.fc_out.bias": state_dict["net_au_cls.fc_out.bias"]}
-    _, report = interop.to_params(both, state_dict | extra, template())
+    _, report = interop.to_variables(both, state_dict | extra, template())
     assert report.mismatched == ("old.fc_out.bias is a second tensor for au/head/out/bias",)
 
 
-def test_spelling_needs_heads_that_agree(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_spelling_needs_heads_that_agree(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     moved = {
         n.replace("net_au_cls.module.4", "net_au_cls.module.3"): x for n, x in state_dict.items()
     }
@@ -254,13 +255,13 @@ def test_spelling_needs_heads_that_agree(params):
         table(tasks=("valance",))
 
 
-def test_a_parameter_without_rule_is_our_mistake(params):
-    with pytest.raises(ValueError, match="no rule for the parameter new/kernel"):
-        interop.to_original(table(), params | {"new": {"kernel": np.zeros(1)}})
+def test_a_parameter_without_rule_is_one_line():
+    with pytest.raises(UserError, match="no rule for the parameter new/kernel"):
+        interop.to_original(table(), {"params": {"new": {"kernel": np.zeros(1)}}})
 
 
-def test_the_nets_of_one_epoch_are_joined(params, tmp_path):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_the_nets_of_one_epoch_are_joined(variables, tmp_path):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     for net in ("_seq", "_v_reg", "_au_cls", "_layer_norm"):
         own = {
             n.removeprefix(f"net{net}."): x
@@ -280,9 +281,9 @@ def test_the_nets_of_one_epoch_are_joined(params, tmp_path):
         interop.abaw4.load_nets(tmp_path, 13)
 
 
-def test_half_precision_weights_become_float32(params):
-    state_dict = interop.abaw4.to_original(params, model="transformer", dropout=True)
+def test_half_precision_weights_become_float32(variables):
+    state_dict = interop.abaw4.to_original(variables, model="transformer", dropout=True)
     half = {name: x.astype(jnp.bfloat16) for name, x in state_dict.items()}
-    got, report = interop.to_params(table(), half, template())
+    got, report = interop.to_variables(table(), half, template())
     assert report.complete
     assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {np.dtype(np.float32)}

@@ -16,7 +16,6 @@ import numpy as np
 
 from affect_jax.interop import abaw4, files, recurrent, rules
 from affect_jax.interop.rules import Rule, Table
-from affect_jax.models.blocks.transformer import position_table
 from data_pipelines.errors import UserError, listed, nearest
 
 TARGETS = (("valence", "arousal"), ("valence",), ("arousal",))
@@ -45,19 +44,24 @@ def _reader() -> Table:
     )
 
 
-# The encoders by their names in models.multitask.
-ENCODERS: Mapping[str, Table] = {
-    "transformer": abaw4.transformer("net_seq.", "encoder/"),
-    "transformer_lstm": _projection()
-    | abaw4.transformer("net_te.", "encoder/")
-    | recurrent.layers("net_lstm.rnn.", "encoder/lstm/"),
-    "transformer_attention": abaw4.transformer("net_seq.", "encoder/") | _reader(),
-    "fclstm": _projection() | recurrent.layers("net_seq.rnn.", "encoder/lstm/"),
-}
+def _encoders(positions: str) -> dict[str, Table]:
+    """Rules of the encoders by their names in models.multitask."""
+
+    def transformer(net: str) -> Table:
+        return abaw4.transformer(net, "encoder/", positions)
+
+    return {
+        "transformer": transformer("net_seq."),
+        "transformer_lstm": _projection()
+        | transformer("net_te.")
+        | recurrent.layers("net_lstm.rnn.", "encoder/lstm/"),
+        "transformer_attention": transformer("net_seq.") | _reader(),
+        "fclstm": _projection() | recurrent.layers("net_seq.rnn.", "encoder/lstm/"),
+    }
 
 
 def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What this file holds: the arguments `encoder` and `indices` of `table`.
+    """Encoder and hidden layers in this file: the arguments `encoder` and `indices` of `table`.
 
     Raises:
         UserError: there is no regressor.
@@ -77,18 +81,26 @@ def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {"encoder": encoder, "indices": tuple(sorted(int(hit[1]) for hit in hits if hit))}
 
 
-def table(tasks: Sequence[str], *, encoder: str, indices: Sequence[int]) -> Table:
+def table(
+    tasks: Sequence[str], *, encoder: str, indices: Sequence[int], positions: str = "abaw4"
+) -> Table:
     """Rules of the whole model.
 
     Args:
         tasks: one of TARGETS.
-        encoder: a key of ENCODERS.
+        encoder: as in models.multitask.
         indices: of the regressor's hidden layers, from `spelling` or `abaw4.head_indices` without
             dropout on its input.
+        positions: of our encoder, where it has a transformer.
 
     Raises:
-        UserError: the original does not predict these tasks.
+        UserError: the original has no such encoder, or does not predict these tasks.
     """
+    encoders = _encoders(positions)
+    if encoder not in encoders:
+        raise UserError(
+            f"the ABAW3 original has no encoder {encoder!r}. {nearest(encoder, encoders)}"
+        )
     if tuple(tasks) not in TARGETS:
         known = [", ".join(target) for target in TARGETS]
         raise UserError(
@@ -96,7 +108,7 @@ def table(tasks: Sequence[str], *, encoder: str, indices: Sequence[int]) -> Tabl
             + nearest(", ".join(tasks), known)
         )
     head = abaw4.head("net_reg.", "joint/head/", indices)
-    return ENCODERS[encoder] | Table(tuple(_by_task(rule, len(tasks)) for rule in head.rules))
+    return encoders[encoder] | Table(tuple(_by_task(rule, len(tasks)) for rule in head.rules))
 
 
 def _by_task(rule: Rule, tasks: int) -> Rule:
@@ -119,7 +131,12 @@ def _by_task(rule: Rule, tasks: int) -> Rule:
 
 
 def to_original(
-    params: Mapping[str, Any], tasks: Sequence[str], *, encoder: str, dropout: bool
+    variables: Mapping[str, Any],
+    tasks: Sequence[str],
+    *,
+    encoder: str,
+    dropout: bool,
+    positions: str = "abaw4",
 ) -> files.StateDict:
     """The state dict that the original loads, strictly.
 
@@ -127,22 +144,23 @@ def to_original(
     net that is not in use, the last two as zeros.
 
     Args:
-        params: of models.multitask with structure "joint".
+        variables: of models.multitask with structure "joint".
         tasks: one of TARGETS.
-        encoder: a key of ENCODERS.
+        encoder, positions: as in `table`.
         dropout: whether the original is built with a dropout rate above 0.
+
+    Raises:
+        UserError: the original has no such model.
     """
+    params = variables["params"]
     layers = sum(name.startswith("hidden_") for name in params["joint"]["head"])
     indices = abaw4.head_indices(layers, dropout=dropout, input_dropout=False)
-    state_dict = rules.to_original(table(tasks, encoder=encoder, indices=indices), params)
-    width = np.shape(params["encoder"]["projection"]["bias"])[0]
+    names = table(tasks, encoder=encoder, indices=indices, positions=positions)
+    state_dict = rules.to_original(names, variables)
+    width = len(params["encoder"]["projection"]["bias"])
     if encoder != "fclstm":
         net = "net_te." if encoder == "transformer_lstm" else "net_seq."
-        state_dict |= {
-            f"{net}position_embeddings.weight": position_table(abaw4.TABLE_ROWS, width, "abaw4"),
-            f"{net}linear.weight": np.zeros((width, width), np.float32),
-            f"{net}linear.bias": np.zeros(width, np.float32),
-        }
+        state_dict |= abaw4.beside(net, width, positions)
     if encoder == "transformer_attention":
         for name, shape in {
             "in_proj_weight": (3 * width, width),

@@ -25,8 +25,12 @@ NETS = {"valence": "_v_reg", "arousal": "_a_reg", "expression": "_expr_cls", "au
 TABLE_ROWS = 512
 
 
-def transformer(original: str, path: str) -> Table:
-    """Rules of one transformer encoder; both prefixes end in their separator, or are empty."""
+def transformer(original: str, path: str, positions: str = "abaw4") -> Table:
+    """Rules of one transformer encoder; both prefixes end in their separator, or are empty.
+
+    Args:
+        positions: those of our encoder, a key of models.blocks.transformer.POSITIONS.
+    """
     there, here = f"{original}encoder.layers.{{i}}.", f"{path}layer_{{i}}/"
     attention, projection = f"{there}self_attn.", f"{here}attention/in_projection/"
     return Table(
@@ -47,20 +51,35 @@ def transformer(original: str, path: str) -> Table:
             *rules.norm(f"{there}norm2", f"{here}norm_2"),
         ),
         unused={f"{original}linear.*": "the pooled branch, which no model reads"},
-        constants={f"{original}position_embeddings.weight": _positions},
-    )
+    ) | _position_table(f"{original}position_embeddings.weight", positions)
 
 
-def _positions(shape: tuple[int, ...]) -> np.ndarray:
-    rows, width = shape if len(shape) == 2 else (0, 0)
-    return position_table(rows, width, "abaw4")
+def _position_table(name: str, positions: str) -> Table:
+    """The fixed table of that name must be ours, where ours has one."""
+    if positions == "none":
+        return Table((), unused={name: "the model has no positions"})
+
+    def rows_of(shape: tuple[int, ...]) -> np.ndarray:
+        rows, width = shape if len(shape) == 2 else (0, 0)
+        return position_table(rows, width, positions)
+
+    return Table((), constants={name: rows_of})
+
+
+def beside(net: str, width: int, positions: str) -> files.StateDict:
+    """Tensors of one transformer of the original that ours has not: nothing reads the branch."""
+    kind = "abaw4" if positions == "none" else positions
+    return {
+        f"{net}position_embeddings.weight": position_table(TABLE_ROWS, width, kind),
+        f"{net}linear.weight": np.zeros((width, width), np.float32),
+        f"{net}linear.bias": np.zeros(width, np.float32),
+    }
 
 
 def relative(original: str, path: str) -> Table:
     """Rules of one encoder of relative attention and convolution, there called "fft"."""
     there, here = f"{original}model.", f"{path}layer_{{i}}/"
     attention = f"{there}attn_layers.{{i}}."
-    convolution = f"{there}ffn_layers.{{i}}.conv"
 
     def table_of_offsets(letter: str, name: str) -> Rule:
         there = f"{attention}emb_rel_{letter}"
@@ -81,14 +100,7 @@ def relative(original: str, path: str) -> Table:
             table_of_offsets("v", "relative_value"),
             *norm(1),
             *norm(2),
-            # [out, in, frames] there, [frames, in, out] here.
-            Rule(
-                f"{convolution}.weight",
-                f"{here}convolution/kernel",
-                rules.transposed,
-                rules.transposed,
-            ),
-            Rule(f"{convolution}.bias", f"{here}convolution/bias"),
+            *rules.conv(f"{there}ffn_layers.{{i}}.conv", f"{here}convolution"),
         )
     )
 
@@ -101,12 +113,13 @@ def _pointwise(original: str, path: str) -> tuple[Rule, Rule]:
     )
 
 
-# By their names in models.multitask: the rules, and how the layers of such a net are called there.
-ENCODERS: dict[str, tuple[Callable[[str, str], Table], str]] = {
+# By their names in models.multitask: the rules, called with both prefixes and our positions, and
+# how the layers of such a net are called there.
+ENCODERS: dict[str, tuple[Callable[[str, str, str], Table], str]] = {
     "transformer": (transformer, "encoder.layers."),
-    "relative": (relative, "model.attn_layers."),
-    "lstm": (lambda original, path: recurrent.layers(f"{original}rnn.", path), "rnn."),
-    "gru": (lambda original, path: recurrent.layers(f"{original}rnns.0.", path), "rnns.0."),
+    "relative": (lambda original, path, _: relative(original, path), "model.attn_layers."),
+    "lstm": (lambda original, path, _: recurrent.layers(f"{original}rnn.", path), "rnn."),
+    "gru": (lambda original, path, _: recurrent.layers(f"{original}rnns.0.", path), "rnns.0."),
 }
 # What the original's recurrent models are fixed to: layers, and whether two directions are known.
 RECURRENT = {"lstm": (1, True), "gru": (2, False)}
@@ -123,7 +136,7 @@ def head(original: str, path: str, indices: Sequence[int]) -> Table:
 
 
 def head_indices(layers: int, *, dropout: bool, input_dropout: bool = True) -> tuple[int, ...]:
-    """Where the linear layers stand in the original's flat sequence.
+    """Places of the linear layers in the original's flat sequence.
 
     It is [dropout on the input], then linear, ReLU and, with a rate above 0, dropout per layer.
     """
@@ -131,26 +144,26 @@ def head_indices(layers: int, *, dropout: bool, input_dropout: bool = True) -> t
 
 
 def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """How encoder and heads are called in this file: the arguments of `table` beside the tasks.
+    """Names of encoder and heads in this file: arguments of `table`.
 
     Raises:
         UserError: there is no head, or two heads differ.
     """
     nets = "|".join(NETS.values())
-    found = {}
+    heads = {}
     for name in state_dict:
         if match := re.fullmatch(rf"net({nets})\.((?:\d+\.)?)fc_out\.weight", name):
             module = re.escape(f"net{match[1]}.{match[2]}module.") + r"(\d+)\.weight"
             hits = (re.fullmatch(module, other) for other in state_dict)
-            found[match[1]] = match[2], tuple(sorted(int(hit[1]) for hit in hits if hit))
-    if not found:
+            heads[match[1]] = match[2], tuple(sorted(int(hit[1]) for hit in hits if hit))
+    if not heads:
         raise UserError(
             "the weights hold no head (net_v_reg.fc_out.weight, ...) of this original. They hold "
             f"{listed(state_dict, 5) or 'nothing'}."
         )
-    if len(set(found.values())) > 1:
-        raise UserError(f"the heads differ in their layers: {shown(found)}.")
-    prefix, indices = next(iter(found.values()))
+    if len(set(heads.values())) > 1:
+        raise UserError(f"the heads differ in their layers: {shown(heads)}.")
+    prefix, indices = next(iter(heads.values()))
     encoder = "transformer"
     for name, (_, layers) in ENCODERS.items():
         if any(tensor.startswith(f"net_seq.{layers}") for tensor in state_dict):
@@ -159,7 +172,13 @@ def spelling(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def table(
-    tasks: Sequence[str], *, prefix: str, indices: Sequence[int], encoder: str = "transformer"
+    tasks: Sequence[str],
+    *,
+    prefix: str,
+    indices: Sequence[int],
+    encoder: str = "transformer",
+    positions: str = "abaw4",
+    top_positions: str = "abaw4",
 ) -> Table:
     """Rules of the whole model.
 
@@ -169,36 +188,54 @@ def table(
             the task's own transformer (SBE).
         indices: of the hidden layers, from `spelling` or `head_indices`.
         encoder: of the net `_seq`, a key of ENCODERS.
+        positions, top_positions: of our encoder and of the tasks' own, where they are transformers.
 
     Raises:
         UserError: the original has no such task.
     """
-    for task in tasks:
-        if task not in NETS:
-            raise UserError(f"the ABAW4 original has no task {task!r}. {nearest(task, NETS)}")
-    whole = ENCODERS[encoder][0]("net_seq.", "encoder/")
+    require_tasks(tasks)
+    whole = ENCODERS[encoder][0]("net_seq.", "encoder/", positions)
     whole |= Table(rules.norm("net_layer_norm", "feature_norm"))
     for task, net in NETS.items():
         if task in tasks:
             whole |= head(f"net{net}.{prefix}", f"{task}/head/", indices)
             if prefix == "1.":
-                whole |= transformer(f"net{net}.0.", f"{task}/top/")
+                whole |= transformer(f"net{net}.0.", f"{task}/top/", top_positions)
         else:
             whole |= Table((), unused={f"net{net}.*": f"the model has no task {task}"})
     return whole
 
 
-def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> files.StateDict:
+def require_tasks(tasks: Sequence[str]) -> None:
+    """UserError where the original has no such task."""
+    for task in tasks:
+        if task not in NETS:
+            raise UserError(f"the ABAW4 original has no task {task!r}. {nearest(task, NETS)}")
+
+
+def to_original(
+    variables: Mapping[str, Any],
+    *,
+    model: str,
+    dropout: bool,
+    positions: str = "abaw4",
+    top_positions: str = "abaw4",
+) -> files.StateDict:
     """The state dict that the original loads, strictly, for a model with these tasks.
 
     The position tables and pooled branches of its transformers, which ours have not, are written
     too (the branches as zeros: nothing reads them).
 
     Args:
-        params: of models.multitask with structure "se" or "sbe".
+        variables: of models.multitask with structure "se" or "sbe".
         model: "lstm", "gru", "transformer" or "mtl_transformer"; SBE is the last.
         dropout: whether the original is built with a dropout rate above 0.
+        positions, top_positions: as in `table`.
+
+    Raises:
+        UserError: the original has no such model.
     """
+    params = variables["params"]
     encoder = _encoder_of(params["encoder"])
     if model not in ((encoder,) if encoder in RECURRENT else ("transformer", "mtl_transformer")):
         raise ValueError(f"model {model!r}: the encoder is {encoder!r}")
@@ -211,25 +248,21 @@ def to_original(params: Mapping[str, Any], *, model: str, dropout: bool) -> file
     layers = sum(name.startswith("hidden_") for name in first["head"])
     indices = head_indices(layers, dropout=dropout)
     names = table(tasks, prefix=prefix, indices=indices, encoder=encoder)
-    state_dict = rules.to_original(names, params)
-    transformers = {
-        f"net{NETS[t]}.0.": params[t]["top"]["layer_0"]["norm_1"] for t in tasks if tops
-    }
+    state_dict = rules.to_original(names, variables)
+    for task in tasks if tops else ():
+        width = len(params[task]["top"]["layer_0"]["norm_1"]["bias"])
+        state_dict |= beside(f"net{NETS[task]}.0.", width, top_positions)
     if encoder == "transformer":
-        transformers["net_seq."] = params["encoder"]["projection"]
-    for net, part in transformers.items():
-        width = part["bias"].shape[0]
-        state_dict[f"{net}position_embeddings.weight"] = position_table(TABLE_ROWS, width, "abaw4")
-        state_dict[f"{net}linear.weight"] = np.zeros((width, width), np.float32)
-        state_dict[f"{net}linear.bias"] = np.zeros(width, np.float32)
+        width = len(params["encoder"]["projection"]["bias"])
+        state_dict |= beside("net_seq.", width, positions)
     return state_dict
 
 
 def _encoder_of(params: Mapping[str, Any]) -> str:
-    """Which of ENCODERS these are the parameters of.
+    """Name in ENCODERS of the encoder with these parameters.
 
     Raises:
-        ValueError: the original's recurrent models have other layers or directions.
+        UserError: the original's recurrent models have other layers or directions.
     """
     first = params.get("layer_0", {})
     if "recurrent_kernel" not in first:
@@ -237,9 +270,12 @@ def _encoder_of(params: Mapping[str, Any]) -> str:
     hidden, gates = first["recurrent_kernel"].shape
     encoder = "lstm" if gates == 4 * hidden else "gru"
     layers, both = RECURRENT[encoder]
-    found = len([name for name in params if not name.endswith("_reverse")])
-    if found != layers or ("layer_0_reverse" in params and not both):
-        raise ValueError(f"the original's {encoder} has {layers} layer(s), two directions: {both}")
+    own = len([name for name in params if not name.endswith("_reverse")])
+    if own != layers or ("layer_0_reverse" in params and not both):
+        raise UserError(
+            f"the original's {encoder} has {layers} layer(s), two directions: {both}. Weights of "
+            "another one cannot be written."
+        )
     return encoder
 
 
@@ -255,18 +291,18 @@ def load_nets(folder: str | pathlib.Path, epoch: str | int = "latest") -> files.
     """
     folder = pathlib.Path(folder)
     suffixes = (".safetensors", *torch_file.SUFFIXES)
-    found = {
+    nets = {
         path: match
         for path in sorted(folder.glob("*_net_*"))
         if (match := re.fullmatch(r"(\w+?)_net(_\w+)", path.stem)) and path.suffix in suffixes
     }
     state_dict: files.StateDict = {}
-    for path, match in found.items():
+    for path, match in nets.items():
         if match[1] == str(epoch):
             tensors = files.load(path)
             state_dict |= {f"net{match[2]}.{name}": x for name, x in tensors.items()}
     if not state_dict:
-        epochs = sorted({match[1] for match in found.values()})
+        epochs = sorted({match[1] for match in nets.values()})
         raise UserError(
             f"{folder}: no files {epoch}_net<net>.pth. "
             + (nearest(str(epoch), epochs) or "Expected the original's checkpoint folder.")

@@ -1,4 +1,4 @@
-"""One table of rules a model: original tensor names to our parameter paths, and back."""
+"""One table of rules a model: original tensor names to the paths of our variables, and back."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from flax import traverse_util
 from data_pipelines.errors import UserError, listed
 
 Transform = Callable[[np.ndarray], np.ndarray]
+# PyTorch counts the batches of a batch norm, and starts at 0 where a file has no count.
+_COUNTS = {"*num_batches_tracked": "a count of batches, which no average here needs"}
 
 
 def same(x: np.ndarray) -> np.ndarray:
@@ -28,27 +30,47 @@ def transposed(x: np.ndarray) -> np.ndarray:
     return x.T
 
 
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """A convolution: [out, in / groups, *kernel] there, [*kernel, in / groups, out] here."""
+    return np.moveaxis(x, (0, 1), (-1, -2))
+
+
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """Inverse of `channels_last`."""
+    return np.moveaxis(x, (-1, -2), (0, 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How one family of tensors is called and laid out on both sides.
+    """Names and layouts of one family of tensors on both sides.
 
     Attributes:
         original: name with numbers in braces, "encoder.layers.{i}.linear1.weight".
         path: our path with the same braces, "encoder/layer_{i}/linear_1/kernel".
         forward: original array -> ours.
         backward: its inverse.
+        collection: of the variables that the path is in.
     """
 
     original: str
     path: str
     forward: Transform = same
     backward: Transform = same
+    collection: str = "params"
 
 
 def linear(original: str, path: str) -> tuple[Rule, Rule]:
     """torch.nn.Linear <-> nn.Dense."""
     return (
         Rule(f"{original}.weight", f"{path}/kernel", transposed, transposed),
+        Rule(f"{original}.bias", f"{path}/bias"),
+    )
+
+
+def conv(original: str, path: str) -> tuple[Rule, Rule]:
+    """torch.nn.Conv1d, Conv2d or Conv3d <-> nn.Conv, with groups too."""
+    return (
+        Rule(f"{original}.weight", f"{path}/kernel", channels_last, channels_first),
         Rule(f"{original}.bias", f"{path}/bias"),
     )
 
@@ -61,9 +83,18 @@ def norm(original: str, path: str) -> tuple[Rule, Rule]:
     )
 
 
+def batch_norm(original: str, path: str) -> tuple[Rule, ...]:
+    """torch.nn.BatchNorm1d, 2d or 3d <-> nn.BatchNorm, with the moving averages of its batches."""
+    return (
+        *norm(original, path),
+        Rule(f"{original}.running_mean", f"{path}/mean", collection="batch_stats"),
+        Rule(f"{original}.running_var", f"{path}/var", collection="batch_stats"),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The rules of a model, and the tensors that have no parameter here. `a | b` joins two.
+    """Rules of a model, and the tensors that have no variable here. `a | b` joins two.
 
     Attributes:
         rules: the first that matches a name or path counts.
@@ -88,7 +119,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of each tensor.
+    """The fate of each tensor.
 
     Attributes:
         mapped: {original name: our path}; for a constant the path is "".
@@ -106,7 +137,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Every parameter has its tensor, and every tensor is accounted for."""
+        """Every variable has its tensor, and every tensor is accounted for."""
         return not (self.unknown or self.missing or self.mismatched)
 
     def require_complete(self, where: object) -> None:
@@ -134,69 +165,95 @@ class Report:
         return "\n".join(lines)
 
 
-def to_params(
+def to_variables(
     table: Table, state_dict: Mapping[str, np.ndarray], template: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Report]:
-    """Original tensors as our parameters.
+    """Original tensors as our variables.
 
     Args:
         table: of the model.
         state_dict: {original name: array}.
-        template: nested dict with the shape and dtype of every parameter, from
-            `jax.eval_shape(model.init, ...)`. Linen ignores unknown parameters silently, so the
-            paths are compared here.
+        template: {"params": ..., "batch_stats": ...}, nested dicts with the shape and dtype of
+            every leaf, from `jax.eval_shape(model.init, ...)`. Linen ignores unknown parameters
+            silently, so the paths are compared here.
 
     Returns:
-        (params in the template's dtypes, report). Parameters without a tensor are left out: look
-        at `report.complete`, or call `report.require_complete`.
+        (variables in the template's dtypes, report). What has no tensor is left out: look at
+        `report.complete`, or call `report.require_complete`.
     """
-    shapes = {
-        path: (tuple(leaf.shape), leaf.dtype)
-        for path, leaf in traverse_util.flatten_dict(dict(template), sep="/").items()
-    }
-    params: dict[str, np.ndarray] = {}
+    leaves = _leaves(template)
+    values: dict[tuple[str, str], np.ndarray] = {}
     mapped, unused, unknown, mismatched = {}, {}, [], []
     for name, tensor in state_dict.items():
         tensor = np.asarray(tensor)
         path, rule = _first(table.rules, name, "original", "path")
-        if path in shapes:
-            value, (shape, dtype) = rule.forward(tensor), shapes[path]
-            mapped[name] = path
-            if path in params:
+        place = (rule.collection, path) if rule else None
+        if place in leaves:
+            mapped[name], leaf = path, leaves[place]
+            value = _laid_out(rule, tensor)
+            if place in values:
                 mismatched.append(f"{name} is a second tensor for {path}")
-            elif value.shape != shape:
-                mismatched.append(f"{name} {tensor.shape} gives {value.shape}, {path} is {shape}")
-            params[path] = np.array(value, dtype, order="C")
+            elif value.shape != tuple(leaf.shape):
+                gives = f"{name} {tensor.shape} gives {value.shape}"
+                mismatched.append(f"{gives}, {path} is {tuple(leaf.shape)}")
+            values[place] = np.array(value, leaf.dtype, order="C")
         elif (make := _glob(table.constants, name)) is not None:
             mapped[name] = ""
             if fault := _difference(tensor, make(tensor.shape)):
                 mismatched.append(f"{name} {fault} from the table that it must hold")
-        elif (why := _glob(table.unused, name)) is not None:
+        elif (why := _glob({**table.unused, **_COUNTS}, name)) is not None:
             unused[name] = why
         else:
             unknown.append(name)
-    missing = tuple(path for path in shapes if path not in params)
+    missing = tuple(path for collection, path in leaves if (collection, path) not in values)
     report = Report(mapped, unused, tuple(unknown), missing, tuple(mismatched))
-    return traverse_util.unflatten_dict(params, sep="/"), report
+    variables = {
+        collection: traverse_util.unflatten_dict(
+            {path: x for (own, path), x in values.items() if own == collection}, sep="/"
+        )
+        for collection in template
+    }
+    return variables, report
 
 
-def to_original(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Our parameters (or their gradients) under the original names, in the original layout.
+def to_original(table: Table, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Our variables (or gradients in their form) by the original names, in the original layout.
 
     Raises:
-        ValueError: no rule knows a parameter.
+        UserError: no rule knows a variable.
     """
     state_dict = {}
-    for path, value in traverse_util.flatten_dict(dict(params), sep="/").items():
-        name, rule = _first(table.rules, path, "path", "original")
+    for (collection, path), value in _leaves(variables).items():
+        own = tuple(rule for rule in table.rules if rule.collection == collection)
+        name, rule = _first(own, path, "path", "original")
         if rule is None:
-            raise ValueError(f"no rule for the parameter {path}")
+            raise UserError(
+                f"no rule for the parameter {path}: the original has none like it, and it cannot "
+                "be written."
+            )
         state_dict[name] = np.array(rule.backward(np.asarray(value)), order="C")
     return state_dict
 
 
+def _leaves(variables: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """{(collection, path): leaf}."""
+    return {
+        (collection, path): leaf
+        for collection, tree in variables.items()
+        for path, leaf in traverse_util.flatten_dict(dict(tree), sep="/").items()
+    }
+
+
+def _laid_out(rule: Rule, tensor: np.ndarray) -> np.ndarray:
+    """The tensor as ours is laid out; as it is where it has too few axes for that."""
+    try:
+        return rule.forward(tensor)
+    except (ValueError, IndexError):
+        return tensor
+
+
 def _difference(tensor: np.ndarray, want: np.ndarray) -> str:
-    """How a fixed table differs, beyond the rounding of the type that it is stored in; or ""."""
+    """Gap of a fixed table, beyond the rounding of the type that it is stored in; or ""."""
     if tensor.shape != want.shape or not jnp.issubdtype(tensor.dtype, jnp.floating):
         return f"({tensor.dtype} {tensor.shape}) differs in form"
     gap = np.abs(tensor.astype(np.float64) - want).max(initial=0)
@@ -208,8 +265,7 @@ def _first(
 ) -> tuple[str, Rule] | tuple[None, None]:
     """The other side's name by the first rule whose `source` template matches, and the rule."""
     for rule in rules:
-        match = _pattern(getattr(rule, source)).fullmatch(name)
-        if match:
+        if match := _pattern(getattr(rule, source)).fullmatch(name):
             return getattr(rule, target).format(**match.groupdict()), rule
     return None, None
 

@@ -68,8 +68,9 @@ def _require_pretrained(original: Original) -> None:
     weights = original.fixture.weights
     file = {n: x for n, x in weights.items() if n.startswith("pretrained.")}
     table = interop.abaw4.transformer("pretrained.", "encoder/")
-    taken, report = interop.to_params(table, file, own)
-    if not report.complete or not jax.tree.all(jax.tree.map(np.array_equal, taken, own)):
+    taken, report = interop.to_variables(table, file, {"params": own})
+    same = report.complete and jax.tree.all(jax.tree.map(np.array_equal, taken["params"], own))
+    if not same:
         raise Mismatch(f"the pretrained transformer is not what the nets hold: {report}")
 
 
@@ -128,13 +129,13 @@ class _Training:
 
     def named(self, nets: Nets, prefix: str) -> dict[str, Any]:
         """{prefix + name in the fixture: array in the original layout}."""
-        state_dict = interop.to_original(self._original.table, _params(nets))
+        state_dict = interop.to_original(self._original.table, {"params": _params(nets)})
         names = {dotted(name): name for name in Fixture(self._original.fixture.folder).weights}
         return {f"{prefix}{names[name]}": x for name, x in state_dict.items()}
 
     def _by_net(self, params: Any) -> Nets:
         flat = traverse_util.flatten_dict(params, sep="/")
-        names = interop.to_original(self._original.table, params)  # in the same order
+        names = interop.to_original(self._original.table, {"params": params})  # in the same order
         nets: Nets = {}
         for (path, x), name in zip(flat.items(), names, strict=True):
             nets.setdefault(name.split(".")[0], {})[path] = x

@@ -86,13 +86,13 @@ def trace(fixture: Fixture) -> Answer:
                 [norms[SUBNETWORKS[net]] for net in meta["model_names"]]
             )
             arrays |= {f"out_loss_{name}_step{step}": value for name, value in values.items()}
-            clipped = interop.to_original(table, grads)
+            clipped = interop.to_original(table, {"params": grads})
             for k, name in enumerate(meta["grad_names"]):
                 arrays[f"out_grad{k}_step{step}"] = clipped.get(name, 0 * fixture.weights[name])
             step += 1
         arrays |= _joined(outputs, "train", i)
     evaluate(training.params, "eval_after")
-    final = fixture.weights | interop.to_original(table, training.params)
+    final = fixture.weights | interop.to_original(table, {"params": training.params})
     arrays |= {f"out_final{k}": final[name] for k, name in enumerate(meta["final_names"])}
     return Answer(arrays | _summaries(final, meta), ignored=_noise(meta))
 

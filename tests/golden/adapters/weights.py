@@ -30,17 +30,17 @@ def params_of(
         Mismatch: tensors are left over or missing that meta.json does not list as unused.
     """
     weights = fixture.weights if weights is None else weights
-    template = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
-    params, report = interop.to_params(table, weights, template)
+    template = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    variables, report = interop.to_variables(table, weights, template)
     if not report.complete:
         raise Mismatch(str(report).replace("\n", "; "))
     forgotten = set(report.unused) - set(fixture.meta.get("unused", report.unused))
     if forgotten:
         raise Mismatch(f"unused here, and not by meta.json: {sorted(forgotten)}")
-    back = interop.to_original(table, params)
+    back = interop.to_original(table, variables)
     for name, path in report.mapped.items():
         if path and not np.array_equal(back.pop(name), weights[name]):
             raise Mismatch(f"{name} comes back changed")
     if back:
         raise Mismatch(f"written back, but not in the file: {sorted(back)}")
-    return params
+    return variables["params"]
