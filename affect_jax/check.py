@@ -10,8 +10,8 @@ import jax
 from affect_jax import memory
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.config import epochs_in
+from affect_jax.initial import initial
 from affect_jax.optim import paths
-from affect_jax.restore import parameters_of
 from affect_jax.run import Run
 from affect_jax.scoring import labelled
 from affect_jax.systems.supervised import Supervised
@@ -60,8 +60,9 @@ def check(system: Supervised, run: Run | None = None) -> None:
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.restore_last(state)
-    elif config.init.run:
-        parameters_of(config.init.run, tuple(config.init.match), state.params)
+    elif config.init.run or config.init.weights:
+        own = {"params": state.params, "batch_stats": state.batch_stats}
+        initial(config, [task.name for task in system.tasks], own)
 
 
 def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:

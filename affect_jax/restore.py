@@ -1,4 +1,4 @@
-"""Weights out of a run folder: for evaluation, prediction and as the start of another run."""
+"""Weights out of a run folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax import systems
 from affect_jax.checkpoint import last_whole, read_meta, read_raw, steps_in
 from affect_jax.config import read
-from affect_jax.optim import paths, patterns_of
+from affect_jax.optim import paths
 from affect_jax.run import Run, record_of
-from affect_jax.state import State
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError, nearest
 
@@ -74,9 +71,7 @@ def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
         known = [name for name in monitored if name in raw["best_step"]] or list(raw["best_step"])
         name = known[0] if which == "best" else which
         if name not in raw["best_step"]:
-            raise UserError(
-                f"config.checkpoint = {which!r}: {nearest(which, ['best', 'last', *known])}"
-            )
+            raise UserError(f"checkpoint {which!r}: {nearest(which, ['best', 'last', *known])}")
         best = int(raw["best_step"][name])
         if best == 0:
             _log.warning("%s: %s was never a number: the last step is taken", run.folder, name)
@@ -125,44 +120,3 @@ def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     params = raw.get("ema") or raw["params"]
     variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
     return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})
-
-
-def parameters_of(
-    folder: str, patterns: tuple[str, ...], like: Any
-) -> tuple[int, dict[str, np.ndarray]]:
-    """(step, {path: leaf}) of a run's best parameters: those of `like` that match a pattern.
-
-    Raises:
-        UserError: nothing matches, or a matching parameter has another shape.
-    """
-    chosen = patterns_of("config.init.match", patterns)
-    run = Run(folder)
-    run.require()
-    step, raw = choose_step(run, "best")
-    theirs, mine = paths(variables_of(raw)["params"]), paths(like)
-    found = {}
-    for name, leaf in mine.items():
-        if name in theirs and any(p.fullmatch(name) for p in chosen):
-            if theirs[name].shape != leaf.shape:
-                raise UserError(
-                    f"{folder}: parameter {name} has shape {theirs[name].shape}, this model's has "
-                    f"{leaf.shape}. Leave it out with --config.init.match."
-                )
-            found[name] = np.asarray(theirs[name])
-    if not found:
-        raise UserError(
-            f"config.init.match = {patterns}: no parameter of {folder} matches. "
-            f"{nearest(patterns[0] if patterns else '', mine)}"
-        )
-    return step, found
-
-
-def take_parameters(state: State, folder: str, patterns: tuple[str, ...]) -> State:
-    """The state with `parameters_of` another run in the place of its own."""
-    mine = paths(state.params)
-    step, found = parameters_of(folder, patterns, state.params)
-    _log.info("%d of %d parameters taken from %s, step %d", len(found), len(mine), folder, step)
-    leaves = [found.get(name, leaf) for name, leaf in mine.items()]
-    params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
-    ema = jax.tree.map(np.copy, params) if state.ema else state.ema
-    return state.replace(params=params, ema=ema)

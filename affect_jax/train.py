@@ -16,17 +16,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from affect_jax import sharding
 from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
+from affect_jax.initial import start_from_others
 from affect_jax.optim import matching, plateau
 from affect_jax.phases import Phase
 from affect_jax.predict import Predictor
 from affect_jax.progress import Progress
-from affect_jax.restore import take_parameters
 from affect_jax.run import Run, record_of
 from affect_jax.scoring import Total, score
 from affect_jax.state import State
@@ -107,7 +106,8 @@ class _Loop:
         found = self.checkpoints.restore_last(jax.eval_shape(lambda: fresh))
         if found is None:
             self.log = self.run.set_log([], -1)
-            return put(warm_start(fresh, self.config))
+            tasks = [task.name for task in self.system.tasks]
+            return put(start_from_others(fresh, self.config, tasks))
         step, state, meta = found
         self.progress.say(f"resuming from the checkpoint of step {step}")
         then = meta.get("environment")
@@ -288,13 +288,6 @@ def chunk_bounds(total: int, done: int, size: int, *, full: int | None = None) -
     whole = total // size * size
     bounds = [*range(0, whole, size), *range(whole, total + 1)]
     return sorted({done, *(b for b in bounds if b >= done)})
-
-
-def warm_start(state: State, config: ConfigDict) -> State:
-    """Parameters of another run's best checkpoint, where their paths match `config.init`."""
-    if not config.init.run:
-        return state
-    return take_parameters(state, config.init.run, tuple(config.init.match))
 
 
 def environment() -> dict[str, Any]:

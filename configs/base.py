@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
     *("data.lanes", "data.random_start", "data.seconds", "data.spread", "data.spread_gap"),
-    *("folds", "keep_epochs", "system"),
+    *("folds", "init.weights", "keep_epochs", "system"),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -134,8 +134,9 @@ def base_config() -> ConfigDict:
     c.early_stop = 0  # evaluations without a better first monitored score; 0: off
     c.ema_decay = 0.0  # > 0: moving average of the parameters, used for evaluation
     c.freeze = ()  # regular expressions over parameter paths ("encoder/.*") that are not trained
-    # Start from another run's weights: those whose whole path matches one of the expressions.
-    c.init = ConfigDict(dict(run="", match=(".*",)))
+    # Start from the weights of another run, or of the original (a file; FOLDER/EPOCH of its nets),
+    # those whose whole path here matches one of the expressions.
+    c.init = ConfigDict(dict(run="", weights="", match=(".*",)))
     c.chunk_steps = 32  # steps in one compiled scan; checkpoints and signals act between them
     c.checkpoint_every_steps = 0  # besides one at every evaluation; 0: none
     c.keep_epochs = ()  # "17" or "10-19", from 1: their checkpoints stay beside the newest and best
