@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from affect_jax import config as configs
-from affect_jax import interop
-from affect_jax.check import check, monitored
+from affect_jax import interop, systems
+from affect_jax.check import check
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.initial import start_from_others
 from affect_jax.interop.__main__ import main
@@ -17,7 +17,6 @@ from affect_jax.interop.families import family_of
 from affect_jax.optim import paths
 from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
-from affect_jax.system import Supervised
 from affect_jax.train_run import train_run
 from data_pipelines.errors import UserError
 from tests.stores import small_store
@@ -40,7 +39,7 @@ def config_of(store, spec, **changes):
 
 
 def system_of(store, spec, **changes):
-    return Supervised(config_of(store, spec, **changes))
+    return systems.build(config_of(store, spec, **changes))
 
 
 def names(system):
@@ -53,7 +52,7 @@ def untrained(folder, store, spec, **changes):
     run.create()
     run.write_tasks(system.tasks)
     configs.save(system.config, run.config_file)
-    state = system.init(monitored(system))
+    state = system.init()
     with Checkpoints(run.checkpoints) as checkpoints:
         checkpoints.save(3, state, {"environment": {}})
     return run
@@ -106,7 +105,7 @@ def test_a_training_starts_from_the_weights_of_a_file(gru, store, caplog):
     changes = dict(seed=1, ema_decay=0.9, init__weights=file)
     system = system_of(store, "mtl.py:gru,smoke", **changes)
     check(system)
-    own = system.init(monitored(system))
+    own = system.init()
     theirs = paths(choose_step(run, "last")[1]["params"])
     with caplog.at_level(logging.INFO):
         state = start_from_others(own, system.config, names(system))
@@ -130,9 +129,7 @@ def test_weights_of_a_file_and_of_its_run_are_the_same(gru, store):
     states = []
     for key, source in (("run", run.folder), ("weights", file)):
         system = system_of(store, "mtl.py:gru,smoke", seed=1, **{f"init__{key}": source})
-        states.append(
-            start_from_others(system.init(monitored(system)), system.config, names(system))
-        )
+        states.append(start_from_others(system.init(), system.config, names(system)))
     jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
 
 
@@ -141,7 +138,7 @@ def test_batch_statistics_start_with_the_parameters_that_they_belong_to(gru, sto
 
     def state(value):
         stats = {name: {"norm": {"mean": np.full(2, value)}} for name in ("encoder", "au")}
-        return system.init(monitored(system)).replace(batch_stats=stats)
+        return system.init().replace(batch_stats=stats)
 
     run = Run(shutil.copytree(gru[0].folder, tmp_path / "run"))
     with Checkpoints(run.checkpoints) as checkpoints:
@@ -162,7 +159,7 @@ def test_the_nets_of_an_epoch_and_the_latest_ones_are_a_start(gru, store, tmp_pa
     theirs = paths(choose_step(gru[0], "last")[1]["params"])
     for source, factor in (("12", 2), ("", 3)):
         system = system_of(store, "mtl.py:gru,smoke", init__weights=tmp_path / source)
-        state = start_from_others(system.init(monitored(system)), system.config, names(system))
+        state = start_from_others(system.init(), system.config, names(system))
         for path, leaf in paths(state.params).items():
             np.testing.assert_array_equal(leaf, factor * theirs[path])
 
