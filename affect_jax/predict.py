@@ -6,8 +6,9 @@ tracks are held at once, however long the split is.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,24 +17,45 @@ from jax.experimental import multihost_utils
 
 from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
+from affect_jax.models import Output
 from affect_jax.prediction_files import ORIGIN, write_split
 from affect_jax.run import replace, to_json
 from affect_jax.scoring import Raw, Total, score
 from affect_jax.state import zero_carry
 from affect_jax.systems.supervised import Supervised
-from data_pipelines.errors import UserError
-from data_pipelines.rows import reconstruct
+from data_pipelines.errors import UserError, nearest
+from data_pipelines.plan import FILLING
+from data_pipelines.rows import Rows, reconstruct
 
 
 class Predictor:
-    """Predicts the tracks of one split; compiled once, used at every evaluation."""
+    """Predicts the tracks of one split; compiled once, used at every evaluation.
 
-    def __init__(self, system: Supervised, split: str):
+    Attributes:
+        shapes: {name: shape of one item} of the tasks and of `arrays`.
+        of_rows: those of `arrays` that have an item a row, and not a frame.
+        losses: {name: mean over the rows} of the model's own losses, of the last pass.
+    """
+
+    def __init__(self, system: Supervised, split: str, *, arrays: Sequence[str] = ()):
+        """Place the data and compile nothing yet.
+
+        Args:
+            split: one, or several joined by "+".
+            arrays: what to collect of `Output.aux["arrays"]` beside the predictions.
+
+        Raises:
+            UserError: the model gives no such array.
+        """
         data = system.data
         self._system = system
-        self._rows = data.rows(split)
-        self._plan = data.evaluation_plan(self._rows, carries=system.carries)
-        self._feeder = data.feeder(self._rows, training=False)
+        self._rows = rows = data.rows(split)
+        self.shapes, self.of_rows = _shapes(system, rows, arrays)
+        self.losses: dict[str, float] = {}
+        frames = np.array([track.frames for track in data.store.tracks])
+        self._sizes = rows.sizes
+        self._whole = self._sizes == frames[rows.track]  # rows that are all of their track
+        self._feeder = data.feeder(rows, training=False)
         mesh, model, fetch = data.mesh, system.model, self._feeder.fetch
         same, batched = sharding.replicated(mesh), sharding.batched(mesh)
 
@@ -42,58 +64,170 @@ class Predictor:
             batch = system.prepare(batch, None, False)
             carry = None if carry is None else zero_carry(carry, batch["start"])
             output = model.apply(variables, batch, carry=carry, train=False)
-            return output.predictions, output.carry
+            given = output.aux.get("arrays", {})
+            named = {task.name: output.predictions[task.name] for task in system.tasks}
+            named |= {name: given[name] for name in arrays}
+            return named, output.carry, output.aux.get("losses", {})
 
         self._run = jax.jit(
             run,
             in_shardings=(same, same, sharding.batched(mesh, 1), batched),
-            out_shardings=batched,
+            out_shardings=(batched, batched, same),
             compiler_options=system.compiler_options,
         )
 
-    def tracks(self, variables: Any) -> Iterator[tuple[int, Raw]]:
-        """(index of the track, {task: float32 [frames, ...]}), each track once, when complete."""
-        left = np.bincount(self._rows.track, minlength=len(self._system.data.store.tracks))
-        waiting: dict[int, list[tuple[int, Raw]]] = {}
-        for ids, predictions in self._batches(variables):
-            for b, row in enumerate(ids):
+    def tracks(self, variables: Any, only: np.ndarray | None = None) -> Iterator[tuple[int, Raw]]:
+        """(index of the track, {name: float32 [frames, ...]}), each track once, when complete.
+
+        Arrays of `of_rows` are [rows, ...], in the order of `spans`.
+
+        Args:
+            only: indices of the tracks to predict; None for all of the split.
+        """
+        rows = self._rows
+        left = np.bincount(rows.track, minlength=len(self._system.data.store.tracks))
+        waiting: dict[int, list[tuple[int, Raw, int]]] = {}
+        for ids, outputs in self._batches(variables, only):
+            whole = self._whole_tracks(ids, outputs)
+            for b, row in enumerate(ids.tolist()):
                 if row < 0:
                     continue
-                track = int(self._rows.track[row])
-                waiting.setdefault(track, []).append(
-                    (row, {k: v[b] for k, v in predictions.items()})
-                )
+                track = int(rows.track[row])
+                if b in whole:
+                    yield track, whole[b]
+                    continue
+                waiting.setdefault(track, []).append((row, outputs, b))
                 left[track] -= 1
                 if not left[track]:
                     yield track, self._join(track, waiting.pop(track))
 
-    def _batches(self, variables: Any) -> Iterator[tuple[np.ndarray, Raw]]:
-        """(row ids [B], predictions [B, T, ...] on the host); the device works one batch ahead."""
-        table = self._plan.epoch(0)
+    def spans(self, track: int) -> np.ndarray:
+        """int64 [rows, 2]: image numbers of the track's rows, from 0, start and stop, by start."""
+        rows, store = self._rows, self._system.data.store
+        own = slice(*np.searchsorted(rows.track, [track, track + 1]))  # tables go by track
+        images = store.frames[store.tracks[track].span]
+        # The number of an image, which counts from 1, is where the next one is from 0.
+        spans = np.stack([images[rows.start[own]] - 1, images[rows.stop[own] - 1]], 1)
+        return spans[np.argsort(rows.start[own], kind="stable")].astype(np.int64)
+
+    def _batches(self, variables: Any, only: np.ndarray | None) -> Iterator[tuple[np.ndarray, Raw]]:
+        """(row ids [B], outputs [B, T, ...] on the host); the device works one batch ahead."""
+        sums: dict[str, float] = {}
+        count = 0
+        for ids, computed in _one_behind(self._computed(variables, only)):
+            outputs, losses = _to_host(computed)
+            count += (n := np.count_nonzero(ids >= 0))
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + n * float(loss)
+            if self._rows.clip:
+                outputs = {name: x[:, None] for name, x in outputs.items()}
+            yield ids, outputs
+        self.losses = {name: value / count for name, value in sums.items()}
+
+    def _computed(
+        self, variables: Any, only: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, tuple[Any, Any]]]:
+        """(row ids [B], (outputs, losses) on the device) of every batch."""
+        chosen = np.arange(len(self._rows))
+        if only is not None:
+            chosen = np.flatnonzero(np.isin(self._rows.track, only))
+        system = self._system
+        plan = system.data.evaluation_plan(self._rows.chosen(chosen), carries=system.carries)
+        table = plan.epoch(0)
+        table = np.where(table < 0, FILLING, chosen[table]).astype(np.int32)
         carry = self._system.carry(table.shape[1]) if self._system.carries else None
         chunks = self._feeder.chunks(table, range(len(table) + 1))
-        last = None
         for ids, xs in zip(table, chunks, strict=True):
-            predictions, carry = self._run(variables, self._feeder.data, xs, carry)
-            if last is not None:
-                yield last[0], _to_host(last[1])
-            last = ids, predictions
-        if last is not None:
-            yield last[0], _to_host(last[1])
+            outputs, carry, losses = self._run(variables, self._feeder.data, xs, carry)
+            yield ids, (outputs, losses)
 
-    def _join(self, track: int, pieces: list[tuple[int, Raw]]) -> Raw:
-        ids = np.array([row for row, _ in pieces])
+    def _whole_tracks(self, ids: np.ndarray, outputs: Raw) -> dict[int, Raw]:
+        """{place in the batch: its track's arrays} of rows that are all of a track.
+
+        The arrays are views of one a batch, so that thousands of clips take no time each.
+        """
+        places = np.flatnonzero((ids >= 0) & self._whole[ids])
+        sizes = self._sizes[ids[places]]
+        ends = np.cumsum(sizes)
+        filled = np.arange(self._rows.length) < sizes[:, None]
+        tracks: dict[int, Raw] = {b: {} for b in places.tolist()}
+        for name, x in outputs.items():
+            x, stops = x[places], np.arange(1, 1 + len(places)) if name in self.of_rows else ends
+            x = np.asarray(x if name in self.of_rows else x[filled], np.float32)
+            for b, start, stop in zip(tracks, [0, *stops[:-1].tolist()], stops.tolist()):
+                tracks[b][name] = x[start:stop]
+            if not np.isfinite(x).all():
+                for b, arrays in tracks.items():
+                    self._require_finite(
+                        name, int(self._rows.track[ids[b]]), arrays[name], ids[[b]]
+                    )
+        return tracks
+
+    def _join(self, track: int, pieces: list[tuple[int, Raw, int]]) -> Raw:
+        """Arrays of a track of these (row id, outputs of a batch, place in it)."""
+        ids = np.array([row for row, _, _ in pieces])
         frames = self._system.data.store.tracks[track].frames
-        joined = {
-            name: reconstruct(self._rows, ids, np.stack([raw[name] for _, raw in pieces]), frames)
-            for name in pieces[0][1]
-        }
-        for name, raw in joined.items():
-            bad = ~np.isfinite(raw).reshape(frames, -1).all(1)
-            if bad.any():
-                where = track, int(np.argmax(bad))
-                raise UserError(explain_prediction(self._system, self._rows, ids, name, *where))
+        by_start = np.argsort(self._rows.start[ids], kind="stable")
+        joined = {}
+        for name in self.shapes:
+            x = np.stack([outputs[name][b] for _, outputs, b in pieces])
+            if name in self.of_rows:
+                joined[name] = np.asarray(x[by_start], np.float32)
+            else:
+                joined[name] = reconstruct(self._rows, ids, x, frames)
+            self._require_finite(name, track, joined[name], ids)
         return joined
+
+    def _require_finite(self, name: str, track: int, x: np.ndarray, ids: np.ndarray) -> None:
+        """UserError for the first frame of a track without a number."""
+        bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
+        if bad.any():
+            frame = int(np.argmax(bad))
+            if name in self.of_rows:
+                frame = int(np.sort(self._rows.start[ids])[frame])
+            raise UserError(explain_prediction(self._system, self._rows, ids, name, track, frame))
+
+
+def _shapes(
+    system: Supervised, rows: Rows, arrays: Sequence[str]
+) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
+    """({name: shape of one item}, those with an item a row) of the tasks and these arrays."""
+    shapes = {task.name: task.raw_shape for task in system.tasks}
+    if not arrays:
+        return shapes, frozenset()
+
+    def given(length: int) -> dict[str, jax.ShapeDtypeStruct]:
+        shape = dataclasses.replace(system.data.shape(), length=length)
+        batch = system.data.source(labels=False).example(rows, shape, 1)
+
+        def output(variables: Any) -> Output:
+            return system.model.apply(variables, system.prepare(batch, None, False), train=False)
+
+        return dict(jax.eval_shape(output, system.variable_shapes).aux.get("arrays", {}))
+
+    known = given(rows.length)
+    # Time is the axis that follows the length of the rows: a vector may be as long as they are.
+    longer = {} if rows.clip else given(rows.length + 1)
+    of_rows = set()
+    for name in arrays:
+        if name not in known or name in shapes:
+            why = "the model gives no such array" if name not in known else "a task is called so"
+            raise UserError(f"array {name!r}: {why}. {nearest(name, known) or 'It gives none.'}")
+        shape = known[name].shape[1:]
+        timed = name in longer and shape != longer[name].shape[1:]
+        shapes[name] = shape[1:] if timed else shape
+        if not timed and not rows.clip:
+            of_rows.add(name)
+    return shapes, frozenset(of_rows)
+
+
+def _one_behind(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, each when the next one has been asked for: the device computes meanwhile."""
+    waiting: list[Any] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 def _to_host(tree: Any) -> Any:

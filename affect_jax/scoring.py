@@ -12,7 +12,7 @@ from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.store import Store
 
-Raw = dict[str, np.ndarray]  # {task: [frames, ...]} of one track
+Raw = dict[str, np.ndarray]  # {task, or array of the model: [frames, ...]} of one track
 
 
 def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from affect_jax import systems
 from affect_jax.predict import Predictor
 from affect_jax.state import State
 from configs import mtl, va
+from data_pipelines.errors import UserError
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
+from tests.given_model import given
 from tests.stores import LABELS, small_store
 from tests.tiny import tiny_config
 
@@ -67,3 +69,76 @@ def test_a_tracks_predictions_stay_when_batches_order_and_company_change(encoder
         assert len(raw["valence"]) == next(t.frames for t in store.tracks if t.name == name)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), raw, again[name])
     assert np.ptp(whole["train2"]["valence"]) > 1e-3  # or nothing was compared
+
+
+def test_arrays_of_frames_and_of_rows_come_when_they_are_asked_for(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3, 24), validation=(9,))
+    system, variables = given(store, data__hop=2, data__eval_batch_size=3)
+    predictor = Predictor(system, "train", arrays=("frames", "total"))
+    assert predictor.shapes == {"valence": (1,), "frames": (5,), "total": (4,)}
+    assert predictor.of_rows == {"total"}
+    tracks = dict(predictor.tracks(variables))
+    assert sorted(tracks) == [0, 1, 2]
+    for index, arrays in tracks.items():
+        track = store.tracks[index]
+        span = slice(track.offset, track.offset + track.frames)
+        x, images = store.feature("a")[span], store.frames[span]
+        np.testing.assert_allclose(arrays["valence"][:, 0], x.sum(1), atol=1e-5)
+        np.testing.assert_allclose(arrays["frames"], x, rtol=2**-8)  # windows: their mean
+        assert arrays["frames"].dtype == np.float32
+        spans = predictor.spans(index)
+        assert len(spans) == len(arrays["total"]) == max(1, -(-(track.frames - 4) // 2) + 1)
+        assert (np.diff(spans[:, 0]) > 0).all()
+        for (start, stop), total in zip(spans, arrays["total"]):
+            inside = (images - 1 >= start) & (images - 1 < stop)
+            assert inside.sum() == min(4, track.frames)
+            np.testing.assert_allclose(total, np.full(4, x[inside, 0].sum()), atol=1e-5)
+    plain = dict(Predictor(system, "train").tracks(variables))
+    assert all(list(arrays) == ["valence"] for arrays in plain.values())
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        plain,
+        {index: {"valence": arrays["valence"]} for index, arrays in tracks.items()},
+    )
+
+
+def test_a_clip_is_a_track_of_one_frame_to_all_who_ask(tmp_path):
+    store = small_store(tmp_path / "store", frames=(1,) * 5, validation=(1,))
+    system, variables = given(store, data__clips=True, data__eval_batch_size=2)
+    predictor = Predictor(system, "train", arrays=("frames", "total"))
+    assert predictor.shapes == {"valence": (1,), "frames": (5,), "total": (4,)}
+    assert predictor.of_rows == frozenset()
+    tracks = dict(predictor.tracks(variables))
+    assert list(tracks) == [0, 1, 2, 3, 4]
+    for index, arrays in tracks.items():
+        x = store.feature("a")[store.tracks[index].span]
+        np.testing.assert_allclose(arrays["valence"], x.sum(1, keepdims=True), atol=1e-5)
+        np.testing.assert_allclose(arrays["total"], np.repeat(x[:, :1], 4, 1), atol=1e-6)
+
+
+def test_the_models_own_losses_have_their_mean_over_the_rows(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3, 24), validation=(9,))
+    system, variables = given(store, data__eval_batch_size=4)
+    predictor = Predictor(system, "train")
+    assert predictor.losses == {}
+    list(predictor.tracks(variables))
+    rows = 3 + 1 + 6
+    assert predictor.losses == {"rows": pytest.approx((rows + 1) / 2)}
+
+
+@pytest.mark.parametrize("name", ["frame", "valence"])
+def test_an_array_that_the_model_does_not_give_is_refused(tmp_path, name):
+    system, _ = given(small_store(tmp_path / "store", frames=(11,), validation=(9,)))
+    with pytest.raises(UserError, match=f"array '{name}': .*Known: frames, total"):
+        Predictor(system, "train", arrays=(name,))
+
+
+def test_tracks_of_a_split_are_predicted_alone_when_asked(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3, 24), validation=(9, 2))
+    system, variables = given(store, data__eval_batch_size=3)
+    predictor = Predictor(system, "train+validation")
+    everything = dict(predictor.tracks(variables))
+    for only in ([0, 4], [2], []):
+        some = dict(predictor.tracks(variables, np.array(only, int)))
+        assert list(some) == only
+        jax.tree.map(np.testing.assert_array_equal, some, {i: everything[i] for i in only})

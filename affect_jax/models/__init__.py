@@ -30,7 +30,8 @@ class Output:
         predictions: {task: raw}: values [B, T, K], logits [B, T, C], [B, T, K] or [B, T, K, C];
             float32.
         carry: what the next segment of the same tracks starts from, leaves [B, ...]; None without.
-        aux: optional "losses" {name: scalar}, added with their weights by the loop, and "log".
+        aux: optional "losses" {name: scalar}, added with their weights by the loop, and "arrays"
+            {name: [B, T, ...] or [B, ...]}, collected by who asks for them (predict.Predictor).
     """
 
     predictions: dict[str, jax.Array]
