@@ -73,7 +73,8 @@ def test_every_task_has_raw_float32_predictions_of_its_size(params, batch):
         "au": (B, T, 12),
     }
     assert {p.dtype for p in out.predictions.values()} == {jnp.dtype("float32")}
-    assert out.carry is None and out.aux == {}
+    assert out.carry is None and set(out.aux) == {"arrays"}
+    assert jax.tree.map(jnp.shape, out.aux["arrays"]) == {"embedding": (B, T, 8)}
     assert all(np.isfinite(p).all() for p in out.predictions.values())
 
 

@@ -74,7 +74,7 @@ class MultiTask(nn.Module):
         """Predictions (batch, time, *shape) of a batch with `inputs`, `mask` and `inputs_mask`.
 
         Rows and frames without any input are allowed; the outputs there are finite and mean
-        nothing.
+        nothing. The array "embedding" (batch, time, width) is what the encoder gives.
         """
         del progress
         x = join(batch, self.features)
@@ -84,7 +84,7 @@ class MultiTask(nn.Module):
         sizes = {task: math.prod(shape) for task, shape in self.shapes.items()}
         raw = self.structure(x, batch["mask"], train, self.head, sizes)
         shaped = {task: y.reshape(*y.shape[:2], *self.shapes[task]) for task, y in raw.items()}
-        return Output(shaped, carry)
+        return Output(shaped, carry, {"arrays": {"embedding": x}})
 
 
 def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
