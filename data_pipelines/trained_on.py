@@ -4,6 +4,8 @@ An entry is the name of a split, or of a data set with or without tasks and spli
 "train", "Aff-Wild2", "s-Aff-Wild2 expression", "Aff-Wild2 (AU)", "Aff-Wild2 VA train". Case,
 spaces, hyphens and brackets do not matter. Where no task is named it means all, where no split,
 every one. What names another data set ("AffectNet", "RAF-DB train") has not seen these labels.
+"mtl train out of fold" is of a cross-validation: each track by a model that has not seen it, so no
+label is known.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from data_pipelines import sources
 from data_pipelines.store import AnyStore
 
+OUT_OF_FOLD = "out of fold"  # how an entry ends that marks nothing
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 SPLITS |= {"training": "train", "val": "validation"}
 TASKS = {
@@ -41,7 +44,11 @@ def seen(
     wanted = {_split(part) for part in split.split("+")}
     found = {}
     for name in features:
-        entries = [_labels_in(entry, store) for entry in store.features[name].trained_on]
+        entries = [
+            _labels_in(entry, store)
+            for entry in store.features[name].trained_on
+            if not entry.endswith(OUT_OF_FOLD)
+        ]
         hit = [
             task
             for task in tasks

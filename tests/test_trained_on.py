@@ -79,6 +79,13 @@ def test_a_joined_store_has_the_names_of_all_its_parts(tmp_path):
     assert seen(mine, ["mae"], "train", ALL) == {}
 
 
+def test_what_was_predicted_out_of_fold_has_seen_no_label_of_its_track(tmp_path):
+    store = make(tmp_path / "s", "mtl train out of fold")
+    assert seen(store, ["mae"], "train", ALL) == {}
+    more = make(tmp_path / "t", "mtl train out of fold", "mtl au")
+    assert seen(more, ["mae"], "train", ALL) == {"mae": ("au",)}
+
+
 def test_a_source_of_ones_own_needs_no_list_of_names(tmp_path):
     store = make(tmp_path / "s", "Lab videos", name="x", source="lab videos")
     assert seen(store, ["mae"], "validation", ALL) == {"mae": ALL}
