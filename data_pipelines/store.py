@@ -15,8 +15,9 @@ rows a second (`rate_hz`: audio samples, a faster or slower stream); or "table",
 have a span: start and stop (excluded) in frames of the video, from 0 for its first image, ascending
 by start. The rows of a track on the last two are counted in the manifest (`rows` of the track).
 Rates may be fractions, "30000/1001". Labels follow the frames. Tracks, splits, groups, features and
-labels have names that a file can have, and that are no paths. A folder of this form is a store,
-whoever wrote it; `data_pipelines.store_writer` is the easy way.
+labels have names that a file can have, and that are no paths; an output of a run (`run` of the
+feature) is called <run>/<output>. A folder of this form is a store, whoever wrote it;
+`data_pipelines.store_writer` is the easy way.
 """
 
 from __future__ import annotations

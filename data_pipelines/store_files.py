@@ -44,7 +44,9 @@ class StoreFiles:
             raise
 
     def _open(self, key: str, dtype: Any, tail: tuple[int, ...] = ()) -> None:
-        self._files[key] = GrowingArray(self._folder / f"{key}.npy", dtype, tail)
+        path = self._folder / f"{key}.npy"
+        path.parent.mkdir(exist_ok=True)  # RUN of features/RUN/OUTPUT
+        self._files[key] = GrowingArray(path, dtype, tail)
 
     @contextlib.contextmanager
     def track(self) -> Iterator[None]:

@@ -41,6 +41,7 @@ class Feature:
             track; "table", rows of which each has a span of frames.
         rate: rows a second, exact, on the axis "rate"; written as `rate_hz`.
         extractor: what made it.
+        run: the run whose output it is, if it is one's: the feature is called <run>/<output>.
         trained_on: splits or data sets whose labels the extractor has seen.
         columns: names of the columns of a vector: the task, where they are predictions.
         gaps: there is a mask, since some rows do not exist.
@@ -55,6 +56,7 @@ class Feature:
     axis: str = "frame"
     rate: Fraction | None = None
     extractor: str = ""
+    run: str = ""
     trained_on: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     gaps: bool = False
@@ -143,10 +145,12 @@ def read_specs(kind: type[Spec], table: Any, where: str, *, given: bool) -> dict
     what = kind.__name__.lower()
     if not isinstance(table, Mapping):
         raise ValueError(f"{what}s are {table!r:.50}, expected {{name: {{'size': ...}}}}")
-    return {
-        name: _read_spec(kind, require_name(name, f"{where}: {what}"), entry, given)
-        for name, entry in table.items()
-    }
+    for name, entry in table.items():
+        run = entry.get("run") if kind is Feature and isinstance(entry, Mapping) else None
+        own = name.removeprefix(f"{run}/") if run and isinstance(name, str) else name
+        for part in (own, run) if own != name else (own,):
+            require_name(part, f"{where}: {what}")
+    return {name: _read_spec(kind, name, entry, given) for name, entry in table.items()}
 
 
 def _read_spec(kind: type[Spec], name: str, entry: Any, given: bool) -> Spec:

@@ -110,3 +110,24 @@ def test_a_feature_has_an_item_a_dtype_a_scale_and_an_axis(given, shape, scale, 
 def test_what_contradicts_itself_is_refused(tmp_path, given, message):
     with pytest.raises(UserError, match=message):
         StoreWriter(tmp_path / "s", name="s", features={"x": given}, labels={})
+
+
+def test_an_output_of_a_run_is_called_by_both_and_lies_in_the_runs_folder(tmp_path):
+    features = {"mtl/valence": dict(size=1, run="mtl"), "valence": dict(size=1)}
+    with writer(tmp_path / "s", features, {}) as into:
+        x = {"mtl/valence": np.ones((2, 1)), "valence": np.zeros((2, 1))}
+        into.add(track="a", split="train", features=x, feature_masks={"mtl/valence": [1, 0]})
+    store = Store(tmp_path / "s")
+    assert store.features["mtl/valence"].run == "mtl"
+    assert store.feature("mtl/valence").tolist() == [[1], [0]]
+    assert store.feature_mask("mtl/valence").tolist() == [True, False]
+    assert (tmp_path / "s" / "features" / "mtl" / "valence.npy").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("mtl/valence", ""), ("mtl/valence", "va"), ("../x", ".."), ("a/b/c", "a"), ("a/", "a")],
+)
+def test_no_other_name_of_a_feature_is_a_path(name, run):
+    with pytest.raises(UserError, match="the name"):
+        read_specs(Feature, {name: dict(size=1, run=run)}, "store", given=True)
