@@ -224,6 +224,27 @@ def test_features_that_are_predictions_are_members(store, tmp_path, capsys):
     assert code == 2 and "no such feature whose columns name labels" in error and "face" in error
 
 
+def test_columns_of_one_name_are_the_values_of_one_label(tmp_path, capsys):
+    path, out, rng = tmp_path / "store", tmp_path / "out", np.random.default_rng(0)
+    features = {"x": dict(size=3, columns=("mood", "valence", "mood"))}
+    labels = {"mood": dict(kind="values", size=2, names=("a", "b"))}
+    y = rng.normal(size=(6, 3)).astype(np.float32)
+    with StoreWriter(path, name="toy", features=features, labels=labels) as writer:
+        writer.add(track="t", split="fit", features={"x": y}, labels={"mood": y[:, ::2]})
+    data = [f"--config.data.root={path}", "--config.data.split=fit"]
+    code, lines, _ = run(capsys, "feature:x", f"--out={out}", *MEANS, *data)
+    assert code == 0 and json.loads(lines[-1])["mood/ccc"] == pytest.approx(1)
+    made = Predictions.read(out / "predictions" / "fit" / "mood.npz")
+    np.testing.assert_allclose(made.raw, y[:, ::2], atol=1e-6)
+    (mood, valence) = Fitted.read(out).tasks
+    assert (mood.size, mood.names, valence.size) == (2, ("a", "b"), 1)
+    labels["mood"]["size"], labels["mood"]["names"] = 3, ()
+    with StoreWriter(path, name="toy", features=features, labels=labels) as writer:
+        writer.add(track="t", split="fit", features={"x": y})
+    code, _, error = run(capsys, "feature:x", f"--out={out}", *MEANS, *data)
+    assert code == 2 and "columns 'mood' are values of size 2, the label is values of" in error
+
+
 @pytest.mark.slow
 def test_two_runs_predict_other_data_and_keep_their_own_predictions(tmp_path, capsys):
     from affect_jax.main import cli as train

@@ -115,15 +115,19 @@ def test_a_second_training_reads_the_predictions_and_hears_what_they_have_seen(
 
 
 def test_an_exported_prediction_of_values_is_a_member_of_an_ensemble(
-    store, run, exported, tmp_path
+    store, run, exported, tmp_path, capsys
 ):
     out, split = tmp_path / "out", "validation"
-    data = [f"--config.data.root={store.path},{exported.path}", f"--config.data.split={split}"]
-    plain = ["--values=mean", "--smooth=none", "--match=no", "--tasks=valence"]
-    assert ensemble(["feature:first/valence", f"--out={out}", *plain, *data]) == 0
+    data = [f"--config.data.root={store.path},{exported.path}"]
+    plain = ["--values=mean", "--smooth=none", "--match=no"]
+    member = ["feature:first/valence", f"--out={out}", *plain]
+    assert ensemble([*member, *data, f"--config.data.split={split}"]) == 0
+    assert "warning" not in capsys.readouterr().err
     made = Predictions.read(out / "predictions" / split / "valence.npz")
     own = Predictions.read(run.predictions / split / "valence.npz")
     np.testing.assert_allclose(made.raw, np.clip(own.raw, -1, 1), atol=1e-6)
+    assert ensemble([f"--apply={out}", *data, "--config.data.split=train"]) == 0
+    assert "split 'train' trained first/valence: " in capsys.readouterr().err
 
 
 def test_an_array_with_an_item_a_row_is_a_table_with_the_rows_spans(store, tmp_path):

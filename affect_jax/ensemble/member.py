@@ -130,14 +130,15 @@ class Member(abc.ABC):
         """
         yield from ()
 
-    def knows(self, split: str, tracks: frozenset[str]) -> tuple[bool, bool]:
+    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
         """(trained on labels of these tracks, checkpoint chosen by some), as far as configs say.
 
         Args:
             split: to go by where the data that a run was trained on are gone.
             tracks: names of all tracks of the split.
+            store: the data, where any are named.
         """
-        known = [one.knows(split, tracks) for one in self.inner]
+        known = [one.knows(split, tracks, store) for one in self.inner]
         return any(trained for trained, _ in known), any(chosen for _, chosen in known)
 
     def marks(self) -> list[str]:

@@ -78,7 +78,7 @@ def predict_and_report(
         return
     tracks = frozenset(str(track) for p in loaded.values() for track in p.tracks)
     same = tracks & fitted.fitted_tracks
-    known = seen(fitted.members, split, tracks)
+    known = seen(fitted.members, split, tracks, members.store)
     for warning in known.warnings(split):
         print(warning, file=sys.stderr)
     about = {

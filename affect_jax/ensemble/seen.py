@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from affect_jax.ensemble.member import Member
+from data_pipelines.store import Store
 
 
 class Seen(NamedTuple):
@@ -34,14 +35,17 @@ class Seen(NamedTuple):
         ] + [f"warning: {mark}" for mark in self.marks]
 
 
-def seen(members: Sequence[Member], split: str, tracks: frozenset[str]) -> Seen:
+def seen(
+    members: Sequence[Member], split: str, tracks: frozenset[str], store: Store | None = None
+) -> Seen:
     """Which members know labels of these tracks, as far as the configs of their runs say.
 
     Args:
         split: to go by where the data that a run was trained on are gone.
         tracks: names of all tracks of the split.
+        store: the data, where any are named, whose features say what they were trained on.
     """
-    known = [(member.name, member.knows(split, tracks)) for member in members]
+    known = [(member.name, member.knows(split, tracks, store)) for member in members]
     trained = tuple(name for name, (was_trained, _) in known if was_trained)
     chosen = tuple(name for name, (_, was_chosen) in known if was_chosen and name not in trained)
     return Seen(trained, chosen, tuple(f"{m.name}: {line}" for m in members for line in m.marks()))

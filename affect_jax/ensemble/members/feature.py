@@ -12,6 +12,7 @@ from affect_jax.ensemble.agree import reference_of
 from affect_jax.ensemble.member import Member, Opened
 from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
+from data_pipelines import trained_on
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.store import Store
 
@@ -39,31 +40,38 @@ class FeatureMember(Member, kind="feature"):
         return [cls(name) for name in known]
 
     def tasks(self, store: Store | None) -> tuple[Task, ...]:
-        return tuple(self._task(column, store) for column in self._columns(store))
+        columns = self._columns(store)
+        return tuple(self._task(n, columns.count(n), store) for n in dict.fromkeys(columns))
 
     def open(
         self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
     ) -> Opened:
         return Opened(self.name, self.tasks(store), lambda task: self._read(task, split, store))
 
+    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+        columns = self._columns(store)
+        return bool(trained_on.seen(store, [self.where], split, columns)), False
+
     def _columns(self, store: Store | None) -> tuple[str, ...]:
         self.named(PREFIX + self.where, store)
         return store.features[self.where].columns
 
-    def _task(self, column: str, store: Store) -> Task:
+    def _task(self, column: str, size: int, store: Store) -> Task:
         label = store.labels.get(column)
-        if label is not None and (label.kind, label.size) != ("values", 1):
+        if label is not None and (label.kind, label.size) != ("values", size):
             raise UserError(
-                f"feature {self.where!r}: its column {column!r} is one value, the label is "
-                f"{label.kind} of size {label.size}. Only values can be predicted by a column."
+                f"feature {self.where!r}: its columns {column!r} are values of size {size}, the "
+                f"label is {label.kind} of size {label.size}. Only values can be predicted by "
+                "columns, one each."
             )
+        names = label.names if label else ()
         metrics = ("ccc", "pearson", "rmse")
-        return Task(column, "values", 1, loss="mse", metrics=metrics, decode="identity")
+        return Task(column, "values", size, names, loss="mse", metrics=metrics, decode="identity")
 
     def _read(self, task: Task, split: str, store: Store) -> Predictions:
-        """The column that predicts the task."""
+        """The columns that predict the task."""
         reference = reference_of(task, split, store)
-        column = self._columns(store).index(task.name)
+        columns = [k for k, name in enumerate(self._columns(store)) if name == task.name]
         mask, array = store.feature_mask(self.where), store.feature(self.where)
         raw = []
         for i in store.split(split):
@@ -71,5 +79,5 @@ class FeatureMember(Member, kind="feature"):
             rows = slice(track.offset, track.offset + track.frames)
             if mask is not None and not mask[rows].all():
                 raise UserError(f"feature {self.where!r} has gaps in track {track.name!r}.")
-            raw.append(array[rows][:, [column]])
+            raw.append(array[rows][:, columns])
         return dataclasses.replace(reference, raw=np.concatenate(raw))

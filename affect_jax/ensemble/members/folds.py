@@ -84,8 +84,8 @@ class FoldsMember(FolderMember, kind="folds", marker=FOLDS_FILE):
     def total(self) -> Total:
         return Total.of(self._config)
 
-    def knows(self, split: str, tracks: frozenset[str]) -> tuple[bool, bool]:
-        trained, chosen = super().knows(split, tracks)
+    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+        trained, chosen = super().knows(split, tracks, store)
         return trained and not self.held_out(split, tracks), chosen
 
     def marks(self) -> list[str]:

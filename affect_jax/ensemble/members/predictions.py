@@ -36,10 +36,10 @@ class PredictionsMember(FolderMember, kind="predictions"):
     def default_split(self) -> str:
         return self.folder.name
 
-    def knows(self, split: str, tracks: frozenset[str]) -> tuple[bool, bool]:
+    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
         maker = self.folder.parent.parent
         kind = kind_of(maker) if self._inside else None
-        return kind(str(maker)).knows(split, tracks) if kind else (False, False)
+        return kind(str(maker)).knows(split, tracks, store) if kind else (False, False)
 
     @property
     def _inside(self) -> bool:

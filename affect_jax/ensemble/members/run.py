@@ -60,7 +60,7 @@ class RunMember(FolderMember, kind="run", marker="config.json"):
     def total(self) -> Total:
         return Total.of(self._config)
 
-    def knows(self, split: str, tracks: frozenset[str]) -> tuple[bool, bool]:
+    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
         config = self._config
         checkpoint = self.checkpoint or config.checkpoint
         by_score = checkpoint != "last" and not checkpoint.startswith("epoch:")
