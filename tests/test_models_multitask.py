@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from affect_jax import models
+from affect_jax.models.multitask import join
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 
@@ -89,6 +90,12 @@ def test_sub_networks_are_the_first_keys_of_the_parameters(params, batch):
     plain = models.build(config(feature_norm=False), TASKS[:1])
     drawn = jax.eval_shape(plain.init, jax.random.key(0), batch)["params"]
     assert set(drawn) == {"encoder", "valence"}
+
+
+def test_items_of_several_axes_are_joined_as_vectors():
+    x, mask = np.arange(24.0).reshape(1, 2, 3, 4), np.array([[True, False]])
+    joined = join({"inputs": {"bins": x}, "mask": mask}, ("bins",))
+    np.testing.assert_array_equal(joined[0], [np.arange(12), np.zeros(12)])
 
 
 def test_features_are_joined_in_the_order_of_the_config(params, batch):

@@ -102,7 +102,9 @@ def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
                 f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
             )
         mask = batch["mask"] & batch.get("inputs_mask", {}).get(name, True)
-        parts.append(jnp.where(mask[..., None], batch["inputs"][name], 0).astype(jnp.float32))
+        x = batch["inputs"][name]
+        x = x.reshape(*x.shape[:2], -1)  # logits of bins, say, have two axes
+        parts.append(jnp.where(mask[..., None], x, 0).astype(jnp.float32))
     return jnp.concatenate(parts, axis=-1)
 
 
