@@ -335,15 +335,19 @@ def read(path: pathlib.Path) -> ConfigDict:
         check(config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    absolute_root(config)
+    absolute_paths(config)
     return config
 
 
-def absolute_root(config: ConfigDict) -> None:
-    """Write out the folders in `data.root`, so that a run is opened from anywhere; in place."""
+def absolute_paths(config: ConfigDict) -> None:
+    """Write out the paths in a config, so that a run is opened from anywhere; in place."""
     root = config.data.root
     if isinstance(root, str) and root:
         parts = [part.strip() for part in root.split(",")]
         config.data.root = ",".join(
             part if part.startswith("twin:") else os.path.abspath(user_path(part)) for part in parts
         )
+    for group, key in ((config, "system"), (config.data, "keep"), (config.init, "weights")):
+        path = group[key]
+        if isinstance(path, str) and path and (key != "system" or path.endswith(".py")):
+            group[key] = os.path.abspath(user_path(path))

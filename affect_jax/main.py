@@ -84,14 +84,14 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
         config = configs.read(run.config_file)
         configs.override(config, changes)
         configs.check(config)
-        configs.absolute_root(config)
+        configs.absolute_paths(config)
         if flags.mode in ("train", "folds"):
             _require_extension(config, run)
         return config
     config = configs.load(flags.config)
     configs.override(config, changes)
     configs.check(config)
-    configs.absolute_root(config)
+    configs.absolute_paths(config)
     if run.exists and (run.started or flags.mode == "folds"):
         different = configs.differences(configs.read(run.config_file), config)
         different = [d for d in different if d[0] not in ("name", "epochs")]

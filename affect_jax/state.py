@@ -14,7 +14,7 @@ class State:
     """What a checkpoint holds.
 
     Attributes:
-        step: int32, updates so far.
+        step: int32, batches so far, of all programs.
         position: int32, phases of the schedule that are done (epochs, by default).
         batch: int32, batches done in the present phase: where the data goes on.
         params, batch_stats, opt_state: of the model; `params["weighting"]` of the weighting.

@@ -119,6 +119,11 @@ def supervised(
     return step
 
 
+def advanced(state: State) -> State:
+    """The state one batch further, whatever a program has made of it."""
+    return state.replace(step=state.step + 1, batch=state.batch + 1)
+
+
 def row_keys(rng: jax.Array, epoch: jax.Array, row: jax.Array) -> jax.Array:
     """Random keys [B] of rows int32 [B] in an epoch, for what changes examples."""
     key = jax.random.fold_in(jax.random.fold_in(rng, zlib.crc32(b"rows")), epoch)

@@ -89,8 +89,9 @@ class _Loop:
         if self.config.freeze:
             hits = jax.tree.leaves(matching(self.state.params, tuple(self.config.freeze)))
             progress.say(f"{sum(hits)} of {len(hits)} parameters are frozen")
+        what = "clips" if rows.clip else f"rows of {rows.length} frames"
         progress.say(
-            f"{len(rows)} rows of {rows.length} frames, batches of {self.plan.batch_size} on "
+            f"{len(rows)} {what}, batches of {self.plan.batch_size} on "
             f"{jax.device_count()} {jax.devices()[0].platform} device(s), {self.feeder.name} data"
         )
 
@@ -169,11 +170,11 @@ class _Loop:
             self.progress.advance(b - a)
             every = self.config.checkpoint_every_steps
             step = int(self.state.step)
-            if self.stop or (
-                every and b < len(table) and step // every > (step - (b - a)) // every
-            ):
+            stop = bool(self.stop)  # looked at once: what is stopped at is what was saved
+            due = every and b < len(table) and step // every > (step - (b - a)) // every
+            if stop or due:
                 self._save(step)
-            if self.stop:
+            if stop:
                 self.checkpoints.wait()
                 raise Stopped(step)
         self.progress.end(frames / max(time.perf_counter() - started, 1e-9))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+
+import numpy as np
 
 from affect_jax import config as configs
 from affect_jax.run import Run, replace, to_json
@@ -31,7 +34,7 @@ def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
             f"{store.path}: {size / 2**30:,.1f} GiB are not compared with their hashes; "
             f"python -m data_pipelines.verify --store={store.path} does it"
         )
-    now = hashes(*about, trust=False, limit=READ_BYTES)
+    now = hashes(*about, trust=False, limit=READ_BYTES) | _rows_kept(system)
     then = _read(run) if started else None
     if started and then is None:
         _say(
@@ -45,6 +48,15 @@ def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
         )
     if then is None:
         replace(run.data_file, to_json(now, indent=1) + "\n")
+
+
+def _rows_kept(system: Supervised) -> dict[str, str]:
+    """The hash of the rows that `config.data.keep` leaves, where it names a file."""
+    if not system.config.data.keep:
+        return {}
+    rows = system.data.training_rows
+    table = np.stack([rows.track, rows.start, rows.stop]).tobytes()
+    return {"the rows of config.data.keep": hashlib.sha256(table).hexdigest()}
 
 
 def say_other_data(system: Supervised, run: Run) -> None:

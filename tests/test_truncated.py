@@ -109,7 +109,7 @@ def test_a_recurrent_run_stopped_within_an_epoch_goes_on_to_the_same_bits(
     unbroken, run = Run(tmp_path / "unbroken"), Run(tmp_path / "broken")
     want = train(system(), unbroken)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_signals", lambda: contextlib.nullcontext(_StopAfter(3)))
+        patch.setattr(loop, "_signals", lambda: contextlib.nullcontext(_StopAfter(1)))
         with pytest.raises(Stopped):
             train(system(), run)
     got = train(system(), run)

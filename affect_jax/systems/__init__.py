@@ -22,7 +22,10 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import pkgutil
+import sys
+import zlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +63,17 @@ def _module(name: str) -> ModuleType:
 
 @functools.cache
 def _of_file(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_system", path)
+    if not os.path.isfile(path):
+        raise UserError(f"config.system = {path!r}: no such file.")
+    name = f"_system_{zlib.crc32(path.encode()):08x}"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickle look a class up
     try:
         spec.loader.exec_module(module)
-    except FileNotFoundError:
-        raise UserError(f"config.system = {path!r}: no such file.") from None
+    except BaseException:
+        del sys.modules[name]
+        raise
     if not hasattr(module, "build"):
         raise UserError(f"config.system = {path!r}: has no function build(config).")
     return module
