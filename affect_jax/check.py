@@ -50,13 +50,14 @@ def check(system: Supervised, run: Run | None = None) -> None:
     state = jax.eval_shape(system.init)
     largest = max(paths(state.params).items(), key=lambda item: item[1].size)
     memory.require(
-        memory.size_of(state) + memory.size_of(state.params),  # the gradients
+        memory.size_of(state)
+        + memory.size_of(system.optimiser.split(state.params)[0]),  # gradients
         "config.model",
         f"the parameters ({largest[0]} {largest[1].shape} the largest) and what is kept of each in "
         "training take",
         "Make it smaller.",
     )
-    system.programs(state.params)
+    system.programs()
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.restore_last(state)

@@ -15,7 +15,7 @@ import json
 import os
 import pathlib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -28,7 +28,7 @@ from data_pipelines.paths import user_path
 # counts to. Those of a model are mostly widths, and it must be traced before its size is known.
 _WHOLE_BELOW, _OF_MODEL_BELOW = 2**30, 100_001
 # Keys whose values are checked where they are read: several forms will do.
-_OF_SEVERAL_FORMS = ("tasks", "total.terms", "keep_epochs")
+_OF_SEVERAL_FORMS = ("tasks", "optim.groups", "total.terms", "keep_epochs")
 
 
 def load(spec: str) -> ConfigDict:
@@ -152,6 +152,24 @@ def require_kind(where: str, value: Any, kind: Any) -> None:
     """UserError that begins with `where` for a value that is not of the kind (affect_jax.kinds)."""
     if not fits(value, kind):
         raise UserError(f"{where} = {shown(value)}: expected {expected(kind)}.")
+
+
+def names_in(key: str, parts: Any, table: str, defined: Mapping[str, Any]) -> list[str]:
+    """The names that a key lists, in order; "a,b" on the command line arrives as ("a,b",).
+
+    Raises:
+        UserError: begins with the key: no names, one twice, or one that `table` does not define.
+    """
+    parts = (parts,) if isinstance(parts, str) else parts
+    require_kind(key, parts, tuple[str, ...])
+    names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
+    for i, name in enumerate(names):
+        if name not in defined:
+            hint = nearest(name, defined)
+            raise UserError(f"{key} names {name!r}, which {table} does not define. {hint}")
+        if name in names[:i]:
+            raise UserError(f"{key} names {name!r} twice")
+    return names
 
 
 def _check_bounds(key: str, x: Any, least: int | None, below: int | None) -> None:

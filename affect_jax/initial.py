@@ -50,8 +50,15 @@ def start_from_others(state: State, config: ConfigDict, tasks: Sequence[str]) ->
         )
         for name, tree in own.items()
     }
-    ema = jax.tree.map(np.copy, new["params"]) if state.ema else state.ema
-    return state.replace(**new, ema=ema)
+    return state.replace(**new, ema=_copied(new["params"], state.ema))
+
+
+def _copied(tree: Any, like: Any) -> Any:
+    """Copies of those leaves of the tree that `like` has, in its structure."""
+    leaves = paths(tree)
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [np.copy(leaves[path]) for path in paths(like)]
+    )
 
 
 def initial(

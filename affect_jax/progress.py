@@ -70,6 +70,7 @@ class Progress:
         step = record["step"]
         numbers = {f"loss/{name}": value for name, value in record["loss"].items()}
         numbers |= {"learning_rate": record["lr"], "frames_per_second": self._rate}
+        numbers |= {f"learning_rate/{name}": x for name, x in record.get("group_lr", {}).items()}
         parts = [f"loss {record['loss']['total']:.4f}"]
         for split, scores in record.get("scores", {}).items():
             numbers |= {f"{split}/{name}": value for name, value in scores.items()}

@@ -14,6 +14,7 @@ from affect_jax.checkpoint import last_whole, read_meta, read_raw, steps_in
 from affect_jax.config import read
 from affect_jax.optim import paths
 from affect_jax.run import Run, record_of
+from affect_jax.state import merged
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError, nearest
 
@@ -117,6 +118,6 @@ def _records(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
 
 def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     """Model variables of a raw state: its moving average where it has one."""
-    params = raw.get("ema") or raw["params"]
+    params = merged(raw["params"], raw.get("ema") or {})
     variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
     return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -18,13 +19,14 @@ class State:
         position: int32, phases of the schedule that are done (epochs, by default).
         batch: int32, batches done in the present phase: where the data goes on.
         params, batch_stats, opt_state: of the model; `params["weighting"]` of the weighting.
-        ema: moving average of params, or {}.
+        ema: moving average of the trained params, or {}.
         weighting: state of the weighting.
         carry: what a recurrent model hands to the next segment, or None.
         log: sums of the losses of this phase, for its mean.
         best, best_step: {monitored score: best value (negated where lower is better), its step}.
         stale: evaluations in a row without a better first monitored score.
-        plateau: {"scale": factor on the learning rate, "stale": evaluations since it helped}.
+        plateau: {"scale": {group: factor on its learning rate}, "waited": evaluations in a row
+            without progress, "best": the score that was the last progress} (optim.Optimiser).
         rng: key of the run; every random number folds names and the step into it.
         extra: belongs to the system.
     """
@@ -42,15 +44,24 @@ class State:
     best: dict[str, jax.Array]
     best_step: dict[str, jax.Array]
     stale: jax.Array
-    plateau: dict[str, jax.Array]
+    plateau: dict[str, Any]
     rng: jax.Array
     extra: Any
 
     def variables(self) -> dict[str, Any]:
         """What the model is evaluated with: the moving average where there is one."""
-        params = self.ema if self.ema else self.params
+        params = merged(self.params, self.ema)
         variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
         return variables | ({"batch_stats": self.batch_stats} if self.batch_stats else {})
+
+
+def merged(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts of leaves, those of `over` in the place of the tree's and beside them."""
+    both = {
+        key: merged(tree[key], x) if isinstance(x, Mapping) and key in tree else x
+        for key, x in over.items()
+    }
+    return {**tree, **both}
 
 
 def zero_carry(carry: Any, start: jax.Array) -> Any:

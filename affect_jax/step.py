@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 
 from affect_jax import sharding
 from affect_jax.feed import Batch, Fetch
-from affect_jax.optim import Rate
-from affect_jax.state import State, zero_carry
+from affect_jax.optim import Optimiser
+from affect_jax.state import State, merged, zero_carry
 from affect_jax.tasks import Task, loss
 from affect_jax.weighting import Weighting
 
@@ -46,8 +46,7 @@ def supervised(
     model: nn.Module,
     tasks: Sequence[Task],
     weighting: Weighting,
-    optimiser: optax.GradientTransformation,
-    rate: Rate,
+    optimiser: Optimiser,
     *,
     ema_decay: float = 0.0,
     aux_weights: Mapping[str, float] | None = None,
@@ -62,7 +61,10 @@ def supervised(
     def step(state: State, batch: Batch, epoch: jax.Array, progress: jax.Array):
         carry = None if state.carry is None else zero_carry(state.carry, batch["start"])
 
-        def objective(params: Any):
+        trained, frozen = optimiser.split(state.params)
+
+        def objective(trained: Any):
+            params = merged(frozen, trained)
             variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
             mutable = ["batch_stats"] if state.batch_stats else []
             if mutable:
@@ -89,13 +91,13 @@ def supervised(
 
         grads, (losses, counts, output, updated, weighting_state) = jax.grad(
             objective, has_aux=True
-        )(state.params)
-        direction, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        lr = rate(epoch) * state.plateau["scale"]
-        params = jax.tree.map(lambda p, d: p - lr.astype(p.dtype) * d, state.params, direction)
+        )(trained)
+        trained, opt_state = optimiser.update(
+            grads, state.opt_state, trained, epoch, state.plateau["scale"]
+        )
         ema = state.ema
         if ema:
-            ema = jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, ema, params)
+            ema = jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, ema, trained)
         log = {
             name: {
                 "sum": state.log[name]["sum"] + counts[name] * losses[name],
@@ -106,7 +108,7 @@ def supervised(
         state = state.replace(
             step=state.step + 1,
             batch=state.batch + 1,
-            params=params,
+            params=merged(frozen, trained),
             batch_stats=updated.get("batch_stats", state.batch_stats),
             opt_state=opt_state,
             ema=ema,

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from affect_jax.bins import Table, assign, expectation
-from affect_jax.config import require_kind
+from affect_jax.config import names_in, require_kind
 from affect_jax.losses import LOSSES
 from affect_jax.metrics import METRICS
 from data_pipelines.errors import UserError, listed, nearest, shown
@@ -101,19 +101,7 @@ def tasks_from_config(config: Mapping[str, Any]) -> tuple[Task, ...]:
     Raises:
         UserError: names the key that is wrong, and the nearest right value.
     """
-    parts = config["tasks"]
-    # --config.tasks=valence,au arrives as ("valence,au",).
-    parts = (parts,) if isinstance(parts, str) else parts
-    require_kind("config.tasks", parts, tuple[str, ...])
-    names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
-    for i, name in enumerate(names):
-        if name not in config["task"]:
-            raise UserError(
-                f"config.tasks names {name!r}, which config.task does not define. "
-                + nearest(name, config["task"])
-            )
-        if name in names[:i]:
-            raise UserError(f"config.tasks names {name!r} twice")
+    names = names_in("config.tasks", config["tasks"], "config.task", config["task"])
     return tuple(_task(name, config["task"][name], f"config.task.{name}") for name in names)
 
 

@@ -22,7 +22,7 @@ from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.initial import start_from_others
-from affect_jax.optim import matching, plateau
+from affect_jax.optim import DEFAULT
 from affect_jax.phases import Phase
 from affect_jax.predict import Predictor
 from affect_jax.progress import Progress
@@ -73,7 +73,7 @@ class _Loop:
         self.plan = system.data.training_plan(carries=system.carries)
         rows, self.full = self.plan.rows, len(self.plan.epoch(0))
         self.feeder = system.data.feeder(rows, training=True)
-        self.kinds = system.programs(self.state.params)
+        self.kinds = system.programs()
         self.programs = {
             name: chunk(
                 program.step,
@@ -86,9 +86,8 @@ class _Loop:
         }
         split = self.config.data.split
         self.predictor = Predictor(system, split) if split else None
-        if self.config.freeze:
-            hits = jax.tree.leaves(matching(self.state.params, tuple(self.config.freeze)))
-            progress.say(f"{sum(hits)} of {len(hits)} parameters are frozen")
+        if system.optimiser.summary:
+            progress.say(system.optimiser.summary)
         what = "clips" if rows.clip else f"rows of {rows.length} frames"
         progress.say(
             f"{len(rows)} {what}, batches of {self.plan.batch_size} on "
@@ -192,8 +191,10 @@ class _Loop:
         if not phase.evaluate:
             return
         step = int(self.state.step)
-        lr = float(self.system.rate(jnp.float32(phase.epoch)) * self.state.plateau["scale"])
-        record = {"step": step, "epoch": phase.epoch + 1, "lr": lr, "loss": losses}
+        rates = self.system.optimiser.rates(jnp.float32(phase.epoch), self.state.plateau["scale"])
+        rates = {name: float(rate) for name, rate in rates.items()}
+        record = {"step": step, "epoch": phase.epoch + 1, "lr": rates.pop(DEFAULT), "loss": losses}
+        record |= {"group_lr": rates} if rates else {}
         scores = {}
         if self.predictor is not None:
             self.progress.say(f"evaluating step {step}", quiet=True)
@@ -210,22 +211,22 @@ class _Loop:
     def _remember(self, scores: dict[str, Any], step: int) -> None:
         """Best scores, early stopping and the plateau rule."""
         best, best_step = dict(self.state.best), dict(self.state.best_step)
-        improved = False
+        improved, plateau = False, self.state.plateau
         for i, name in enumerate(self.monitor):
             # A score that is not finite never counts as the best one.
             value = np.float32(better_sign(name) * scores.get(name, np.nan))
+            if i == 0:
+                plateau = self.system.optimiser.evaluated(
+                    plateau, float(value), float(best[name]), better_sign(name)
+                )
             if np.isfinite(value) and value > np.float32(best[name]):
                 best[name], best_step[name] = self._put((value, np.int32(step)))
                 improved |= i == 0
-        c, p = self.config.optim, self.state.plateau
-        scale, waited = float(p["scale"]), int(p["stale"])
-        if c.schedule == "plateau":
-            scale, waited = plateau(scale, waited, improved, factor=c.factor, patience=c.patience)
         self.state = self.state.replace(
             best=best,
             best_step=best_step,
             stale=self._put(np.int32(0 if improved else int(self.state.stale) + 1)),
-            plateau=self._put({"scale": np.float32(scale), "stale": np.int32(waited)}),
+            plateau=self._put(plateau),
         )
 
     # --- checkpoints and checks --------------------------------------------------------------

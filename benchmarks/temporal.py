@@ -129,7 +129,7 @@ class Ours:
         self.plan = self.system.data.training_plan(carries=self.system.carries)
         self.feeder = self.system.data.feeder(self.plan.rows, training=True)
         self.state = self.system.init()
-        program = self.system.programs(self.state.params)["train"]
+        program = self.system.programs()["train"]
         self.run = chunk(
             program.step,
             self.feeder.fetch,

@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
     *("data.lanes", "data.random_start", "data.seconds", "data.spread", "data.spread_gap"),
-    *("folds", "init.weights", "keep_epochs", "system"),
+    *("optim.group", "optim.groups", "optim.least_rate", "optim.momentum", "optim.nesterov"),
+    *("folds", "init.weights", "keep_epochs", "optim.threshold", "system"),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -24,6 +25,7 @@ BELOW = {
     "folds.seed": 2**32,
     "optim.beta1": 1,
     "optim.beta2": 1,
+    "optim.momentum": 1,
     "ema_decay": 1,
     "model.encoder.layers": 1001,
     "model.structure.layers": 1001,
@@ -112,14 +114,18 @@ def base_config() -> ConfigDict:
     c.weighting = "fixed"
 
     c.optim = ConfigDict()
-    c.optim.name = "adam"  # adam, adamw
+    c.optim.name = "adam"  # adam, adamw, sgd
     c.optim.lr = 1e-3
     c.optim.beta1 = 0.9
     c.optim.beta2 = 0.999
     c.optim.eps = 1e-8
-    c.optim.weight_decay = 0.0  # adamw: lr * decay * weight a step
-    c.optim.clip_norm = 5.0  # L2; 0: off
-    c.optim.clip = "subnetwork"  # one norm for the encoder and one for each task, or "global"
+    c.optim.momentum = 0.9  # sgd; 0: none
+    c.optim.nesterov = False  # sgd
+    # adamw: lr * decay * weight a step; sgd: decay * weight is added to the clipped gradient.
+    c.optim.weight_decay = 0.0
+    c.optim.clip_norm = 5.0  # L2, or of every element by itself; 0: off
+    # subnetwork: one norm for the encoder and one for each task; global: one; value: each element.
+    c.optim.clip = "subnetwork"
     c.optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
     c.optim.by = "step"  # the rate changes with every "step", or once an "epoch"
     c.optim.hold_epochs = 0  # linear: at the full rate; warmup, cosine: rising
@@ -128,6 +134,13 @@ def base_config() -> ConfigDict:
     c.optim.factor = 0.1  # step, plateau: multiplies the rate
     c.optim.every_epochs = 50  # step
     c.optim.patience = 5  # plateau: evaluations without a better score
+    c.optim.threshold = 0.0  # plateau: share of the best by which a score must be better
+    c.optim.least_rate = 0.0  # plateau: no cut goes below it
+    # Groups of parameters that are trained in another way, in order; the definitions stand in
+    # `group`: match (regular expressions over parameter paths; the first group that matches has
+    # it), rate (factor on lr), weight_decay, clip_norm, schedule, frozen (affect_jax/optim.py).
+    c.optim.groups = ()
+    c.optim.group = ConfigDict()
 
     c.epochs = 1
     c.eval_every_epochs = 1

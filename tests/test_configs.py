@@ -61,5 +61,4 @@ def test_every_config_is_a_model_with_a_prediction_for_each_task(system, variant
     joint = config.model.structure.name == "joint"
     assert set(params) == {"encoder", *(["joint"] if joint else (task.name for task in tasks))}
     weighting(config.weighting)
-    optim.learning_rate(config.optim, config.epochs)
-    optim.optimiser(config.optim, params, tuple(config.freeze))
+    optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)

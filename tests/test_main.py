@@ -129,6 +129,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(flags, message, capsys, monkeypat
         ("model.encoder.name=transformr", "Did you mean 'transformer'"),
         ("data.normalise=yes", "config.data.normalise"),
         ("optim.schedule=cosin", "Did you mean 'cosine'"),
+        ("optim.groups=head", "names 'head', which config.optim.group does not define"),
         ("weighting=fixd", "Did you mean 'fixed'"),
         ("monitor=valence/cc", "Did you mean 'valence/ccc'"),
         ("monitor=expression/confusion", "no score that is one number: 'expression/confusion'"),

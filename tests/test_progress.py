@@ -23,7 +23,8 @@ def test_events_are_what_tensorboard_reads(tmp_path):
 
     with Progress(Run(tmp_path)) as progress:
         scores = {"validation": {"valence/ccc": 0.25}}
-        progress.evaluated(RECORD | {"scores": scores}, 2, ("valence/ccc",))
+        record = RECORD | {"scores": scores, "group_lr": {"head": 0.01}}
+        progress.evaluated(record, 2, ("valence/ccc",))
     (file,) = (tmp_path / "events").glob("*.tfevents.*")
     data, found, at = file.read_bytes(), {}, 0
     while at < len(data):
@@ -33,7 +34,7 @@ def test_events_are_what_tensorboard_reads(tmp_path):
         at += 16 + size
     assert found.keys() == {
         (name, 3) for name in ("loss/total", "learning_rate", "frames_per_second")
-    } | {("validation/valence/ccc", 3)}
+    } | {("validation/valence/ccc", 3), ("learning_rate/head", 3)}
     assert found["validation/valence/ccc", 3] == 0.25
 
 

@@ -221,9 +221,19 @@ def test_frozen_parts_stay_and_weights_of_another_run_are_taken(unbroken, store,
     config = tiny_config(store)
     (other.folder / "config.json").write_text(json.dumps(config.to_dict()))
     system = tiny_system(
-        store, freeze="encoder/.*", init__run=other.folder, init__match="encoder/.*"
+        store,
+        freeze="encoder/.*",
+        init__run=other.folder,
+        init__match="encoder/.*",
+        ema_decay=0.5,
+        epochs=1,
     )
-    state = train(system, Run(tmp_path))
+    run = Run(tmp_path)
+    state = train(system, run)
+    assert set(state.ema) == set(state.params) - {"encoder"} == set(state.opt_state[1].mu)
+    _, variables = weights(system, run, "last")
+    jax.tree.map(np.testing.assert_array_equal, variables, state.variables())
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.params | state.ema)
     best = int(trained.best_step["P_MTL"])
     raw = checkpoint.read_raw(other.checkpoints, best)
     for name, leaf in paths(state.params["encoder"]).items():

@@ -93,7 +93,7 @@ def test_no_gradient_flows_into_the_segment_before(store):
     norm = jax.jit(
         lambda params, cut: optax.tree.norm(jax.grad(total)(params, cut)), static_argnums=1
     )
-    step = jax.jit(system.programs(params)["train"].step)
+    step = jax.jit(system.programs()["train"].step)
     after, _ = step(state, first, 0.0, 0.0)
     _, logs = step(after, second, 0.0, 0.0)
     np.testing.assert_allclose(logs["gradient_norm"], norm(params, True), rtol=1e-5)

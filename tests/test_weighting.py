@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affect_jax.checkpoint import Checkpoints
-from affect_jax.optim import optimiser
+from affect_jax.optim import Optimiser
 from affect_jax.run import Run
 from affect_jax.tasks import Task
 from affect_jax.train import train
@@ -41,20 +41,21 @@ def test_a_task_without_labels_in_the_batch_has_no_say():
 
 def test_learned_weights_are_not_decayed_and_clipped_apart(tmp_path):
     config = tiny_config(tmp_path, optim__name="adamw", optim__weight_decay=0.5).optim
+    config.lr, config.schedule = 1.0, "constant"
     params = {"encoder": {"kernel": jnp.ones(3)}, "weighting": {"log_sigma": {"au": jnp.ones(())}}}
-    chain = optimiser(config, params)
-    still = jax.tree.map(jnp.zeros_like, params)
-    direction, _ = chain.update(still, chain.init(params), params)
-    np.testing.assert_allclose(direction["encoder"]["kernel"], 0.5)
-    assert float(direction["weighting"]["log_sigma"]["au"]) == 0
+    rule = Optimiser(config, params, epochs=1)
+    still, now = jax.tree.map(jnp.zeros_like, params), (0, {"default": 1.0})
+    after, _ = rule.update(still, rule.init(params), params, *now)
+    np.testing.assert_allclose(after["encoder"]["kernel"], 0.5)
+    assert float(after["weighting"]["log_sigma"]["au"]) == 1
     # A large gradient of the weights leaves that of the model as it is.
     config.weight_decay = 0.0
-    chain = optimiser(config, params)
+    rule = Optimiser(config, params, epochs=1)
     steep = {
         "encoder": {"kernel": jnp.full(3, 0.1)},
         "weighting": jax.tree.map(lambda x: 1e6 * x, params["weighting"]),
     }
-    _, opt_state = chain.update(steep, chain.init(params), params)
+    _, opt_state = rule.update(steep, rule.init(params), params, *now)
     moments = next(part.mu for part in opt_state if hasattr(part, "mu"))
     np.testing.assert_allclose(moments["encoder"]["kernel"], 0.1 * (1 - config.beta1), rtol=1e-6)
     largest = config.clip_norm * (1 - config.beta1)

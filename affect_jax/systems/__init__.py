@@ -9,7 +9,7 @@ the loop, evaluation and prediction ask of a system:
     monitored                        scores and losses whose best steps are kept
     init() -> State                  the state before the first step, a function of the seed
     phase(state) -> Phase | None     what is done next; None where training ends (phases.py)
-    programs(params) -> {name: Program}
+    programs() -> {name: Program}
     prepare(batch, keys, train)      examples as the model takes them, from examples as stored
     after(state, phase) -> State     what is done between two phases
 

@@ -39,7 +39,6 @@ class Supervised:
         data: what is fed.
         model: the Linen module.
         weighting: of the losses.
-        rate: learning rate as a function of the epoch.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Supervised:
         self.data = Data(config, self.tasks, statistics)
         self.model = self.make_model()
         self.weighting = weighting(config.weighting)
-        self.rate = optim.learning_rate(config.optim, config.epochs)
 
     def make_model(self) -> nn.Module:
         """The module of `config.model`."""
@@ -130,14 +128,13 @@ class Supervised:
         )
         return Phase("train", epoch - 1, evaluate)
 
-    def programs(self, params: Any) -> dict[str, Program]:
+    def programs(self) -> dict[str, Program]:
         """The update of each kind of phase."""
         step = supervised(
             self.model,
             self.tasks,
             self.weighting,
-            self.optimiser(params),
-            self.rate,
+            self.optimiser,
             ema_decay=self.config.ema_decay,
         )
         return {"train": Program(step)}
@@ -147,9 +144,13 @@ class Supervised:
         del phase
         return state
 
-    def optimiser(self, params: Any) -> Any:
-        """The optax chain of `config.optim`, frozen parts left out."""
-        return optim.optimiser(self.config.optim, params, tuple(self.config.freeze))
+    @functools.cached_property
+    def optimiser(self) -> optim.Optimiser:
+        """The update of `config.optim`, its groups matched in the parameters."""
+        config, params = self.config, dict(self.variable_shapes["params"])
+        weights = jax.eval_shape(lambda: self.weighting.init(self.tasks)[0])
+        params |= {"weighting": weights} if weights else {}
+        return optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)
 
     def init(self) -> State:
         """The state before the first step, from the config's seed."""
@@ -161,6 +162,7 @@ class Supervised:
         weighting_params, weighting_state = self.weighting.init(self.tasks)
         if weighting_params:
             params["weighting"] = weighting_params
+        trained, _ = self.optimiser.split(params)
         devices = jax.device_count()
         width = -(-config.data.batch_size // devices) * devices
         losses = [*(task.name for task in self.tasks), *self.aux_losses, "total"]
@@ -172,15 +174,15 @@ class Supervised:
             batch=count(),
             params=params,
             batch_stats=variables.get("batch_stats", {}),
-            opt_state=self.optimiser(params).init(params),
-            ema=jax.tree.map(jnp.copy, params) if config.ema_decay else {},
+            opt_state=self.optimiser.init(params),
+            ema=jax.tree.map(jnp.copy, trained) if config.ema_decay else {},
             weighting=weighting_state,
             carry=self.carry(width),
             log={name: {"sum": zero(), "count": zero()} for name in losses},
             best={name: jnp.full((), -jnp.inf, jnp.float32) for name in self.monitored},
             best_step={name: count() for name in self.monitored},
             stale=count(),
-            plateau={"scale": jnp.ones(()), "stale": count()},
+            plateau=self.optimiser.fresh_plateau(),
             rng=rng,
             extra=self.extra(),
         )

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax import losses, optim
+from affect_jax import losses
 from affect_jax.bins import assign
+from affect_jax.schedules import learning_rate
 from configs.va import COUNTS
 from tests.golden.adapters.abaw3_original import bins_of, scrambled
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
@@ -135,5 +136,5 @@ def _rates(case: dict[str, Any], epochs: int) -> np.ndarray:
         )
     )
     with jax.enable_x64(True):  # stored in float64
-        rate = optim.learning_rate(config, epochs)
+        rate = learning_rate(config, epochs)
         return np.stack([rate(epoch + late) for epoch in np.arange(epochs, dtype=np.float64)])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax import interop, losses, metrics, optim
+from affect_jax import interop, losses, metrics, schedules
 from affect_jax.models.blocks.heads import FCHead
 from affect_jax.models.blocks.relative import Relative
 from affect_jax.models.blocks.transformer import Transformer, position_table
@@ -218,7 +218,7 @@ def _rates(base: float, options: dict[str, Any], epochs: int) -> np.ndarray:
         )
     )
     with jax.enable_x64(True):  # stored in float64
-        rate = optim.learning_rate(config, epochs)
+        rate = schedules.learning_rate(config, epochs)
         return np.stack([rate(epoch) for epoch in np.arange(epochs, dtype=np.float64)])
 
 
@@ -229,7 +229,7 @@ def _plateau(base: float, options: dict[str, Any], epochs: int) -> list[float]:
         rates.append(base * scale)
         improved = options["metric"] < best * (1 - options["threshold"])
         best = options["metric"] if improved else best
-        lower, stale = optim.plateau(
+        lower, stale = schedules.plateau(
             scale, stale, improved, factor=options["factor"], patience=options["patience"]
         )
         # It ignores steps of the rate below 1e-8.
