@@ -260,9 +260,10 @@ class Data:
             workers=data.workers,
         )
 
-    def example(self, width: int) -> Batch:
-        """A batch of `width` empty rows without labels, as it comes from a feeder."""
-        return self.source(labels=False).example(self._all_rows, self.shape(), width)
+    def example(self, width: int, *, training: bool = False) -> Batch:
+        """A batch of `width` empty rows, as it comes from a feeder; labels in training alone."""
+        shape = self.shape(training=training)
+        return self.source(labels=training).example(self._all_rows, shape, width)
 
     def floats(self, batch: Batch) -> Batch:
         """The batch with inputs float32: integers times their scale, floats normalised.

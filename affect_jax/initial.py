@@ -50,7 +50,9 @@ def start_from_others(state: State, config: ConfigDict, tasks: Sequence[str]) ->
         )
         for name, tree in own.items()
     }
-    return state.replace(**new, ema=_copied(new["params"], state.ema))
+    ema = _copied(new["params"], state.ema)
+    averages = _copied(new["batch_stats"], state.ema_batch_stats)
+    return state.replace(**new, ema=ema, ema_batch_stats=averages)
 
 
 def _copied(tree: Any, like: Any) -> Any:

@@ -5,6 +5,9 @@ the labels' shape, True where the label exists; masked labels and predictions ma
 exactly zero gradient. Without any label a loss is 0 with zero gradient. Half precision is computed
 in float32 (float64 stays, where JAX has it on).
 
+One value a dimension is `by_dimension(loss, ...)`, one value a row `jax.vmap(loss)`: of clips, the
+rows of `jax.vmap(ce)` are -log p[target].
+
 Only sums over whole arrays occur, so under jit the values on arrays sharded over devices are those
 of one device.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -43,20 +47,28 @@ def mse(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     return (error * error).sum() / _count(mask)
 
 
-def ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def ce(pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float = 0.0) -> jax.Array:
     """Softmax cross entropy, in nats: mean of -log p[target] over the labelled positions.
+
+    With smoothing e the label is the class with the share 1 - e and all C classes with e / C each:
+    (1 - e) (-log p[target]) + e mean_c(-log p[c]).
 
     Args:
         pred: logits [..., C].
         target: class numbers [...]. An unmasked one outside 0..C-1 gives NaN: a run must not go on
             with it.
         mask: bool [...].
+        smoothing: e from 0 to below 1.
+
+    Source: Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7.
     """
     pred, target, mask = arrays.checked("ce loss", pred, target, mask, logits=True)
-    return _ce_entries(pred, target, mask).sum() / _count(mask)
+    return _ce_entries(pred, target, mask, smoothing).sum() / _count(mask)
 
 
-def balanced_ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def balanced_ce(
+    pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Softmax cross entropy, in nats, in which rare classes count for more.
 
     Mean of -log p[target] over the labelled positions, weighted by 1 / sqrt(n_c) with n_c the
@@ -65,15 +77,15 @@ def balanced_ce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Arra
     classes. Arguments as `ce`.
     """
     pred, target, mask = arrays.checked("balanced_ce loss", pred, target, mask, logits=True)
-    entries = _ce_entries(pred, target, mask)
+    entries = _ce_entries(pred, target, mask, smoothing)
     one_hot = jax.nn.one_hot(jnp.where(mask, target, -1), jnp.shape(pred)[-1], dtype=entries.dtype)
     weights = (one_hot * _rarity(one_hot)).sum(-1)
     total = weights.sum()
     return (weights * entries).sum() / jnp.where(total > 0, total, 1)
 
 
-def _ce_entries(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-    """-log p[target] [...], 0 where masked."""
+def _ce_entries(pred: jax.Array, target: jax.Array, mask: jax.Array, smoothing: float) -> jax.Array:
+    """-log p[target] [...], smoothed, 0 where masked."""
     classes = jnp.shape(pred)[-1]
     (logits,) = _labelled(mask[..., None], pred)
     log_p = jax.nn.log_softmax(logits)
@@ -81,6 +93,8 @@ def _ce_entries(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Arra
     # Negative numbers would count from the end; beyond the end the gather fills in NaN.
     index = jnp.where(index < 0, classes, index)
     chosen = jnp.take_along_axis(log_p, index[..., None], axis=-1, mode="fill")[..., 0]
+    if smoothing:
+        chosen = (1 - smoothing) * chosen + smoothing * log_p.mean(-1)
     return jnp.where(mask, -chosen, 0)
 
 
@@ -89,29 +103,35 @@ def _rarity(one_hot: jax.Array) -> jax.Array:
     return jax.lax.rsqrt(jnp.maximum(one_hot.sum(tuple(range(one_hot.ndim - 1))), 1))
 
 
-def bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def bce(
+    pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Binary cross entropy from logits, in nats: mean over the labelled entries.
 
     -(y log s(x) + (1 - y) log s(-x)) with the logistic function s; exact for logits of any size,
-    with a gradient s(x) - y that does not fade where the prediction is certain and wrong.
+    with a gradient s(x) - y that does not fade where the prediction is certain and wrong. With
+    smoothing e the label y is (1 - e) y + e / 2.
 
     Args:
         pred: logits x [..., K].
         target: labels y [..., K], 0 or 1 (or between).
         mask: bool [..., K].
+        smoothing: e from 0 to below 1.
     """
     pred, target, mask = arrays.checked("bce loss", pred, target, mask)
-    return _bce_entries(pred, target, mask)[0].sum() / _count(mask)
+    return _bce_entries(pred, target, mask, smoothing)[0].sum() / _count(mask)
 
 
-def balanced_bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def balanced_bce(
+    pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Binary cross entropy from logits, in nats, in which the rarer answer counts for more.
 
     For each label as `balanced_ce` of its two classes; the mean over the labels that occur in the
     batch. Arguments as `bce`.
     """
     pred, target, mask = arrays.checked("balanced_bce loss", pred, target, mask)
-    entries, y = _bce_entries(pred, target, mask)
+    entries, y = _bce_entries(pred, target, mask, smoothing)
     yes, no = jnp.where(mask, y, 0), jnp.where(mask, 1 - y, 0)
     weights = yes * _rarity(yes) + no * _rarity(no)
     leading = tuple(range(weights.ndim - 1))
@@ -121,11 +141,12 @@ def balanced_bce(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Arr
 
 
 def _bce_entries(
-    pred: jax.Array, target: jax.Array, mask: jax.Array
+    pred: jax.Array, target: jax.Array, mask: jax.Array, smoothing: float
 ) -> tuple[jax.Array, jax.Array]:
-    """(loss [..., K], labels), both 0 where masked."""
+    """(loss [..., K], smoothed; labels as they are), both 0 where masked."""
     x, y = _labelled(mask, pred, target)
-    entries = -(y * jax.nn.log_sigmoid(x) + (1 - y) * jax.nn.log_sigmoid(-x))
+    share = (1 - smoothing) * y + smoothing / 2 if smoothing else y
+    entries = -(share * jax.nn.log_sigmoid(x) + (1 - share) * jax.nn.log_sigmoid(-x))
     return jnp.where(mask, entries, 0), y
 
 
@@ -171,21 +192,58 @@ def _count(mask: jax.Array) -> jax.Array:
     return jnp.maximum(mask.sum(dtype=jnp.int32), 1)
 
 
+def by_dimension(
+    loss: Callable[..., jax.Array], pred: jax.Array, target: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """The loss of each dimension alone: [K], 0 of one without labels.
+
+    Args:
+        loss: one of this module, with its options bound.
+        pred: predictions [..., K], or logits [..., K, C] for `ce`.
+        target, mask: labels [..., K].
+    """
+    if jnp.ndim(pred) > jnp.ndim(target):
+        return jax.vmap(loss, in_axes=(-2, -1, -1))(pred, target, mask)
+
+    def one(*columns: jax.Array) -> jax.Array:
+        return loss(*(column[..., None] for column in columns))
+
+    return jax.vmap(one, in_axes=-1)(pred, target, mask)
+
+
+def terms_of(text: str) -> tuple[tuple[float, str], ...]:
+    """(coefficient, name) of each term of a sum of losses: "ccc+0.1*mse".
+
+    Raises:
+        ValueError: a coefficient is no number above 0.
+    """
+    terms = []
+    for term in text.split("+"):
+        coefficient, times, name = term.rpartition("*")
+        value = float(coefficient) if times else 1.0
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{coefficient} is no number above 0")
+        terms.append((value, name.strip()))
+    return tuple(terms)
+
+
 @dataclasses.dataclass(frozen=True)
 class Loss:
     """One entry of LOSSES, called like its function.
 
     Attributes:
-        function: (pred, target, mask) -> scalar.
+        function: (pred, target, mask) -> scalar; with `smoothing` where labels are discrete.
         kinds: the task kinds that can have it; it takes predictions and labels of the first. Those
             of bins are both (tasks.loss).
     """
 
-    function: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    function: Callable[..., jax.Array]
     kinds: tuple[str, ...]
 
-    def __call__(self, pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-        return self.function(pred, target, mask)
+    def __call__(
+        self, pred: jax.Array, target: jax.Array, mask: jax.Array, **options: float
+    ) -> jax.Array:
+        return self.function(pred, target, mask, **options)
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from affect_jax.scoring import require_terms, scores_of
-from affect_jax.tasks import Task
+from affect_jax.tasks import Task, scored
 from data_pipelines.errors import UserError, nearest
 
 
@@ -17,20 +17,22 @@ def monitored(
     """`config.monitor`, checked; losses can be monitored as loss/<name>.
 
     Args:
-        aux: names of the losses that the model itself gives.
+        aux: names of the losses that the model itself gives: loss/<name> in training, aux/<name> in
+            the evaluation.
 
     Raises:
         UserError: a name that is neither a score nor a loss.
     """
-    require_terms(tasks, config)
-    known = scores_of(tasks)
+    those = scored(tasks)
+    require_terms(those, config)
+    known = scores_of(those)
     terms = [name for name, _ in config.total.terms]
     if terms and all(name in known for name in terms):
         known.insert(0, config.total.name)
     known += [f"loss/{name}" for name in (*(task.name for task in tasks), *aux, "total")]
+    known += [f"aux/{name}" for name in aux]
     # The default names every task of the system; a run of some tasks monitors those.
-    names = [task.name for task in tasks]
-    left_out = [name for name in config.task if name not in names]
+    left_out = set(config.task) - {task.name for task in those}
     chosen = []
     for name in config.monitor:
         if name in known:

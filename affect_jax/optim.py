@@ -220,15 +220,13 @@ class Optimiser:
         return optax.chain(*(self._clips() + after or [optax.identity()]))
 
     def _clips(self) -> list[optax.GradientTransformation]:
-        c, own = self._config, [g for g in self._trained if g.clip_norm is not None]
-        names = {group.name for group in own}
-        clips = [optax.masked(CLIPS[c.clip](g.clip_norm), self._mask({g.name})) for g in own
-                 if g.clip_norm]  # fmt: skip
-        if c.clip_norm:
-            rest = CLIPS[c.clip](c.clip_norm)
-            others = {group.name for group in self._trained} - names
-            clips.append(optax.masked(rest, self._mask(others)) if own else rest)
-        return clips
+        c, rule = self._config, CLIPS[self._config.clip]
+        own = [(g.clip_norm, {g.name}) for g in self._trained if g.clip_norm is not None]
+        if not own:
+            return [rule(c.clip_norm)] if c.clip_norm else []
+        others = {group.name for group in self._trained if group.clip_norm is None}
+        parts = [*own, (c.clip_norm, others)]
+        return [optax.masked(rule(norm), self._mask(names)) for norm, names in parts if norm]
 
     def _decays(self) -> list[optax.GradientTransformation]:
         decays = []

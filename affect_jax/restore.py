@@ -120,4 +120,5 @@ def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     """Model variables of a raw state: its moving average where it has one."""
     params = merged(raw["params"], raw.get("ema") or {})
     variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
-    return variables | ({"batch_stats": raw["batch_stats"]} if raw.get("batch_stats") else {})
+    stats = raw.get("ema_batch_stats") or raw.get("batch_stats")
+    return variables | ({"batch_stats": stats} if stats else {})

@@ -19,7 +19,7 @@ class State:
         position: int32, phases of the schedule that are done (epochs, by default).
         batch: int32, batches done in the present phase: where the data goes on.
         params, batch_stats, opt_state: of the model; `params["weighting"]` of the weighting.
-        ema: moving average of the trained params, or {}.
+        ema, ema_batch_stats: moving averages of the trained params and of batch_stats, or {}.
         weighting: state of the weighting.
         carry: what a recurrent model hands to the next segment, or None.
         log: sums of the losses of this phase, for its mean.
@@ -38,6 +38,7 @@ class State:
     batch_stats: Any
     opt_state: Any
     ema: Any
+    ema_batch_stats: Any
     weighting: Any
     carry: Any
     log: dict[str, dict[str, jax.Array]]
@@ -52,7 +53,8 @@ class State:
         """What the model is evaluated with: the moving average where there is one."""
         params = merged(self.params, self.ema)
         variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
-        return variables | ({"batch_stats": self.batch_stats} if self.batch_stats else {})
+        stats = self.ema_batch_stats or self.batch_stats
+        return variables | ({"batch_stats": stats} if stats else {})
 
 
 def merged(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
 from affect_jax import sharding
 from affect_jax.feed import Batch, Fetch
+from affect_jax.objective import Objective
 from affect_jax.optim import Optimiser
 from affect_jax.state import State, merged, zero_carry
-from affect_jax.tasks import Task, loss
-from affect_jax.weighting import Weighting
 
 Logs = dict[str, jax.Array]
 # step(state, batch, epoch, progress): `epoch` is 0-based with the fraction done, `progress` the
@@ -30,40 +28,22 @@ def key_for(state: State, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(state.rng, zlib.crc32(name.encode())), state.step)
 
 
-def task_losses(
-    tasks: Sequence[Task], predictions: Mapping[str, jax.Array], batch: Batch
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """({task: loss before its weight}, {task: number of labels}) over the global batch."""
-    losses, counts = {}, {}
-    for task in tasks:
-        mask = batch["label_mask"][task.name]
-        losses[task.name] = loss(task, predictions[task.name], batch["labels"][task.name], mask)
-        counts[task.name] = mask.sum(dtype=jnp.int32).astype(jnp.float32)
-    return losses, counts
-
-
 def supervised(
-    model: nn.Module,
-    tasks: Sequence[Task],
-    weighting: Weighting,
-    optimiser: Optimiser,
-    *,
-    ema_decay: float = 0.0,
-    aux_weights: Mapping[str, float] | None = None,
+    model: nn.Module, objective: Objective, optimiser: Optimiser, *, ema_decay: float = 0.0
 ) -> Step:
     """The step: forward, masked losses, weighting, clipped update, moving average.
 
-    The total is combine({task: weight * loss}) plus the named losses of Output.aux["losses"] with
-    their weights (default 1). Teacher-forcing models see the labels in training.
+    Teacher-forcing models see the labels in training.
     """
-    aux_weights = aux_weights or {}
+
+    def averaged(ema: Any, now: Any) -> Any:
+        return jax.tree.map(lambda e, x: ema_decay * e + (1 - ema_decay) * x, ema, now)
 
     def step(state: State, batch: Batch, epoch: jax.Array, progress: jax.Array):
         carry = None if state.carry is None else zero_carry(state.carry, batch["start"])
-
         trained, frozen = optimiser.split(state.params)
 
-        def objective(trained: Any):
+        def total(trained: Any):
             params = merged(frozen, trained)
             variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
             mutable = ["batch_stats"] if state.batch_stats else []
@@ -78,26 +58,18 @@ def supervised(
                 rngs={"dropout": key_for(state, "dropout")},
                 mutable=mutable,
             )
-            losses, counts = task_losses(tasks, output.predictions, batch)
-            weighted = {task.name: task.weight * losses[task.name] for task in tasks}
-            total, weighting_state = weighting.combine(
-                params.get("weighting", {}), state.weighting, weighted
+            value, weighting, logs = objective(
+                params.get("weighting", {}), state.weighting, output, batch, epoch
             )
-            for name, value in output.aux.get("losses", {}).items():
-                losses[name], counts[name] = value, jnp.float32(1)
-                total = total + aux_weights.get(name, 1.0) * value
-            losses["total"], counts["total"] = total, jnp.float32(1)
-            return total, (losses, counts, output, updated, weighting_state)
+            return value, (logs, output.carry, updated, weighting)
 
-        grads, (losses, counts, output, updated, weighting_state) = jax.grad(
-            objective, has_aux=True
-        )(trained)
+        grads, ((losses, counts), carry, updated, weighting) = jax.grad(total, has_aux=True)(
+            trained
+        )
         trained, opt_state = optimiser.update(
             grads, state.opt_state, trained, epoch, state.plateau["scale"]
         )
-        ema = state.ema
-        if ema:
-            ema = jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, ema, trained)
+        batch_stats = updated.get("batch_stats", state.batch_stats)
         log = {
             name: {
                 "sum": state.log[name]["sum"] + counts[name] * losses[name],
@@ -109,11 +81,14 @@ def supervised(
             step=state.step + 1,
             batch=state.batch + 1,
             params=merged(frozen, trained),
-            batch_stats=updated.get("batch_stats", state.batch_stats),
+            batch_stats=batch_stats,
             opt_state=opt_state,
-            ema=ema,
-            weighting=weighting_state,
-            carry=jax.lax.stop_gradient(output.carry),
+            ema=averaged(state.ema, trained) if state.ema else {},
+            ema_batch_stats=averaged(state.ema_batch_stats, batch_stats)
+            if state.ema_batch_stats
+            else {},
+            weighting=weighting,
+            carry=jax.lax.stop_gradient(carry),
             log=log,
         )
         return state, losses | {"gradient_norm": optax.tree.norm(grads)}

@@ -21,6 +21,7 @@ on a data file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -34,8 +35,9 @@ import numpy as np
 
 from affect_jax.bins import Table, assign, expectation
 from affect_jax.config import names_in, require_kind
-from affect_jax.losses import LOSSES
+from affect_jax.losses import LOSSES, by_dimension, terms_of
 from affect_jax.metrics import METRICS
+from affect_jax.weighting import require_weighting
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import readable
 
@@ -49,8 +51,8 @@ DECODERS = {
     "expectation": (lambda raw, task: expectation(raw, task.centres), ("bins",)),
 }
 KINDS = ("values", "classes", "labels", "bins")
-# Names that a task may not have: keys of the parameters beside the heads.
-RESERVED = ("encoder", "feature_norm", "joint", "weighting")
+# Names that a task may not have: keys of the parameters beside the heads, and of scores.
+RESERVED = ("aux", "encoder", "feature_norm", "joint", "weighting")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +64,15 @@ class Task:
         kind: "values", "classes", "labels" or "bins".
         size: number of values, classes or labels; for bins the number K of values.
         names: of the classes, labels or values, in order; () for none.
-        loss: name in `losses.LOSSES`, or several joined by + for their sum ("ccc+ce").
+        loss: name in `losses.LOSSES`, or a sum of several with coefficients ("ccc+0.1*mse").
         metrics: names in `metrics.METRICS`.
         decode: name in DECODERS.
         weight: multiplied into the loss before the weighting combines the tasks.
+        weighting: rule of `weighting.WEIGHTINGS` by which the losses of the single dimensions
+            become the task's; "": the loss of all together.
+        label_smoothing: share of the label that is spread over all classes, or both answers.
+        train_only: the task helps to train the others: it is not scored and not written, and only
+            the training split needs its labels.
         centres, edges: of bins, for each of the K values: what each of C bins stands for, and the
             C - 1 borders between them, rising (bins.uniform_bins).
     """
@@ -78,6 +85,9 @@ class Task:
     metrics: tuple[str, ...] = ()
     decode: str = ""
     weight: float = 1.0
+    weighting: str = ""
+    label_smoothing: float = 0.0
+    train_only: bool = False
     centres: Table = ()
     edges: Table = ()
 
@@ -138,8 +148,17 @@ def decode(task: Task, raw: np.ndarray) -> np.ndarray:
     return DECODERS[task.decode or _default_decoder(task.kind)][0](raw, task)
 
 
-def loss(task: Task, raw: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def scored(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The tasks that are scored and written: all but those of training alone."""
+    return tuple(task for task in tasks if not task.train_only)
+
+
+def loss(
+    task: Task, raw: jax.Array, target: jax.Array, mask: jax.Array, *, dimensions: bool = False
+) -> jax.Array:
     """The loss of a task before its weight: a scalar over the whole global batch.
+
+    With `dimensions` that of each dimension alone, [size].
 
     Of bins, losses of values (mse, ccc) see the expectation and the label, losses of classes (ce)
     the logits and the label's bin.
@@ -154,19 +173,25 @@ def loss(task: Task, raw: jax.Array, target: jax.Array, mask: jax.Array) -> jax.
         raw = jnp.where(mask[..., None], raw.astype(jnp.float32), 0)
         given["values"] = expectation(raw, task.centres), target
         given["classes"] = raw, assign(target, task.edges)
-    chosen = [LOSSES[name] for name in task.loss.split("+")]
-    return sum(one(*given[one.kinds[0]], mask) for one in chosen)
+    options = {"smoothing": task.label_smoothing} if task.label_smoothing else {}
+    total = 0
+    for coefficient, name in terms_of(task.loss):
+        arrays = *given[LOSSES[name].kinds[0]], mask
+        one = functools.partial(LOSSES[name], **options)
+        value = by_dimension(one, *arrays) if dimensions else one(*arrays)
+        total = total + coefficient * value
+    return total
 
 
 def better_sign(name: str) -> int:
     """+1 if a higher value of the score `name` is better, -1 if a lower one is.
 
     A score is named after its metric, alone ("rmse") or with its task ("valence/ccc"); a loss has a
-    part "loss" ("loss/valence") or is named as in LOSSES. Any other name is that of a total, where
-    higher is better: terms of it that should be low have negative weights.
+    part "loss" ("loss/valence"), begins with "aux" or is named as in LOSSES. Any other name is that
+    of a total, where higher is better: terms of it that should be low have negative weights.
     """
     parts = name.split("/")
-    if "loss" in parts:
+    if "loss" in parts or parts[0] == "aux":
         return -1
     if parts[-1] in METRICS:
         if not METRICS[parts[-1]].sign:
@@ -206,13 +231,15 @@ def _task(name: str, entry: Mapping[str, Any], where: str) -> Task:
         metrics=_words(entry.get("metrics", ())),
         decode=entry.get("decode", "") or _default_decoder(kind),
         weight=entry.get("weight", 1.0),
+        weighting=entry.get("weighting", ""),
+        label_smoothing=entry.get("label_smoothing", 0.0),
+        train_only=entry.get("train_only", False),
         centres=_rows(entry.get("centres", ())),
         edges=_rows(entry.get("edges", ())),
     )
     _check_numbers(task, where)
     _check_bins(task, where)
-    for name in task.loss.split("+"):
-        _check_choice(f"{where}.loss", name, {k: v.kinds for k, v in LOSSES.items()}, kind)
+    _check_loss(task, where)
     for metric in task.metrics:
         _check_choice(f"{where}.metrics", metric, {k: v.states for k, v in METRICS.items()}, kind)
     _check_choice(f"{where}.decode", task.decode, {k: v[1] for k, v in DECODERS.items()}, kind)
@@ -232,6 +259,29 @@ def _check_numbers(task: Task, where: str) -> None:
     weight = task.weight
     if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
         raise UserError(f"{where}.weight = {weight!r}: a number >= 0 expected")
+
+
+def _check_loss(task: Task, where: str) -> None:
+    try:
+        terms = terms_of(task.loss)
+    except ValueError as error:
+        raise UserError(
+            f"{where}.loss = {shown(task.loss)}: {error}. Expected names of losses joined by +, "
+            "each after a number and * where it has another weight than 1: ccc+0.1*mse."
+        ) from None
+    for _, name in terms:
+        _check_choice(f"{where}.loss", name, {k: v.kinds for k, v in LOSSES.items()}, task.kind)
+    smoothing = task.label_smoothing
+    if not 0 <= smoothing < 1:
+        raise UserError(f"{where}.label_smoothing = {smoothing}: a number from 0 to below 1.")
+    if smoothing and task.kind not in ("classes", "labels"):
+        raise UserError(
+            f"{where}.label_smoothing: only classes and labels have it, not {task.kind}"
+        )
+    if task.weighting:
+        require_weighting(f"{where}.weighting", task.weighting)
+        if task.kind == "classes":
+            raise UserError(f"{where}.weighting: classes have one loss, not one a dimension.")
 
 
 def _check_bins(task: Task, where: str) -> None:

@@ -31,7 +31,7 @@ from affect_jax.scoring import Total, score
 from affect_jax.state import State
 from affect_jax.step import chunk
 from affect_jax.systems.supervised import Supervised
-from affect_jax.tasks import better_sign
+from affect_jax.tasks import better_sign, scored
 from data_pipelines.errors import UserError
 
 
@@ -200,7 +200,7 @@ class _Loop:
             self.progress.say(f"evaluating step {step}", quiet=True)
             split = self.config.data.split
             tracks = self.predictor.tracks(self.state.variables())
-            scores = score(self.system.tasks, self.system.data.store, tracks)
+            scores = score(scored(self.system.tasks), self.system.data.store, tracks)
             scores = Total.of(self.config).added_to(scores)
             record["scores"] = {split: {k: v for k, v in scores.items() if not isinstance(v, list)}}
         self._remember(scores | {f"loss/{k}": v for k, v in losses.items()}, step)

@@ -7,7 +7,7 @@ LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
     *("data.lanes", "data.random_start", "data.seconds", "data.spread", "data.spread_gap"),
     *("optim.group", "optim.groups", "optim.least_rate", "optim.momentum", "optim.nesterov"),
-    *("folds", "init.weights", "keep_epochs", "optim.threshold", "system"),
+    *("aux", "folds", "init.weights", "keep_epochs", "optim.threshold", "system"),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -112,6 +112,8 @@ def base_config() -> ConfigDict:
     c.monitor = ()
     # How task losses are combined, after each task's own weight: fixed, uncertainty (learned).
     c.weighting = "fixed"
+    # Weights of losses that a model adds to the tasks' (reconstruction, say): aux.NAME; others: 1.
+    c.aux = ConfigDict()
 
     c.optim = ConfigDict()
     c.optim.name = "adam"  # adam, adamw, sgd

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from affect_jax import systems
 from affect_jax.check import check, doubts
+from affect_jax.monitor import monitored
 from data_pipelines.errors import UserError
 from data_pipelines.store_writer import StoreWriter
 from tests.stores import LABELS
-from tests.tiny import tiny_system
+from tests.tiny import tiny_config, tiny_system
 
 TASKS = ("valence", "arousal", "expression", "au")
 
@@ -35,6 +37,23 @@ def test_a_training_split_without_a_label_is_refused_before_anything_is_built(tm
     system = tiny_system(folder, model__features="a", data__normalise="none")
     with pytest.raises(UserError, match="nothing to learn: split 'train' has no label of valence"):
         check(system)
+
+
+def test_a_weight_of_a_loss_that_the_model_does_not_give_is_refused(tmp_path):
+    config = tiny_config(store(tmp_path / "s", train=TASKS, validation=TASKS))
+    config.model.features, config.aux.router = ("a",), 0.5
+    with pytest.raises(UserError, match=r"config.aux.router: the model gives no .* It gives none"):
+        check(systems.build(config))
+
+
+def test_losses_of_the_model_can_be_monitored_and_tasks_of_training_alone_cannot(tmp_path):
+    config = tiny_config(store(tmp_path / "s", train=TASKS, validation=TASKS))
+    config.model.features, config.monitor = ("a",), ("aux/router", "loss/router", "loss/au")
+    config.task.au.train_only = True
+    tasks = systems.build(config).tasks
+    assert monitored(config, tasks, ("router",)) == config.monitor
+    config.monitor = ("au/f1_binary", "valence/ccc")
+    assert monitored(config, tasks) == ("valence/ccc",)
 
 
 def test_a_task_without_a_label_in_training_is_said_and_what_it_would_choose(tmp_path):

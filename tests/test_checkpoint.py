@@ -113,7 +113,7 @@ def test_a_step_that_a_training_removes_while_it_is_read_is_no_broken_one(
 
 def test_recurrent_state_of_other_devices_is_refused_with_that_reason(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
-        saved = State(*[jnp.zeros(2)] * 16).replace(carry={"h": jnp.zeros((8, 3))})
+        saved = State(*[jnp.zeros(2)] * 17).replace(carry={"h": jnp.zeros((8, 3))})
         checkpoints.save(1, saved, {"environment": {"devices": 1}})
     monkeypatch.setattr(jax, "device_count", lambda: 3)
     with pytest.raises(UserError, match=r"saved on 1 device\(s\) with 8 rows .*; 3 devices need 9"):

@@ -10,8 +10,8 @@ import pytest
 import configs
 from affect_jax import models, optim
 from affect_jax.config import check, load
+from affect_jax.objective import Objective
 from affect_jax.tasks import tasks_from_config
-from affect_jax.weighting import weighting
 
 SYSTEMS = [
     file.stem
@@ -60,5 +60,5 @@ def test_every_config_is_a_model_with_a_prediction_for_each_task(system, variant
         assert output.predictions[task.name].shape == (2, config.data.length, *task.raw_shape)
     joint = config.model.structure.name == "joint"
     assert set(params) == {"encoder", *(["joint"] if joint else (task.name for task in tasks))}
-    weighting(config.weighting)
+    Objective(tasks, config.weighting, dict(config.aux))
     optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)

@@ -181,6 +181,62 @@ def test_an_unmasked_class_number_out_of_range_makes_ce_nan(label, name):
     assert np.isnan(VALUE_AND_GRAD[name](pred, target, mask)[0])
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in OF_CLASSES])
+def test_the_loss_of_a_dimension_is_that_of_its_column_alone(name):
+    pred, target, mask = example(name)
+    mask[..., 2] = False
+    got = jax.jit(losses.by_dimension, static_argnums=0)(LOSSES[name], pred, target, mask)
+    assert got.shape == (5,) and got[2] == 0
+    for k in (0, 1, 3, 4):
+        column = (x[..., k : k + 1] for x in (pred, target, mask))
+        np.testing.assert_allclose(got[k], reference(name, *column), rtol=1e-5)
+
+
+def test_the_loss_of_a_dimension_of_bins_is_that_of_its_logits():
+    pred, target, mask = example("ce")
+    two = np.stack([pred, 2 * pred], axis=-2), np.stack([target] * 2, -1), np.stack([mask] * 2, -1)
+    got = losses.by_dimension(losses.ce, *two)
+    np.testing.assert_allclose(got[0], reference("ce", pred, target, mask), rtol=1e-5)
+    np.testing.assert_allclose(got[1], reference("ce", 2 * pred, target, mask), rtol=1e-5)
+
+
+def test_the_loss_of_a_row_of_clips_is_its_minus_log_probability():
+    pred = example("ce")[0][0]
+    target, mask = np.arange(7) % 5, np.arange(7) != 3
+    log_p = pred - np.log(np.exp(pred.astype(np.float64)).sum(-1, keepdims=True))
+    got = jax.vmap(losses.ce)(pred, target, mask)
+    np.testing.assert_allclose(got, np.where(mask, -log_p[np.arange(7), target], 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ce", "balanced_ce", "bce", "balanced_bce"])
+def test_smoothed_labels_are_mixed_with_those_that_know_nothing(name):
+    pred, target, mask = example(name)
+    got = LOSSES[name](pred, target, mask, smoothing=0.2)
+    # In float64, entry by entry: cross entropy of the mixed distribution, weighted as before.
+    x = pred.astype(np.float64)
+    if name in OF_CLASSES:
+        log_p = x - np.log(np.exp(x).sum(-1, keepdims=True))
+        mixed = 0.8 * np.eye(5)[np.where(mask, target, 0)] + 0.2 / 5
+        entries, groups = -(mixed * log_p).sum(-1)[mask], [target[mask]]
+    else:
+        mixed = 0.8 * target + 0.1
+        entries = mixed * np.log1p(np.exp(-x)) + (1 - mixed) * np.log1p(np.exp(x))
+        columns = [(entries[..., k][mask[..., k]], target[..., k][mask[..., k]]) for k in range(5)]
+        entries, groups = entries[mask], [label for _, label in columns]
+    if name.startswith("balanced"):
+        each = [entries] if name == "balanced_ce" else [value for value, _ in columns]
+        weights = [np.bincount(label.astype(int))[label.astype(int)] ** -0.5 for label in groups]
+        want = np.mean([np.average(v, weights=w) for v, w in zip(each, weights, strict=True)])
+    else:
+        want = entries.mean()
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_a_sum_of_losses_is_read_with_its_coefficients():
+    assert losses.terms_of("ccc") == ((1.0, "ccc"),)
+    assert losses.terms_of("ccc + 0.1*mse+2 * ce") == ((1.0, "ccc"), (0.1, "mse"), (2.0, "ce"))
+
+
 EIGHT = """
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

@@ -123,9 +123,10 @@ def test_groups_have_their_own_rate_decay_and_clip_and_the_first_match_wins():
         np.testing.assert_allclose(leaf, want, rtol=1e-5, err_msg=name)
 
 
-def test_a_group_with_its_own_norm_is_clipped_apart_and_the_others_together():
+@pytest.mark.parametrize("clip", ["global", "subnetwork"])
+def test_a_group_with_its_own_norm_is_clipped_apart_and_the_others_together(clip):
     groups = dict(alone=dict(match="valence/.*", clip_norm=2.0), with_=dict(match=".*/b", rate=0.5))
-    c = grouped(groups, name="sgd", lr=1.0, momentum=0.0, clip="global", clip_norm=1.0)
+    c = grouped(groups, name="sgd", lr=1.0, momentum=0.0, clip=clip, clip_norm=1.0)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     gradient = {"encoder": {"w": jnp.array([3.0, 0, 0, 0]), "b": jnp.array([4.0, 0])}}
     gradient |= {"valence": {"w": jnp.array([0.0, 8.0, 0])}}

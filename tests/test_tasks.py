@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from affect_jax import tasks
+from affect_jax import losses, tasks
 from affect_jax.tasks import Task, better_sign, decode, from_json, tasks_from_config, to_json
 from configs.abaw_tasks import ABAW_TASKS, abaw_task
 from data_pipelines.errors import UserError
@@ -70,6 +70,19 @@ def test_predictions_are_decoded_by_kind():
         ("valence", dict(loss="bce"), "config.task.valence.loss = 'bce': not for values. "),
         (
             "valence",
+            dict(loss="ccc+x*mse"),
+            "config.task.valence.loss = 'ccc.x.mse': .*ccc.0.1.mse",
+        ),
+        ("valence", dict(loss="-1*mse"), "config.task.valence.loss = '-1.mse': -1 is no number"),
+        ("valence", dict(loss="nan*mse"), "config.task.valence.loss = 'nan.mse': nan is no number"),
+        ("valence", dict(loss="ccc+"), "config.task.valence.loss = '': no such name. Known: "),
+        ("valence", dict(loss="0.1mse"), "loss = '0.1mse': no such name. Did you mean 'mse'"),
+        ("valence", dict(label_smoothing=0.1), "label_smoothing: only classes and labels"),
+        ("au", dict(label_smoothing=1.0), "config.task.au.label_smoothing = 1.0: .* below 1"),
+        ("au", dict(weighting="fixd"), "config.task.au.weighting = 'fixd': Did you mean 'fixed'"),
+        ("expression", dict(weighting="fixed"), "expression.weighting: classes have one loss"),
+        (
+            "valence",
             dict(metrics=("cc",)),
             "config.task.valence.metrics = 'cc': .* Did you mean 'ccc'",
         ),
@@ -118,7 +131,7 @@ def test_a_field_that_must_be_there_is_missed(key):
 
 def test_the_sign_of_a_score_says_which_way_is_better():
     better = ("ccc", "valence/ccc", "expression/f1", "sentiment/accuracy", "P_MTL", "CCC")
-    worse = ("rmse", "valence/mse", "loss/valence", "loss/ccc", "ce")
+    worse = ("rmse", "valence/mse", "loss/valence", "loss/ccc", "ce", "aux/router")
     assert {better_sign(name) for name in better} == {1}
     assert {better_sign(name) for name in worse} == {-1}
     with pytest.raises(UserError, match="no best value"):
@@ -128,6 +141,29 @@ def test_the_sign_of_a_score_says_which_way_is_better():
 def test_a_changed_definition_leaves_the_ready_made_one():
     assert abaw_task("valence", loss="ccc")["loss"] == "ccc"
     assert ABAW_TASKS["valence"]["loss"] == "mse"
+
+
+def test_the_loss_of_a_task_is_its_sum_with_coefficients_of_smoothed_labels():
+    rng = np.random.default_rng(0)
+    pred, target = rng.normal(size=(2, 4, 3, 2)).astype(np.float32)
+    mask = np.ones(pred.shape, bool)
+    task = Task("x", "values", 2, loss="ccc+0.1*mse")
+    want = losses.ccc(pred, target, mask) + 0.1 * losses.mse(pred, target, mask)
+    np.testing.assert_allclose(tasks.loss(task, pred, target, mask), want, rtol=1e-6)
+    columns = tasks.loss(task, pred, target, mask, dimensions=True)
+    one = Task("x", "values", 1, loss="ccc+0.1*mse")
+    for k in range(2):
+        alone = (x[..., k : k + 1] for x in (pred, target, mask))
+        np.testing.assert_allclose(columns[k], tasks.loss(one, *alone), rtol=1e-6)
+    au = Task("x", "labels", 2, loss="bce", label_smoothing=0.2)
+    want = losses.bce(pred, 0.8 * (target > 0) + 0.1, mask)
+    np.testing.assert_allclose(tasks.loss(au, pred, target > 0, mask), want, rtol=1e-6)
+
+
+def test_a_task_of_training_alone_is_not_scored():
+    found = tasks_from_config(config(au=dict(train_only=True)))
+    assert [t.name for t in tasks.scored(found)] == ["valence", "arousal", "expression"]
+    assert from_json(to_json(found)) == found
 
 
 def test_every_kind_has_a_decoder():

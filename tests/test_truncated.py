@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 from affect_jax import checkpoint, systems
 from affect_jax import train as loop
+from affect_jax.objective import task_losses
 from affect_jax.predict import Predictor
 from affect_jax.run import Run
-from affect_jax.step import task_losses
 from affect_jax.train import Stopped, train
 from data_pipelines.errors import UserError
 from tests.stores import small_store

@@ -8,35 +8,33 @@ import pytest
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.optim import Optimiser
 from affect_jax.run import Run
-from affect_jax.tasks import Task
 from affect_jax.train import train
-from affect_jax.weighting import weighting
+from affect_jax.weighting import WEIGHTINGS
 from tests.stores import small_store
 from tests.tiny import tiny_config, tiny_system
 
-TASKS = (Task("valence", "values", 1), Task("au", "labels", 12))
+RULE = WEIGHTINGS["uncertainty"]
+
+
+def combined(params, losses, labelled=True):
+    labelled = jnp.broadcast_to(jnp.asarray(labelled), losses.shape)
+    return RULE.combine(params, {}, losses, labelled, jnp.float32(0))[0]
 
 
 def test_uncertainty_starts_as_the_plain_sum_and_settles_where_sigma_is_the_loss():
-    rule = weighting("uncertainty")
-    params, state = rule.init(TASKS)
-    losses = {"valence": np.float32(0.5), "au": np.float32(3.0)}
-    assert float(rule.combine(params, state, losses)[0]) == pytest.approx(3.5)
+    params, state = RULE.init(2)
+    losses = jnp.array([0.5, 3.0])
+    assert state == {} and float(combined(params, losses)) == pytest.approx(3.5)
     # d/ds (exp(-2 s) L + s) = 0 at sigma^2 = 2 L.
-    best = {"log_sigma": {k: 0.5 * np.log(2 * v) for k, v in losses.items()}}
-    grads = jax.grad(lambda p: rule.combine(p, state, losses)[0])(best)
-    np.testing.assert_allclose(list(grads["log_sigma"].values()), 0, atol=1e-6)
+    grads = jax.grad(combined)({"log_sigma": 0.5 * jnp.log(2 * losses)}, losses)
+    np.testing.assert_allclose(grads["log_sigma"], 0, atol=1e-6)
 
 
-def test_a_task_without_labels_in_the_batch_has_no_say():
-    rule = weighting("uncertainty")
-    params, state = rule.init(TASKS)
-
-    losses = {"valence": jnp.float32(0.5), "au": jnp.float32(0)}
-    away = jax.tree.map(lambda s: s + 1, params)
-    total, grads = jax.value_and_grad(lambda p: rule.combine(p, state, losses)[0])(away)
-    assert float(total) == pytest.approx(np.exp(-2) * 0.5 + 1)
-    assert float(grads["log_sigma"]["au"]) == 0 != float(grads["log_sigma"]["valence"])
+def test_a_loss_without_labels_in_the_batch_has_no_say_and_one_of_zero_has():
+    losses, away = jnp.array([0.5, 0.0, 0.0]), {"log_sigma": jnp.ones(3)}
+    total, grads = jax.value_and_grad(combined)(away, losses, jnp.array([True, False, True]))
+    assert float(total) == pytest.approx(np.exp(-2) * 0.5 + 2)
+    assert grads["log_sigma"][1] == 0 and grads["log_sigma"][2] == 1
 
 
 def test_learned_weights_are_not_decayed_and_clipped_apart(tmp_path):

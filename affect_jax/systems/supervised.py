@@ -17,11 +17,11 @@ from affect_jax.config import epochs_in
 from affect_jax.data import Data
 from affect_jax.feed import Batch
 from affect_jax.monitor import monitored
+from affect_jax.objective import Objective
 from affect_jax.phases import Phase, Program
 from affect_jax.state import State
 from affect_jax.step import supervised
 from affect_jax.tasks import Task, tasks_from_config
-from affect_jax.weighting import weighting
 from data_pipelines.statistics import Statistics
 
 
@@ -38,7 +38,7 @@ class Supervised:
         tasks: what is predicted.
         data: what is fed.
         model: the Linen module.
-        weighting: of the losses.
+        objective: the number that is made smaller.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Supervised:
         self.tasks = tasks or tasks_from_config(config)
         self.data = Data(config, self.tasks, statistics)
         self.model = self.make_model()
-        self.weighting = weighting(config.weighting)
+        self.objective = Objective(self.tasks, config.weighting, dict(config.aux))
 
     def make_model(self) -> nn.Module:
         """The module of `config.model`."""
@@ -80,10 +80,20 @@ class Supervised:
         """Scores and losses whose best steps are kept; the first decides."""
         return monitored(self.config, self.tasks, self.aux_losses)
 
-    @property
+    @functools.cached_property
     def aux_losses(self) -> tuple[str, ...]:
-        """Names of the losses that the model itself gives."""
-        return tuple(self._shapes[0].aux.get("losses", {}))
+        """Names of the losses that the model itself gives in training; `config.aux` is checked."""
+
+        def forward(variables: Any, key: jax.Array) -> models.Output:
+            example = self.data.example(1, training=True)
+            batch = self.prepare(example, jax.random.split(key, 1), True)
+            rngs, mutable = {"dropout": key}, ["batch_stats"]
+            return self.model.apply(variables, batch, train=True, rngs=rngs, mutable=mutable)[0]
+
+        output = jax.eval_shape(forward, self.variable_shapes, jax.random.key(0))
+        names = tuple(output.aux.get("losses", {}))
+        self.objective.require_aux(names)
+        return names
 
     @functools.cached_property
     def _shapes(self) -> tuple[models.Output, Any]:
@@ -131,11 +141,7 @@ class Supervised:
     def programs(self) -> dict[str, Program]:
         """The update of each kind of phase."""
         step = supervised(
-            self.model,
-            self.tasks,
-            self.weighting,
-            self.optimiser,
-            ema_decay=self.config.ema_decay,
+            self.model, self.objective, self.optimiser, ema_decay=self.config.ema_decay
         )
         return {"train": Program(step)}
 
@@ -148,7 +154,7 @@ class Supervised:
     def optimiser(self) -> optim.Optimiser:
         """The update of `config.optim`, its groups matched in the parameters."""
         config, params = self.config, dict(self.variable_shapes["params"])
-        weights = jax.eval_shape(lambda: self.weighting.init(self.tasks)[0])
+        weights = jax.eval_shape(lambda: self.objective.init()[0])
         params |= {"weighting": weights} if weights else {}
         return optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)
 
@@ -159,10 +165,11 @@ class Supervised:
         init_key = jax.random.fold_in(rng, zlib.crc32(b"init"))
         variables = jax.jit(lambda key: self._init(key, 1)[1])(init_key)
         params = dict(variables["params"])
-        weighting_params, weighting_state = self.weighting.init(self.tasks)
+        weighting_params, weighting_state = self.objective.init()
         if weighting_params:
             params["weighting"] = weighting_params
         trained, _ = self.optimiser.split(params)
+        batch_stats = variables.get("batch_stats", {})
         devices = jax.device_count()
         width = -(-config.data.batch_size // devices) * devices
         losses = [*(task.name for task in self.tasks), *self.aux_losses, "total"]
@@ -173,9 +180,10 @@ class Supervised:
             position=count(),
             batch=count(),
             params=params,
-            batch_stats=variables.get("batch_stats", {}),
+            batch_stats=batch_stats,
             opt_state=self.optimiser.init(params),
             ema=jax.tree.map(jnp.copy, trained) if config.ema_decay else {},
+            ema_batch_stats=jax.tree.map(jnp.copy, batch_stats) if config.ema_decay else {},
             weighting=weighting_state,
             carry=self.carry(width),
             log={name: {"sum": zero(), "count": zero()} for name in losses},

@@ -18,7 +18,7 @@ import optax
 
 from affect_jax import interop, losses, optim
 from affect_jax.interop import Rule, Table
-from affect_jax.weighting import weighting
+from affect_jax.weighting import WEIGHTINGS
 from tests.golden.adapters import abaw4_models as models
 from tests.golden.adapters.abaw4_models import SUBNETWORKS, TASKS, Segment
 from tests.golden.adapters.weights import params_of
@@ -163,10 +163,11 @@ def _of_scales(params: Any, weights: dict[str, float], values: dict[str, jax.Arr
 
     There a task without labels still takes part with its scale.
     """
-    logs = dict(zip(ORDER, jnp.log(params[SCALES])))
-    weighted = {name: weights[name] * value for name, value in values.items()}
-    total = weighting("uncertainty").combine({"log_sigma": logs}, {}, weighted)[0]
-    return total + sum(jnp.where(values[name] == 0, logs[name], 0) for name in values)
+    taken = [i for i, name in enumerate(ORDER) if name in values]
+    weighted = jnp.array([weights[ORDER[i]] * values[ORDER[i]] for i in taken])
+    logs = {"log_sigma": jnp.log(params[SCALES])[jnp.array(taken)]}
+    every = jnp.ones(len(taken), bool)
+    return WEIGHTINGS["uncertainty"].combine(logs, {}, weighted, every, 0)[0]
 
 
 COMBINE = {
