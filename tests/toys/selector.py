@@ -59,8 +59,8 @@ class Selector(Supervised):
             return Phase("score", turn)
         return Phase("train", turn, True, np.flatnonzero(state.extra["kept"]))
 
-    def programs(self, params) -> dict[str, Program]:
-        return super().programs(params) | {"score": Program(self.score, train=False)}
+    def programs(self) -> dict[str, Program]:
+        return super().programs() | {"score": Program(self.score, train=False)}
 
     def score(self, state, batch, epoch, progress):
         """Keep what each row's features and the probability of its label are."""
