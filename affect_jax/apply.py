@@ -21,7 +21,7 @@ from affect_jax.predict import predict_split
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table
 from affect_jax.restore import system_of, weights
-from affect_jax.run import Run, replace, to_json
+from affect_jax.run import Run
 from affect_jax.scoring import Total, require_labels, require_terms
 from affect_jax.systems.supervised import Supervised
 from affect_jax.trained_data import say_other_data
@@ -30,6 +30,7 @@ from data_pipelines.errors import UserError, listed
 from data_pipelines.files import read_json
 from data_pipelines.join import open_store
 from data_pipelines.paths import require_name
+from data_pipelines.replace_file import replace_text, to_json
 from data_pipelines.replace_folder import replace_folder
 
 
@@ -78,7 +79,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
             scores = predict_split(system, variables, split, new, origin)
             loaded = read_split(new, system.tasks)
             if output:
-                replace(new / "tasks.json", task_table.to_json(system.tasks))
+                replace_text(new / "tasks.json", task_table.to_json(system.tasks))
                 shown = {name: new}
                 report.write_all(run.folder, splits=shown, references=references, out=new)
                 with report.optional(place / "README.md"):

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import inspect
-import json
 import os
 import pathlib
 import traceback
@@ -23,6 +22,7 @@ from ml_collections import ConfigDict
 from affect_jax.kinds import expected, fits, kind_of
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.paths import user_path
+from data_pipelines.replace_file import replace_json
 
 # Whole numbers without a bound in configs/base.py: two of them have a sum below 2^31, what a device
 # counts to. Those of a model are mostly widths, and it must be traced before its size is known.
@@ -324,9 +324,7 @@ def _plain(value: Any) -> Any:
 
 def save(config: ConfigDict, path: pathlib.Path) -> None:
     """Write as JSON, keys sorted; a kill leaves the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
-    partial.replace(path)
+    replace_json(path, config.to_dict())
 
 
 def read(path: pathlib.Path) -> ConfigDict:

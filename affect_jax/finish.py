@@ -13,8 +13,9 @@ from affect_jax.places import origin_of, reporting
 from affect_jax.predict import predict_split
 from affect_jax.progress import table
 from affect_jax.restore import weights
-from affect_jax.run import Run, replace, to_json
+from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
+from data_pipelines.replace_file import replace_json
 from data_pipelines.replace_folder import replace_folder
 
 # What the end needs and imports late is missed here, before days of training.
@@ -44,6 +45,6 @@ def finish(system: Supervised, run: Run) -> str:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         with report.optional(run.folder / "README.md"):
             report.write_card(run.folder, system.data.store, step=step, parameters=parameters)
-        replace(run.finished_file, to_json({"step": step, "scores": scores}, indent=1) + "\n")
+        replace_json(run.finished_file, {"step": step, "scores": scores})
     lines.append(f"plots: {run.folder / 'plots'}   report: {run.folder / 'README.md'}")
     return "\n".join(lines)

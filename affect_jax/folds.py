@@ -14,7 +14,6 @@ on, so the same command ends what was killed at any moment.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -32,14 +31,16 @@ from affect_jax.members import FOLDS_FILE
 from affect_jax.predict import Predictor
 from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
-from affect_jax.run import Run, replace
+from affect_jax.run import Run
 from affect_jax.scoring import Total, score
 from affect_jax.train_run import train_run
 from affect_jax.trained_data import require_same_data
+from affect_jax.workdir import Workdir
 from data_pipelines import folds
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
+from data_pipelines.replace_file import replace_json
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.trained_on import seen
 
@@ -56,12 +57,11 @@ FIXED = (
 _log = logging.getLogger(__name__)
 
 
-class Folds(Run):
-    """The folder of a cross-validation. What a run keeps of itself, this keeps of all folds."""
+class Folds(Workdir):
+    """The folder of a cross-validation: the config, task table and data of all its folds."""
 
     def __init__(self, folder: str | os.PathLike):
-        super().__init__(folder)
-        self.config_file = self.folder / FOLDS_FILE
+        super().__init__(folder, FOLDS_FILE)
         self.scores_file = self.folder / "scores.json"  # written last: all is done
 
     @property
@@ -76,11 +76,11 @@ class Folds(Run):
         try:
             about = self.scores_file, "what finished folds write", "It is written again."
             with readable(*about):
-                found = read_json(*about)
+                scores = read_json(*about)
                 for key in ("folds", "mean", "std", "pooled"):
-                    dict(found[key])
-                list(found["marks"]), str(found["checkpoint"])
-                return found
+                    dict(scores[key])
+                list(scores["marks"]), str(scores["checkpoint"])
+                return scores
         except UserError as error:
             _log.warning("%s", error)
             return None
@@ -122,7 +122,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
             scores = score_folds(config, folder, plan) | {"marks": marks}
             with optional(folder.folder / "README.md"):
                 folds_card.write(folder, config, store, scores)
-            replace(folder.scores_file, json.dumps(scores, indent=1, sort_keys=True) + "\n")
+            replace_json(folder.scores_file, scores)
         return folds_card.summary(folder, store, folder.scores())
 
 
@@ -181,7 +181,7 @@ def score_folds(
         `config.checkpoint`; mean and std {score: over folds}; pooled {score: over all frames of
         the split that was cut}, a concordance of all frames joined being no mean over folds.
     """
-    found: dict[str, Any] = {}
+    by_fold: dict[str, Any] = {}
     store = open_store(config.data.root)
     tasks = folder.run(next(iter(plan))).read_tasks()
     folder.write_tasks(tasks)
@@ -196,7 +196,7 @@ def score_folds(
             system = system_of(run, own)
             step, variables = weights(system, run, config.folds.checkpoint)
             tracks = list(Predictor(system, own.data.split).tracks(variables))
-            found[name] = {
+            by_fold[name] = {
                 "split": own.data.split,
                 "step": step,
                 "scores": total.added_to(score(tasks, store, tracks)),
@@ -210,17 +210,16 @@ def score_folds(
         with replace_folder(place) as new:
             tracks = write_split(new, tasks, store, store.split(split), held_out(split))
             pooled[split] = total.added_to(score(tasks, store, tracks))
-            text = json.dumps(pooled[split], indent=1, sort_keys=True)
-            replace(new / "scores.json", text + "\n")
-    by_fold = [f["scores"] for f in found.values()]
+            replace_json(new / "scores.json", pooled[split])
+    every = [fold["scores"] for fold in by_fold.values()]
     table = {
-        name: [scores[name] for scores in by_fold]
-        for name, value in by_fold[0].items()
-        if isinstance(value, float) and all(name in scores for scores in by_fold)
+        name: [scores[name] for scores in every]
+        for name, value in every[0].items()
+        if isinstance(value, float) and all(name in scores for scores in every)
     }
     return {
         "checkpoint": config.folds.checkpoint,
-        "folds": found,
+        "folds": by_fold,
         "mean": {n: float(np.mean(values)) for n, values in table.items()},
         "std": {n: float(np.std(values, ddof=1)) for n, values in table.items()},
         "pooled": pooled[config.data.train_split],

@@ -19,12 +19,12 @@ from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
 from affect_jax.models import Output
 from affect_jax.prediction_files import ORIGIN, write_split
-from affect_jax.run import replace, to_json
 from affect_jax.scoring import Raw, Total, score
 from affect_jax.state import zero_carry
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.plan import FILLING
+from data_pipelines.replace_file import replace_json
 from data_pipelines.rows import Rows, reconstruct
 
 
@@ -254,7 +254,7 @@ def predict_split(
     tracks = write_split(folder, system.tasks, system.data.store, indices, predicted)
     scores = Total.of(system.config).added_to(score(system.tasks, system.data.store, tracks))
     if scores:
-        replace(folder / "scores.json", to_json(scores, indent=1) + "\n")
+        replace_json(folder / "scores.json", scores)
     if origin:
-        replace(folder / ORIGIN, to_json(origin, indent=1) + "\n")
+        replace_json(folder / ORIGIN, origin)
     return scores

@@ -9,50 +9,34 @@ RUN/events/          TensorBoard           RUN/plots/, RUN/README.md
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import math
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax import tasks as task_table
+from affect_jax.workdir import Workdir
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.files import Npz, read_json, readable
-from data_pipelines.paths import user_path
+from data_pipelines.replace_file import replace_text, to_json
 from data_pipelines.statistics import Statistics
-
-# Written before config.json, which makes the folder a run: a kill between them leaves these.
-BEFORE_CONFIG = ("tasks.json", "statistics.npz", "data.json")
 
 _log = logging.getLogger(__name__)
 
 
-class Run:
+class Run(Workdir):
     """Paths and small files of a run folder."""
 
     def __init__(self, folder: str | os.PathLike, *, label: str = ""):
         """`label`: what its progress lines begin with, where several runs train in turn."""
-        self.folder = user_path(folder).resolve()
+        super().__init__(folder, "config.json")
         self.label = label
-        self.config_file = self.folder / "config.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.checkpoints = self.folder / "checkpoints"
-        self.predictions = self.folder / "predictions"
         self.finished_file = self.folder / "finished.json"
-        self.data_file = self.folder / "data.json"
-        self._made: list[pathlib.Path] = []  # folders that `create` made, the innermost first
-
-    @property
-    def exists(self) -> bool:
-        """Has a training started here?"""
-        return self.config_file.is_file()
 
     @property
     def started(self) -> bool:
@@ -66,62 +50,6 @@ class Run:
                 f"{self.folder}: no run here (no config.json). Train one with --mode=train, "
                 "or give the --workdir of a run."
             )
-
-    def create(self) -> None:
-        """Make the folder; UserError where something else is there."""
-        if self.folder.is_dir() and not self.exists:
-            names = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
-            other = [name for name in names if name not in BEFORE_CONFIG]
-            if other:
-                raise UserError(
-                    f"{self.folder}: exists and is no run (it holds {', '.join(other[:3])}). "
-                    "Give another --workdir."
-                )
-        self._made = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be made ({error.strerror}).") from None
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """One writer a run: a second one is refused. The lock ends with the process."""
-        with open(self.folder / ".lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise UserError(
-                    f"{self.folder}: process {file.read().strip() or '?'} is writing this run. "
-                    "Wait for it, or give another --workdir."
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            try:
-                yield
-            except BaseException:
-                if not self.exists:
-                    self._remove()
-                raise
-
-    def _remove(self) -> None:
-        """Remove the folders made for a run that was refused before it began, if they are empty."""
-        if self._made:
-            (self.folder / ".lock").unlink(missing_ok=True)
-        for folder in self._made:
-            with suppress(OSError):
-                folder.rmdir()
-
-    def write_tasks(self, tasks: tuple[task_table.Task, ...]) -> None:
-        """tasks.json: class order and decoding of everything the run predicts."""
-        (self.folder / "tasks.json").write_text(task_table.to_json(tasks))
-
-    def read_tasks(self) -> tuple[task_table.Task, ...]:
-        """The task table that the run was trained with."""
-        file = self.folder / "tasks.json"
-        with readable(file, "a task table as a run writes it", "Copy it from another such run."):
-            return task_table.from_json(file.read_text(encoding="utf-8"), str(file))
 
     def write_statistics(self, statistics: Statistics | None) -> None:
         """statistics.npz: mean and deviation of the training features."""
@@ -165,23 +93,23 @@ class Run:
         try:
             about = self.finished_file, "what a finished run writes", "It is written again."
             with readable(*about):
-                found = read_json(*about)
-                dict(found["scores"]), int(found["step"])
+                content = read_json(*about)
+                dict(content["scores"]), int(content["step"])
         except UserError as error:
             _log.warning("%s", error)
             return None
-        return found
+        return content
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; one that is no record is named and left out."""
-        found = []
+        records = []
         for number, line in enumerate(self._log_text().splitlines(), 1):
             record = record_of(line)
             if record is None:
                 _log.warning("%s: line %d is no record and left out", self.metrics_file, number)
             else:
-                found.append(record)
-        return found
+                records.append(record)
+        return records
 
     def _log_text(self) -> str:
         if not self.metrics_file.is_file():
@@ -236,7 +164,7 @@ class Run:
                 where,
             )
         if there != list(lines):
-            replace(self.metrics_file, "".join(lines))
+            replace_text(self.metrics_file, "".join(lines))
         return list(lines)
 
 
@@ -252,23 +180,3 @@ def record_of(line: str) -> dict[str, Any] | None:
     tables = [record.get("loss", {}), scores := record.get("scores", {})]
     tables += scores.values() if isinstance(scores, dict) else ()
     return record if numbers and all(isinstance(table, dict) for table in tables) else None
-
-
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON with sorted keys. A number that is not finite becomes null: JSON has no other."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        if isinstance(x, list | tuple):
-            return [plain(v) for v in x]
-        return None if isinstance(x, float) and not math.isfinite(x) else x
-
-    return json.dumps(plain(value), indent=indent, sort_keys=True, allow_nan=False)
-
-
-def replace(path: pathlib.Path, text: str) -> None:
-    """Write a file so that a kill leaves either the old or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

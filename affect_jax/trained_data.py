@@ -8,17 +8,19 @@ import sys
 import numpy as np
 
 from affect_jax import config as configs
-from affect_jax.run import Run, replace, to_json
+from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
+from affect_jax.workdir import Workdir
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.identity import bytes_of, hashes
+from data_pipelines.replace_file import replace_json
 
 # What is read before a training, in seconds, to be compared with its hashes.
 READ_BYTES = 4 * 2**30
 
 
-def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
+def require_same_data(system: Supervised, run: Workdir, *, started: bool) -> None:
     """Check the arrays against the store's hashes, and those against the run's, if it has started.
 
     Writes data.json where there is none.
@@ -47,7 +49,7 @@ def require_same_data(system: Supervised, run: Run, *, started: bool) -> None:
             "another --workdir, or put the old store back."
         )
     if then is None:
-        replace(run.data_file, to_json(now, indent=1) + "\n")
+        replace_json(run.data_file, now)
 
 
 def _rows_kept(system: Supervised) -> dict[str, str]:
@@ -76,7 +78,7 @@ def say_other_data(system: Supervised, run: Run) -> None:
         _say(f"warning: {store.path} has changed since the training: {changes}")
 
 
-def _read(run: Run) -> dict[str, str] | None:
+def _read(run: Workdir) -> dict[str, str] | None:
     if not run.data_file.is_file():
         return None
     about = run.data_file, "the hashes of what a run was trained on", "Delete it to go on without."

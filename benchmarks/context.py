@@ -19,7 +19,7 @@ import numpy as np
 
 from affect_jax import systems
 from affect_jax.compilation import compilation_cache
-from affect_jax.config import load
+from affect_jax.config import load, save
 from affect_jax.predict import Predictor
 from affect_jax.restore import choose_step, variables_of
 from affect_jax.run import Run
@@ -63,7 +63,7 @@ def trained_score(spec: str, root: str, seed: int) -> float:
         run = Run(folder)
         system = systems.build(config)
         train(system, run)
-        run.config_file.write_text(config.to_json())
+        save(config, run.config_file)
         _, raw = choose_step(run, "last")
         tracks = Predictor(system, config.data.split).tracks(variables_of(raw))
         scores = Total.of(config).added_to(score(system.tasks, system.data.store, tracks))

@@ -1,6 +1,5 @@
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.member import KINDS
 from affect_jax.ensemble.members.run import RunMember, predict_run
 from affect_jax.ensemble.seen import seen
-from affect_jax.folds import Folds, fold_configs
+from affect_jax.folds import fold_configs
 from affect_jax.main import cli
 from affect_jax.prediction_files import Predictions
 from affect_jax.restore import choose_step
@@ -319,9 +318,3 @@ def test_without_the_official_fold_its_split_is_in_no_config(store):
     plan = fold_configs(tiny_config(store, folds__count=3, folds__official=False))
     splits = {(c.data.train_split, c.data.split) for c in plan.values()}
     assert splits == {("fold2+fold3", "fold1"), ("fold1+fold3", "fold2"), ("fold1+fold2", "fold3")}
-
-
-def test_the_folder_of_a_run_is_not_taken_for_folds(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="exists and is no run"):
-        Folds(pathlib.Path(tmp_path)).create()

@@ -1,14 +1,11 @@
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
-from affect_jax.run import Run, to_json
+from affect_jax.run import Run
 from data_pipelines.errors import UserError
+from data_pipelines.replace_file import to_json
 from data_pipelines.statistics import Statistics
 
 
@@ -124,29 +121,6 @@ def test_a_damaged_task_table_or_config_is_one_line(text, tmp_path):
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
-def test_a_second_writer_is_refused_with_the_number_of_the_first(tmp_path):
-    run = Run(tmp_path)
-    code = (
-        "import sys; from affect_jax.run import Run\n"
-        f"with Run({str(tmp_path)!r}).lock():\n    print('locked', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "locked\n"
-    with pytest.raises(UserError, match=f"process {other.pid} is writing this run"), run.lock():
-        pass
-    other.communicate("")
-    with run.lock():  # the lock ends with its process
-        pass
-
-
-def test_a_folder_with_other_things_is_not_made_a_run(tmp_path):
-    (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(UserError, match="exists and is no run"):
-        Run(tmp_path).create()
-
-
 def test_evaluating_nothing_says_so(tmp_path):
     with pytest.raises(UserError, match="no run here"):
         Run(tmp_path / "none").require()
@@ -162,24 +136,3 @@ def test_statistics_are_read_back(tmp_path):
     assert list(again.mean) == ["a"]
     config.data.normalise = "track"
     assert run.read_statistics(config) is None
-
-
-def test_a_score_that_is_no_number_is_null():
-    scores = {"b": [1.0, float("nan")], "a": float("inf"), "n": 2}
-    assert json.loads(to_json(scores)) == {"a": None, "b": [1.0, None], "n": 2}
-
-
-def test_what_was_made_for_a_run_that_is_refused_is_gone_again(tmp_path):
-    (tmp_path / "there").mkdir()
-    for name in ("new/deeper/run", "there"):
-        run = Run(tmp_path / name)
-        run.create()
-        with pytest.raises(UserError), run.lock():
-            raise UserError("refused")
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
-    run = Run(tmp_path / "kept")
-    run.create()
-    with pytest.raises(UserError), run.lock():
-        run.config_file.write_text("{}")
-        raise UserError("after it began")
-    assert run.exists

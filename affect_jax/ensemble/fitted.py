@@ -9,7 +9,6 @@ FITTED/plots/            members_<split>.png
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,13 +31,13 @@ from affect_jax.ensemble.recipe import (
 )
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
-from affect_jax.run import replace
 from affect_jax.scoring import NO_TOTAL, Total
 from affect_jax.tasks import Task, decode, from_json, to_json
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
 from data_pipelines.paths import require_name
+from data_pipelines.replace_file import replace_json, replace_text
 from data_pipelines.store import Store
 
 FORMAT = 1
@@ -94,8 +93,8 @@ class Fitted:
             "fitted_on": self.fitted_on,
             "notes": self.notes,
         }
-        replace(into / TASKS_FILE, to_json(self.tasks))
-        replace(into / FITTED_FILE, json.dumps(text, indent=1) + "\n")
+        replace_text(into / TASKS_FILE, to_json(self.tasks))
+        replace_json(into / FITTED_FILE, text)
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Fitted:

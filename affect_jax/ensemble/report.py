@@ -22,10 +22,10 @@ from affect_jax.progress import table
 from affect_jax.report import score_intervals, style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_members import Panel, draw_members
-from affect_jax.run import replace, to_json
 from affect_jax.shown import decimals
 from affect_jax.tasks import Task, better_sign
 from data_pipelines.paths import require_name
+from data_pipelines.replace_file import replace_json, to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,7 @@ def predict_and_report(
     if same:
         print(f"fitted on {len(same)} of these {len(tracks)} tracks: the scores are too good")
     scores = ours | about
-    replace(predictions / "scores.json", to_json(scores, indent=1) + "\n")
+    replace_json(predictions / "scores.json", scores)
     names = [one.name for one in members.opened]
     title = f"{fitted.folder.name} on {split}" + (f" ({did} on it)" if did else "")
     with optional(fitted.folder / "plots" / picture):

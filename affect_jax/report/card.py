@@ -22,10 +22,11 @@ from affect_jax import config as configs
 from affect_jax.prediction_files import ORIGIN, splits
 from affect_jax.report import card_scores
 from affect_jax.report.markdown import cell, table
-from affect_jax.run import Run, replace
+from affect_jax.run import Run
 from affect_jax.tasks import Task
 from affect_jax.version import __version__
 from data_pipelines.files import read_json
+from data_pipelines.replace_file import replace_text
 from data_pipelines.store import Store
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -103,7 +104,7 @@ def write(
     ]
     path = folder / "README.md"
     text = "\n\n".join(part for part in parts if part) + "\n"
-    replace(path, text.encode(errors="replace").decode())  # a path may hold what is no text
+    replace_text(path, text.encode(errors="replace").decode())  # a path may hold what is no text
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shlex
 from collections.abc import Mapping
@@ -17,15 +16,16 @@ from affect_jax.report.interval import score_intervals
 from affect_jax.report.markdown import score as cell
 from affect_jax.report.markdown import table
 from affect_jax.report.records import headline_scores
-from affect_jax.run import Run, replace
 from affect_jax.scoring import Total
+from affect_jax.workdir import Workdir
 from data_pipelines import folds
+from data_pipelines.replace_file import replace_text, to_json
 from data_pipelines.store import Store
 
 Scores = Mapping[str, Any]  # what affect_jax.folds.score_folds returns, and `marks`
 
 
-def write(folder: Run, config: Any, store: Store, scores: Scores) -> None:
+def write(folder: Workdir, config: Any, store: Store, scores: Scores) -> None:
     """README.md and plots/folds.png of the folder."""
     names = _headline(scores)
     by_fold = {name: fold["scores"] for name, fold in scores["folds"].items()}
@@ -50,11 +50,11 @@ def write(folder: Run, config: Any, store: Store, scores: Scores) -> None:
         f"## Use\n\n```\n{_commands(folder, store)}\n```",
         "Each fold has a card of its own: " + ", ".join(f"[{n}]({n}/README.md)" for n in by_fold),
     ]
-    replace(folder.folder / "README.md", "\n\n".join(parts) + "\n")
+    replace_text(folder.folder / "README.md", "\n\n".join(parts) + "\n")
 
 
-def summary(folder: Run, store: Store, scores: Scores) -> str:
-    """What the command prints when all is done; the last line is the pooled scores as JSON."""
+def summary(folder: Workdir, store: Store, scores: Scores) -> str:
+    """Text that the command prints when all is done, its last line the pooled scores as JSON."""
     columns = {name: fold["scores"] for name, fold in scores["folds"].items()}
     columns |= {"mean": scores["mean"], "std": scores["std"]}
     lines = [
@@ -63,7 +63,7 @@ def summary(folder: Run, store: Store, scores: Scores) -> str:
         *(f"mark: {mark}" for mark in scores["marks"]),
         f"report: {folder.folder / 'README.md'}",
         _commands(folder, store),
-        json.dumps(scores["pooled"], sort_keys=True),
+        to_json(scores["pooled"]),
     ]
     return "\n".join(lines)
 
@@ -103,10 +103,9 @@ def _by_fold(config: Any, store: Store, scores: Scores, names: list[str]) -> str
     return table(heads, rows)
 
 
-def _all(folder: Run, config: Any, store: Store, scores: Scores) -> str:
+def _all(folder: Workdir, config: Any, store: Store, scores: Scores) -> str:
     train = config.data.train_split
-    tasks = folder.run(next(iter(scores["folds"]))).read_tasks()
-    loaded = read_split(folder.predictions / train, tasks)
+    loaded = read_split(folder.predictions / train, folder.read_tasks())
     group_of = {track.name: track.group for track in store.tracks}
     intervals = score_intervals(loaded, group_of, Total.of(config))
     references = store.references(train)
@@ -120,7 +119,7 @@ def _all(folder: Run, config: Any, store: Store, scores: Scores) -> str:
     return table(("score", "pooled", "95 % interval", "mean", "deviation", *beside), rows)
 
 
-def _commands(folder: Run, store: Store) -> str:
+def _commands(folder: Workdir, store: Store) -> str:
     try:
         shown = folder.folder.relative_to(pathlib.Path.cwd())
     except ValueError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from affect_jax.shown import decimals, printable
+from data_pipelines.replace_file import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +120,6 @@ def save(figure: Figure, path: str | os.PathLike) -> pathlib.Path:
         canvas.draw()
     # A palette takes a third of the room, and 256 colours are enough for flat areas and edges.
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    partial = path.with_name(f".{path.name}.partial")
-    picture.quantize(256, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
-    partial.replace(path)
+    with replace_file(path) as partial:
+        picture.quantize(256, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
     return path
