@@ -115,7 +115,8 @@ def smooth_tracks(
     x = _float64(x_nk)
     if not window:
         return x
-    y = np.empty_like(x)
-    for start, stop in zip(bounds[:-1], bounds[1:]):
-        y[start:stop] = smooth(x[start:stop], window, kind)
+    y, starts, lengths = np.empty_like(x), np.asarray(bounds)[:-1], np.diff(bounds)
+    for length in np.unique(lengths):  # tracks of one length side by side, as more columns
+        rows = starts[lengths == length] + np.arange(length)[:, None]
+        y[rows] = smooth(x[rows], window, kind)
     return y

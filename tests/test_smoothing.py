@@ -1,5 +1,7 @@
 """Smoothing against plain loops, and its edges."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,20 @@ def test_what_cannot_be_smoothed_with_is_refused():
         smooth(np.zeros(3), 1, "medain")
     with pytest.raises(UserError, match="0 frames or more"):
         smooth(np.zeros(3), -1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tracks_of_one_length_are_smoothed_together_to_the_same_bits(kind):
+    bounds = np.cumsum([0, 5, 1, 3, 5, 0, 1, 5, 3])
+    x = np.random.default_rng(0).normal(size=(bounds[-1], 2))
+    x[7] = np.nan
+    apart = [smooth(x[a:b], 2, kind) for a, b in zip(bounds, bounds[1:])]
+    np.testing.assert_array_equal(smooth_tracks(x, bounds, 2, kind), np.concatenate(apart))
+
+
+def test_smoothing_single_frames_costs_nothing():
+    x = np.random.default_rng(0).normal(size=20_000)
+    started = time.process_time()
+    for kind in KINDS:
+        np.testing.assert_array_equal(smooth_tracks(x, np.arange(20_001), 10, kind), x)
+    assert time.process_time() - started < 0.5
