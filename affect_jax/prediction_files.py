@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,9 +29,12 @@ from affect_jax.tasks import Task, from_json
 from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, forget, readable
 from data_pipelines.paths import require_name
+from data_pipelines.replace_file import replace_file
 from data_pipelines.store import Store, Track
 
 ORIGIN = "origin.json"
+PIECE = 1 << 14  # rows that are read together
+TOGETHER = 1 << 8  # frames of short tracks that are looked at together
 
 # {array: (kinds of dtype, what they are, number of axes or 0 where that is the task's)}
 ARRAYS = {
@@ -78,12 +82,13 @@ class Predictions:
             for name, default in known.items():
                 if default is dataclasses.MISSING and name not in file:
                     raise ValueError(f"it has no array {name!r}")
-            found = cls(**{name: file.mapped(name) for name in known if name in file})
-            found._check()
-        found.forget()
-        for name in found.tracks:
-            require_name(str(name), f"{os.fspath(path)}: track")
-        return found
+            predictions = cls(**{name: file.mapped(name) for name in known if name in file})
+            predictions._check()
+        predictions.forget()
+        where = f"{os.fspath(path)}: track"
+        for name in predictions.tracks:
+            require_name(str(name), where)
+        return predictions
 
     def _check(self) -> None:
         """ValueError where the arrays are not of their kinds or do not belong together."""
@@ -104,7 +109,7 @@ class Predictions:
         if self.label is not None:
             if self.label_mask.shape != self.label.shape:
                 raise ValueError(f"label_mask is {self.label_mask.shape}, label {self.label.shape}")
-            for rows in _slices(len(self.label)):
+            for rows in pieces(len(self.label)):
                 if not np.isfinite(self.label[rows][self.label_mask[rows]]).all():
                     raise ValueError("a label that exists is no number")
         if self.groups is not None and len(self.groups) != len(self.tracks):
@@ -113,7 +118,7 @@ class Predictions:
         if (counts > 1).any():
             raise ValueError(f"track {str(names[counts.argmax()])!r} comes twice")
         last = 0
-        for rows in _slices(len(self.track)):
+        for rows in pieces(len(self.track)):
             here = np.concatenate([[last], self.track[rows]])
             if (here[1:] < here[:-1]).any():
                 raise ValueError("track must ascend, within the number of tracks")
@@ -143,19 +148,14 @@ Column = tuple[tuple[int, ...], np.dtype, Iterable[Any]]  # shape, type, its byt
 
 def _save(path: pathlib.Path, columns: Mapping[str, Column]) -> None:
     """Write what np.savez writes, piece by piece, so that memory holds one of them."""
-    partial = path.with_name(f".{path.name}.partial")  # no *.npz: nobody takes it for one
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:
-            for name, (shape, dtype, pieces) in columns.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-                    header = {"descr": descr, "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for piece in pieces:
-                        file.write(piece if isinstance(piece, bytes) else _bytes(piece, dtype))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replace_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, (shape, dtype, parts) in columns.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+                header = {"descr": descr, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for part in parts:
+                    file.write(part if isinstance(part, bytes) else _bytes(part, dtype))
 
 
 def _bytes(array: np.ndarray, dtype: np.dtype) -> bytes | memoryview:
@@ -163,8 +163,9 @@ def _bytes(array: np.ndarray, dtype: np.dtype) -> bytes | memoryview:
     return x.tobytes() if x.dtype.kind == "U" or not x.size else memoryview(x).cast("B")
 
 
-def _slices(rows: int, size: int = 1 << 14) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, rows, size))
+def pieces(rows: int) -> Iterator[slice]:
+    """Slices of PIECE rows, the last one shorter."""
+    return (slice(start, start + PIECE) for start in range(0, rows, PIECE))
 
 
 def splits(folder: str | os.PathLike) -> list[str]:
@@ -220,9 +221,10 @@ def write_split(
         indices: of all tracks that will come, into `store.tracks`.
         tracks: (index, {task: [frames, ...]}), each track once, in any order.
     """
-    chosen = [store.tracks[i] for i in sorted(indices)]
+    order = sorted(map(int, indices))
+    chosen = [store.tracks[i] for i in order]
     ends = np.cumsum([track.frames for track in chosen])
-    end_of = dict(zip(sorted(map(int, indices)), ends))
+    end_of = dict(zip(order, ends.tolist()))
     folder.mkdir(parents=True, exist_ok=True)
     # Written, not mapped: a full disk is an OSError in a write, the end of the process in a map.
     spill = {task.name: folder / f".{task.name}.raw" for task in tasks}
@@ -230,20 +232,25 @@ def write_split(
     try:
         with contextlib.ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in spill.items()}
+            last, frames = 0, 0  # where the track before ended; frames since memory was given back
             for index, raw in tracks:
                 for name, file in files.items():
                     x = np.ascontiguousarray(raw[name], np.float32)
                     shapes[name] = (int(ends[-1]), *x.shape[1:])
-                    file.seek((end_of[index] - len(x)) * x[:1].nbytes)
+                    if last != (start := end_of[index] - len(x)):  # a seek writes the buffer out
+                        file.seek(start * math.prod(x.shape[1:]) * x.itemsize)
                     file.write(x)
+                last, frames = end_of[index], frames + store.tracks[index].frames
                 yield index, raw
-                store.forget()
+                if frames >= TOGETHER:
+                    store.forget()
+                    frames = 0
         for task in tasks:
             with spill[task.name].open("rb") as raw_file:
-                columns = _columns(task, store, chosen)
+                columns = _columns(task, store, chosen, ends)
                 columns["raw"] = shapes[task.name], np.dtype(np.float32), _blocks(raw_file)
-                order = (field.name for field in dataclasses.fields(Predictions))
-                known = {name: columns[name] for name in order if name in columns}
+                names = (field.name for field in dataclasses.fields(Predictions))
+                known = {name: columns[name] for name in names if name in columns}
                 _save(folder / f"{task.name}.npz", known)
             store.forget()
             spill[task.name].unlink()
@@ -252,25 +259,38 @@ def write_split(
             path.unlink(missing_ok=True)
 
 
-def _columns(task: Task, store: Store, tracks: Sequence[Track]) -> dict[str, Column]:
-    """Columns of a file beside the raw outputs, read track by track when it is written."""
-    rows = [slice(track.offset, track.offset + track.frames) for track in tracks]
-    total = sum(track.frames for track in tracks)
+def _columns(
+    task: Task, store: Store, tracks: Sequence[Track], ends: np.ndarray
+) -> dict[str, Column]:
+    """Columns of a file beside the raw outputs, read piece by piece when it is written.
+
+    Args:
+        ends: int [tracks], the row of the file after the last one of each track.
+    """
     names = np.array([track.name for track in tracks])
     groups = np.array([track.group for track in tracks])
-    index = (np.full(track.frames, i, np.int32) for i, track in enumerate(tracks))
+    total, shift = int(ends[-1]), np.array([t.offset + t.frames for t in tracks]) - ends
+
+    def parts(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+        """`of` (track, row of the store) of the rows of the file."""
+        for piece in pieces(total):
+            rows = np.arange(*piece.indices(total))
+            track = np.searchsorted(ends, rows, side="right")
+            yield of(track, shift[track] + rows)
+
+    def taken(array: np.ndarray) -> Column:
+        return (total, *array.shape[1:]), array.dtype, parts(lambda _, rows: array[rows])
+
     columns: dict[str, Column] = {
         "tracks": (names.shape, names.dtype, [names]),
         "groups": (groups.shape, groups.dtype, [groups]),
-        "track": ((total,), np.dtype(np.int32), index),
-        "frame": ((total,), store.frames.dtype, (store.frames[r] for r in rows)),
+        "track": ((total,), np.dtype(np.int32), parts(lambda track, _: track)),
+        "frame": taken(store.frames),
     }
     if task.name in store.labels:
         values, mask = store.label(task.name)
-        if any(mask[r].any() for r in rows):
-            shape = (total, *values.shape[1:])
-            columns["label"] = shape, values.dtype, (values[r] for r in rows)
-            columns["label_mask"] = shape, mask.dtype, (mask[r] for r in rows)
+        if any(parts(lambda _, rows: mask[rows].any())):
+            columns |= {"label": taken(values), "label_mask": taken(mask)}
     return columns
 
 

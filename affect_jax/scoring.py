@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from affect_jax.metrics import METRICS
+from affect_jax.metrics.arrays import Groups
+from affect_jax.metrics.table import State
+from affect_jax.prediction_files import TOGETHER, Predictions, pieces
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.store import Store
@@ -15,35 +18,102 @@ from data_pipelines.store import Store
 Raw = dict[str, np.ndarray]  # {task, or array of the model: [frames, ...]} of one track
 
 
+class Tally:
+    """Counts and moments of one task, from which all of its scores are computed.
+
+    Attributes:
+        metrics: names in METRICS.
+        states: {kind of state: that of all frames so far}, one for all metrics that it serves.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        metrics: Sequence[str] | None = None,
+        states: Mapping[type, State] | None = None,
+    ):
+        """`metrics`: the task's own where None; `states`: nothing seen yet where None."""
+        self.task, self.metrics = task, tuple(task.metrics if metrics is None else metrics)
+        none = (METRICS[name].init(task) for name in self.metrics)
+        self.states = {type(state): state for state in none} if states is None else dict(states)
+
+    def add(
+        self, raw: np.ndarray, label: np.ndarray, mask: np.ndarray, groups: Groups | None = None
+    ) -> None:
+        """Add frames.
+
+        Args:
+            raw: predictions [N, *task.raw_shape].
+            label, mask: [N] or [N, K].
+            groups: of these frames; all states are [groups, ...] then.
+        """
+        decoded = decode(self.task, raw)
+        for kind, state in self.states.items():
+            self.states[kind] = state.merge(kind.of(decoded, label, mask, self.task.size, groups))
+
+    def scores(self) -> dict[str, Any]:
+        """{"task/metric": float or list}; 0 where no frame is labelled."""
+        scores = {}
+        for name in self.metrics:
+            metric = METRICS[name]
+            value = metric.compute(self.states[metric.states[self.task.kind]])
+            scores[f"{self.task.name}/{name}"] = value if metric.sign else value.tolist()
+        return scores
+
+
 def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]) -> dict[str, Any]:
     """{"task/metric": float or list} over all labelled frames of the tracks joined.
 
     A metric is left out where the tracks have no label of the task.
     """
-    states = {(t.name, m): METRICS[m].init(t) for t in tasks for m in t.metrics}
-    labels = {t.name: store.label(t.name) for t in tasks if t.name in store.labels}
-    seen = dict.fromkeys(labels, 0)
+    tallies = [Tally(task) for task in tasks if task.name in store.labels]
+    # Views of the maps: a slice of a map costs as much as many frames.
+    labels = {t.task.name: [np.asarray(a) for a in store.label(t.task.name)] for t in tallies}
+    labelled = dict.fromkeys(labels, False)
+    for spans, raws in _together(store, tracks):
+        for tally in tallies:
+            name = tally.task.name
+            label, mask = (np.concatenate([a[span] for span in spans]) for a in labels[name])
+            labelled[name] |= bool(mask.any())
+            tally.add(np.concatenate([raw[name] for raw in raws]), label, mask)
+    return {k: v for t in tallies if labelled[t.task.name] for k, v in t.scores().items()}
+
+
+def _together(
+    store: Store, tracks: Iterable[tuple[int, Raw]]
+) -> Iterator[tuple[list[slice], list[Raw]]]:
+    """(rows in the store, predictions) of a long track, or of several short ones."""
+    spans, raws, frames = [], [], 0
     for index, raw in tracks:
         track = store.tracks[index]
-        rows = slice(track.offset, track.offset + track.frames)
-        for task in tasks:
-            if task.name not in labels:
-                continue
-            target, mask = (np.asarray(a[rows]) for a in labels[task.name])
-            predicted = decode(task, raw[task.name])
-            seen[task.name] += int(mask.sum())
-            for name in task.metrics:
-                key = task.name, name
-                states[key] = METRICS[name].update(states[key], predicted, target, mask)
-    return {
-        f"{task}/{metric}": _json(METRICS[metric].compute(state))
-        for (task, metric), state in states.items()
-        if seen.get(task)
-    }
+        spans.append(track.span)
+        raws.append(raw)
+        frames += track.frames
+        if frames >= TOGETHER:
+            yield spans, raws
+            spans, raws, frames = [], [], 0
+    if spans:
+        yield spans, raws
 
 
-def _json(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else float(value)
+def tally_of(
+    task: Task,
+    predictions: Predictions,
+    metrics: Sequence[str] | None = None,
+    groups: Groups | None = None,
+) -> Tally:
+    """The tally of labelled predictions, read in pieces.
+
+    Args:
+        metrics: names in METRICS; None: the task's own.
+        groups: of the frames; all states are [groups, ...] then.
+    """
+    tally, p = Tally(task, metrics), predictions
+    for rows in pieces(len(p.track)):
+        here = None if groups is None else Groups(groups.of_row[rows], groups.count)
+        tally.add(p.raw[rows], p.label[rows], p.label_mask[rows], here)
+        p.forget()
+    return tally
 
 
 class Total(NamedTuple):
@@ -118,9 +188,8 @@ def require_labels(tasks: Sequence[Task], store: Store, split: str) -> None:
 
 
 def labelled(store: Store, task: Task, split: str) -> bool:
-    """Does a split have a label of the task?"""
+    """Whether a split has a label of the task."""
     if task.name not in store.labels:
         return False
     _, mask = store.label(task.name)
-    tracks = [store.tracks[i] for i in store.split(split)]
-    return any(mask[track.offset : track.offset + track.frames].any() for track in tracks)
+    return any(mask[store.tracks[i].span].any() for i in store.split(split))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ from affect_jax.compilation import compilation_cache
 from affect_jax.config import load
 from affect_jax.prediction_files import Predictions, read_split
 from affect_jax.report import markdown
-from affect_jax.report.interval import Statistic, bootstrap_by_group, score_statistics
+from affect_jax.report.interval import DrawnScores, bootstrap_by_group
 from affect_jax.run import Run
 from affect_jax.scoring import Total
 from affect_jax.tasks import Task
@@ -61,15 +61,16 @@ def predicted(config: ConfigDict, folder: pathlib.Path) -> dict[Task, Prediction
     return read_split(run.predictions / config.data.split, run.read_tasks())
 
 
-def summary(seeds: Sequence[Mapping[str, Statistic]], groups: int, name: str) -> str:
-    """One cell: mean over the seeds, their deviation, and the interval of the mean."""
-    once = np.ones((1, groups), np.int64)
-    scores = [float(statistics[name](once)[0]) for statistics in seeds]
-    low, high = bootstrap_by_group(
-        lambda counts: np.mean([statistics[name](counts) for statistics in seeds], axis=0), groups
-    )
-    spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else ""
-    return f"{np.mean(scores):.3f}{spread} ({low:.3f} to {high:.3f})"
+def summary(seeds: Sequence[DrawnScores]) -> dict[str, str]:
+    """{score: mean over the seeds, their deviation, and the interval of the mean}."""
+    groups = seeds[0].groups
+    scores = np.concatenate([seed(np.ones((1, groups))) for seed in seeds])
+    limits = bootstrap_by_group(lambda n: np.mean([seed(n) for seed in seeds], axis=0), groups)
+    cells = {}
+    for name, values, low, high in zip(seeds[0].names, scores.T, *limits):
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        cells[name] = f"{np.mean(values):.3f}{spread} ({low:.3f} to {high:.3f})"
+    return cells
 
 
 def compare(flags: argparse.Namespace) -> str:
@@ -88,9 +89,9 @@ def compare(flags: argparse.Namespace) -> str:
                 of = f"-{tasks[0]}" if len(parts) > 1 else ""
                 folder = flags.workdir / f"{model.replace(' ', '-').lower()}{of}-seed{seed}"
                 loaded |= predicted(config, folder)
-            statistics, groups = score_statistics(loaded, group_of, Total("P_MTL", P_MTL))
-            seeds.append(statistics)
-        rows.append([model, *(summary(seeds, groups, name) for name in COLUMNS)])
+            seeds.append(DrawnScores(loaded, group_of, Total("P_MTL", P_MTL)))
+        cells = summary(seeds)
+        rows.append([model, *(cells[name] for name in COLUMNS)])
     for who, scores in store.references(base.data.split).items():
         rows.append([who, *(markdown.score(scores.get(name)) for name in COLUMNS)])
     return markdown.table(("model", *COLUMNS), rows)

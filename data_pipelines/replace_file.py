@@ -31,13 +31,13 @@ def replace_text(path: pathlib.Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def replace_json(path: pathlib.Path, value: Any) -> None:
+def replace_json(path: pathlib.Path, value: Any, *, sort_keys: bool = True) -> None:
     """Write a value as the file, in `to_json` and indented."""
-    replace_text(path, to_json(value, indent=1) + "\n")
+    replace_text(path, to_json(value, indent=1, sort_keys=sort_keys) + "\n")
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON with sorted keys. A number that is not finite becomes null: JSON has no other."""
+def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = True) -> str:
+    """JSON of a value. A number that is not finite becomes null: JSON has no other."""
 
     def plain(x: Any) -> Any:
         if isinstance(x, dict):
@@ -46,4 +46,4 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
             return [plain(v) for v in x]
         return None if isinstance(x, float) and not math.isfinite(x) else x
 
-    return json.dumps(plain(value), indent=indent, sort_keys=True, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, sort_keys=sort_keys, allow_nan=False)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from affect_jax import metrics
 from affect_jax.metrics import METRICS, Moments, moments
+from affect_jax.metrics.arrays import Groups
 from tests.test_metrics import REFERENCE, REGRESSION, ccc_numpy, example
 
 
@@ -198,3 +199,29 @@ def test_states_are_pytrees():
         for kind in metric.states:
             state = metric.init(task(kind, 3))
             assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("ccc", task("values", 3)),
+        ("rmse", task("values", 3)),
+        ("f1", task("classes", 4)),
+        ("f1_binary", task("labels", 3)),
+    ],
+)
+def test_states_of_groups_are_those_of_their_own_rows(name, like):
+    rng, kind = np.random.default_rng(0), METRICS[name].states[like.kind]
+    shape = (50,) if like.kind == "classes" else (50, 3)
+    top = 4 if like.kind == "classes" else 2
+    pred, target = (
+        rng.integers(0, top, (2, *shape)) if like.kind != "values" else rng.normal(size=(2, *shape))
+    )
+    mask, of_row = rng.random(shape) < 0.7, rng.choice([0, 1, 3], 50)  # group 2 has no row
+    mask[of_row == 3] = False
+    groups = kind.of(pred, target, mask, like.size, Groups(of_row, 4))
+    for g in range(4):
+        own = of_row == g
+        expected = METRICS[name].update(METRICS[name].init(like), pred[own], target[own], mask[own])
+        for got, want in zip(groups, expected):
+            np.testing.assert_allclose(got[g], want, rtol=1e-12, atol=1e-14)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from affect_jax.ensemble.recipe import Recipe, average, mix, shares
 from affect_jax.metrics import METRICS, LabelCounts, Moments
 from affect_jax.metrics.regression import ccc_of
 from affect_jax.prediction_files import Predictions
+from affect_jax.scoring import Tally
 from affect_jax.smoothing import smooth_tracks
-from affect_jax.tasks import Task, decode
+from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 
-# What may be asked for, simplest first. All but the first of a kind need labels, except vote.
+# By kind, simplest first. All but the first of a kind need labels, except vote.
 METHODS = {
     "values": ("mean", "balanced", "convex", "greedy"),
     "classes": ("mean", "vote", "greedy"),
@@ -53,7 +54,7 @@ class Options:
     match: tuple[bool, ...] = (False,)
 
     def needs_labels(self, kind: str) -> bool:
-        """Is there anything to choose or to fit for a task of this kind?"""
+        """Whether there is anything to choose or to fit for a task of this kind."""
         methods = self.methods[kind]
         if kind == "values" and (len(self.windows) > 1 or any((*self.match, len(self.match) > 1))):
             return True
@@ -265,10 +266,6 @@ def _fit_counts(
         given["vote"] = np.stack([shares(task, "vote", raw) for raw in raws])
     sure = given["mean"].sum(0)
 
-    def state(recipe: Recipe, parts: np.ndarray, rows: np.ndarray) -> Any:
-        decoded = decode(task, mix(task, recipe, parts, sure[rows]))
-        return METRICS[metric].update(METRICS[metric].init(task), decoded, label[rows], mask[rows])
-
     def parts_of(method: str, rows: np.ndarray) -> np.ndarray:
         return given.get(method, given["mean"])[:, rows]
 
@@ -285,22 +282,20 @@ def _fit_counts(
 
         def score(weights: np.ndarray) -> float:
             # As `mix` would decode, without the logarithms: this runs some hundred times.
-            decoded = decode(task, average(weights, parts) - np.float32(centre))
-            empty = METRICS[metric].init(task)
-            return METRICS[metric].compute(
-                METRICS[metric].update(empty, decoded, label_here, mask_here)
-            )
+            tally = Tally(task, (metric,))
+            tally.add(average(weights, parts) - np.float32(centre), label_here, mask_here)
+            return tally.scores()[f"{task.name}/{metric}"]
 
         weights = ccc_weights.greedy(members, score, COUNT_ROUNDS)
         return dataclasses.replace(equal, weights=_plain(weights))
 
     tried, best = [], None
     for method in options.methods[task.kind]:
-        held_out = [
-            state(fitted(method, fold != f), parts_of(method, fold == f), fold == f)
-            for f in range(fold.max() + 1)
-        ]
-        score = METRICS[metric].compute(functools.reduce(METRICS[metric].merge, held_out))
+        held_out = Tally(task, (metric,))
+        for rows in (fold == f for f in range(fold.max() + 1)):
+            raw = mix(task, fitted(method, ~rows), parts_of(method, rows), sure[rows])
+            held_out.add(raw, label[rows], mask[rows])
+        score = held_out.scores()[f"{task.name}/{metric}"]
         tried.append(Tried(0, method, 0, False, score, False))
         if best is None or score > tried[best].score:
             best = len(tried) - 1

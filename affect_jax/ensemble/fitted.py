@@ -29,10 +29,9 @@ from affect_jax.ensemble.recipe import (
     require_numbers,
     require_strings,
 )
-from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions
 from affect_jax.scoring import NO_TOTAL, Total
-from affect_jax.tasks import Task, decode, from_json, to_json
+from affect_jax.tasks import Task, from_json, to_json
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
@@ -94,7 +93,7 @@ class Fitted:
             "notes": self.notes,
         }
         replace_text(into / TASKS_FILE, to_json(self.tasks))
-        replace_json(into / FITTED_FILE, text)
+        replace_json(into / FITTED_FILE, text, sort_keys=False)
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Fitted:
@@ -215,16 +214,3 @@ class OpenMembers:
             raws.append(own.raw)
         require_labels(task, reference, whose)
         return reference, raws
-
-
-def scores_of(task: Task, predictions: Predictions) -> dict[str, Any]:
-    """{"task/metric": score} over all labelled frames; {} where there is none."""
-    if predictions.label is None:
-        return {}
-    decoded, found = decode(task, predictions.raw), {}
-    for name in task.metrics:
-        metric = METRICS[name]
-        state = metric.update(metric.init(task), decoded, predictions.label, predictions.label_mask)
-        score = metric.compute(state)
-        found[f"{task.name}/{name}"] = score if metric.sign else score.tolist()
-    return found

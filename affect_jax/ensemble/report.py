@@ -12,7 +12,7 @@ import numpy as np
 
 from affect_jax.ensemble.ccc_weights import mean
 from affect_jax.ensemble.choose import Tried
-from affect_jax.ensemble.fitted import Fitted, OpenMembers, scores_of
+from affect_jax.ensemble.fitted import Fitted, OpenMembers
 from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.ensemble.seen import seen
 from affect_jax.interop import abaw3_files
@@ -22,6 +22,7 @@ from affect_jax.progress import table
 from affect_jax.report import score_intervals, style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_members import Panel, draw_members
+from affect_jax.scoring import tally_of
 from affect_jax.shown import decimals
 from affect_jax.tasks import Task, better_sign
 from data_pipelines.paths import require_name
@@ -62,17 +63,17 @@ def predict_and_report(
             write_abaw3(abaw3, task, fitted.recipes[task.name], names, raws, made)
         if made.label is None:
             continue
-        ours |= scores_of(task, made)
+        ours |= tally_of(task, made).scores()
 
         def scored(recipes: Sequence[Recipe], task=task, made=made, raws=raws) -> dict[str, Any]:
-            return scores_of(task, _with(made, combine(task, recipes, raws, made.bounds)))
+            return _scores(task, made, combine(task, recipes, raws, made.bounds))
 
         dimensions = task.size if task.kind == "values" else 1
         plain |= scored([Recipe("mean", tuple(mean(len(raws))))] * dimensions)
         if fitted.equal.get(task.name):
             equal |= scored(fitted.equal[task.name])
         for scores, raw in zip(singles, raws):
-            scores |= scores_of(task, _with(made, raw))
+            scores |= _scores(task, made, raw)
     print(f"predictions: {fitted.folder / 'predictions' / split}")
     if not ours:
         return
@@ -144,8 +145,9 @@ def write_abaw3(
     abaw3_files.write_texts(folder / "ensemble", task.name, by_track(made.raw[:, 0]))
 
 
-def _with(predictions: Predictions, raw: np.ndarray) -> Predictions:
-    return dataclasses.replace(predictions, raw=raw)
+def _scores(task: Task, made: Predictions, raw: np.ndarray) -> dict[str, Any]:
+    """Scores of other raw predictions of the same frames."""
+    return tally_of(task, dataclasses.replace(made, raw=raw)).scores()
 
 
 def _best(singles: Sequence[Mapping[str, Any]]) -> dict[str, float]:

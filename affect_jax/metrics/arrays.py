@@ -4,7 +4,7 @@ checked, and filled where they are masked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,3 +146,23 @@ def float64_columns(
     p, t, valid = host_columns(pred, target, mask, size)
     p, t = (np.where(valid, np.asarray(x, np.float64), 0) for x in (p, t))
     return p, t, valid
+
+
+class Groups(NamedTuple):
+    """Groups of rows that are counted apart.
+
+    Attributes:
+        of_row: int [N], the group of each row.
+        count: how many groups there are.
+    """
+
+    of_row: np.ndarray
+    count: int
+
+
+def sums(x: np.ndarray, groups: Groups | None) -> np.ndarray:
+    """Sums over the rows of [N, K]: [K], or of each group [count, K]; of booleans int64."""
+    if groups is None:
+        return x.sum(0)
+    columns = [np.bincount(groups.of_row, column, groups.count) for column in x.T]
+    return np.stack(columns, 1).astype(np.int64 if x.dtype == bool else x.dtype)

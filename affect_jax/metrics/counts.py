@@ -10,6 +10,7 @@ costs its share: two data sets with different absent classes stay comparable.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -35,8 +36,20 @@ class Confusion(NamedTuple):
         return cls(np.zeros((size, size), np.int64))
 
     @classmethod
-    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Confusion:
-        """Of class numbers of any shape on the host; ValueError if one is outside 0..size-1."""
+    def of(
+        cls,
+        pred: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray,
+        size: int,
+        groups: arrays.Groups | None = None,
+    ) -> Confusion:
+        """Counts of class numbers on the host; ValueError if one is outside 0..size-1.
+
+        Args:
+            pred, target, mask: one shape, whatever it is.
+            groups: of arrays [N]; the counts are [groups, C, C] then.
+        """
         p, t, valid = arrays.converted("confusion", pred, target, mask)
         valid = np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)
         p, t = (np.asarray(x)[valid].astype(np.int64) for x in (p, t))
@@ -44,10 +57,13 @@ class Confusion(NamedTuple):
             if x.size and not 0 <= x.min() <= x.max() < size:
                 wrong = x.min() if x.min() < 0 else x.max()
                 raise ValueError(f"confusion: {name} {wrong} is none of the {size} classes from 0")
-        return cls(np.bincount(t * size + p, minlength=size * size).reshape(size, size))
+        cell, shape = t * size + p, (size, size)
+        if groups is not None:
+            cell, shape = groups.of_row[valid] * size**2 + cell, (groups.count, size, size)
+        return cls(np.bincount(cell, minlength=math.prod(shape)).reshape(shape))
 
     def merge(self, other: Confusion) -> Confusion:
-        """Of both together."""
+        """Counts of both together."""
         return Confusion(np.int64(self.counts) + np.int64(other.counts))
 
     @property
@@ -73,13 +89,24 @@ class LabelCounts(NamedTuple):
         return cls(*(np.zeros(size, np.int64) for _ in range(4)))
 
     @classmethod
-    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> LabelCounts:
-        """Of arrays [..., K], K = size, on the host; an entry above 1/2 is positive."""
+    def of(
+        cls,
+        pred: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray,
+        size: int,
+        groups: arrays.Groups | None = None,
+    ) -> LabelCounts:
+        """Counts of arrays [..., K], K = size, on the host; an entry above 1/2 is positive.
+
+        Args:
+            groups: of arrays [N, K]; the counts are [groups, K] then.
+        """
         p, t, valid = arrays.host_columns(pred, target, mask, size)
-        return cls(*(x.sum(0) for x in cells(p > 0.5, t > 0.5, valid)))
+        return cls(*(arrays.sums(x, groups) for x in cells(p > 0.5, t > 0.5, valid)))
 
     def merge(self, other: LabelCounts) -> LabelCounts:
-        """Of both together."""
+        """Counts of both together."""
         return LabelCounts(*(np.int64(a) + np.int64(b) for a, b in zip(self, other)))
 
     @property

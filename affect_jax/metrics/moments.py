@@ -45,22 +45,38 @@ class Moments(NamedTuple):
         return cls(np.zeros(size, np.int64), *(np.zeros(size) for _ in range(5)))
 
     @classmethod
-    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Moments:
-        """Of arrays [..., K], K = size, in float64 on the host; `mask` has their shape."""
+    def of(
+        cls,
+        pred: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray,
+        size: int,
+        groups: arrays.Groups | None = None,
+    ) -> Moments:
+        """Moments of arrays [..., K], K = size, in float64 on the host; `mask` has their shape.
+
+        Args:
+            groups: of arrays [N, K]; the moments are [groups, K] then.
+        """
         p, t, valid = arrays.float64_columns(pred, target, mask, size)
         if not len(valid):
             return cls.zero(size)
-        n = valid.sum(0)
+        n = arrays.sums(valid, groups)
         first = valid.argmax(0), np.arange(size)  # as on the device: constants stay exact
         mean_p, mean_t = (
-            x[first] + np.where(valid, x - x[first], 0).sum(0) / np.maximum(n, 1) for x in (p, t)
+            x[first] * (n > 0)
+            + arrays.sums(np.where(valid, x - x[first], 0), groups) / np.maximum(n, 1)
+            for x in (p, t)
         )
-        dev_p, dev_t = np.where(valid, p - mean_p, 0), np.where(valid, t - mean_t, 0)
-        seconds = ((x * y).sum(0) for x, y in ((dev_p, dev_p), (dev_t, dev_t), (dev_p, dev_t)))
+        near = ... if groups is None else groups.of_row
+        dev_p, dev_t = (np.where(valid, x - m[near], 0) for x, m in ((p, mean_p), (t, mean_t)))
+        seconds = (
+            arrays.sums(x * y, groups) for x, y in ((dev_p, dev_p), (dev_t, dev_t), (dev_p, dev_t))
+        )
         return cls(n, mean_p, mean_t, *seconds)
 
     def merge(self, other: Moments) -> Moments:
-        """Of both together, in float64 on the host; also takes moments that a device returned."""
+        """Moments of both together, in float64 on the host; also of what a device returned."""
         a, b = (
             Moments(np.asarray(m[0], np.int64), *np.asarray(m[1:], float)) for m in (self, other)
         )
@@ -265,7 +281,7 @@ def _part(
 
 
 def _join(parts: _Part) -> tuple[Moments, jax.Array]:
-    """Of [blocks], all at once: moments within the blocks plus those between their means."""
+    """The blocks' moments [blocks], all at once: within the blocks, and between their means."""
     w = parts.n.astype(parts.c.dtype)
     total = jnp.maximum(parts.n.sum(), 1).astype(w.dtype)
     base_p, base_t = parts.mean_p[0], parts.mean_t[0]

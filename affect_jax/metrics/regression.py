@@ -111,13 +111,24 @@ class Errors(NamedTuple):
         return cls(np.zeros(size, np.int64), np.zeros(size))
 
     @classmethod
-    def of(cls, pred: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int) -> Errors:
-        """Of arrays [..., K], K = size; `mask` has their shape."""
+    def of(
+        cls,
+        pred: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray,
+        size: int,
+        groups: arrays.Groups | None = None,
+    ) -> Errors:
+        """Errors of arrays [..., K], K = size; `mask` has their shape.
+
+        Args:
+            groups: of arrays [N, K]; the errors are [groups, K] then.
+        """
         p, t, valid = arrays.float64_columns(pred, target, mask, size)
-        return cls(valid.sum(0), ((p - t) ** 2).sum(0))
+        return cls(arrays.sums(valid, groups), arrays.sums((p - t) ** 2, groups))
 
     def merge(self, other: Errors) -> Errors:
-        """Of both together."""
+        """Errors of both together."""
         return Errors(self.n + other.n, self.squares + other.squares)
 
 

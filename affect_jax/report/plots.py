@@ -8,7 +8,6 @@ f1_<split>_<task>.png            F1 of each class or action unit
 
 from __future__ import annotations
 
-import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 
 from affect_jax import config as configs
 from affect_jax import prediction_files
-from affect_jax.metrics import METRICS
+from affect_jax.metrics import Confusion, LabelCounts
 from affect_jax.prediction_files import Predictions, read_split
 from affect_jax.report import style
 from affect_jax.report.best_effort import optional
@@ -28,7 +27,8 @@ from affect_jax.report.figure_traces import draw_traces
 from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
-from affect_jax.tasks import Task, decode
+from affect_jax.scoring import tally_of
+from affect_jax.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,16 +118,6 @@ def _traces(loaded: Mapping[Task, Predictions], split: str) -> Figure | None:
     return draw_traces(chosen, limits=limits, title=title)
 
 
-def _state(task: Task, p: Predictions, name: str) -> Any:
-    """The state of a metric over all frames, a track at a time."""
-    metric = METRICS[name]
-    state = metric.init(task)
-    for rows in itertools.starmap(slice, itertools.pairwise(p.bounds)):
-        state = metric.update(state, decode(task, p.raw[rows]), p.label[rows], p.label_mask[rows])
-        p.forget()
-    return state
-
-
 def _title(task: Task, p: Predictions, split: str) -> str:
     mask = p.label_mask if p.label_mask.ndim == 1 else p.label_mask.any(-1)
     return f"{task.name} on {split}: {grouped(mask.sum())} labelled frames"
@@ -136,10 +126,10 @@ def _title(task: Task, p: Predictions, split: str) -> str:
 def _confusion(task: Task, p: Predictions, split: str) -> Figure:
     """Confusion matrix of classes, or of one binary label."""
     if task.kind == "classes":
-        matrix = METRICS["confusion"].compute(_state(task, p, "confusion"))
+        matrix = tally_of(task, p, ("confusion",)).states[Confusion].counts
         names = _names(task)
     else:
-        n = _state(task, p, "f1_binary")
+        n = tally_of(task, p, ("f1_binary",)).states[LabelCounts]
         matrix = np.array([[n.tn[0], n.fp[0]], [n.fn[0], n.tp[0]]])
         names = (f"not {task.names[0]}", task.names[0]) if task.names else ("no", "yes")
     return draw_confusion(matrix, names, title=_title(task, p, split))
@@ -147,18 +137,18 @@ def _confusion(task: Task, p: Predictions, split: str) -> Figure:
 
 def _f1(task: Task, p: Predictions, split: str, references: References) -> Figure:
     """F1 of each class, or of each of several labels."""
-    if task.kind == "classes":
-        each, mean = "f1_per_class", "f1"
-        counted = _state(task, p, each)
+    classes = task.kind == "classes"
+    each, mean = ("f1_per_class", "f1") if classes else ("f1_per_label", "f1_binary")
+    tally = tally_of(task, p, (each,))
+    (counted,) = tally.states.values()
+    if classes:
         support, total = counted.counts.sum(1), counted.total
         seen = support + counted.counts.sum(0) > 0
     else:
-        each, mean = "f1_per_label", "f1_binary"
-        counted = _state(task, p, each)
         support, total = counted.tp + counted.fn, counted.n
         seen = total > 0
     # The mean over those that occur is the score of the task; an absent one has no F1.
-    f1 = np.where(seen, METRICS[each].compute(counted), np.nan)
+    f1 = np.where(seen, tally.scores()[f"{task.name}/{each}"], np.nan)
     lines = {
         who: scores.get(f"{task.name}/{each}", scores.get(f"{task.name}/{mean}"))
         for who, scores in references.items()
