@@ -1,4 +1,4 @@
-"""What a finished training leaves: scores beside their references, predictions, plots, a card."""
+"""End of a training: scores beside their references, predictions, plots, a card."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Folds(Workdir):
 
     @property
     def started(self) -> bool:
-        """Has any fold a checkpoint?"""
+        """True once any fold has a checkpoint."""
         return any(self.run(path.name).started for path in self.folder.glob("fold*"))
 
     def scores(self) -> dict[str, Any] | None:

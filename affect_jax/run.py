@@ -40,7 +40,7 @@ class Run(Workdir):
 
     @property
     def started(self) -> bool:
-        """Is there a checkpoint? Before the first, another config costs nothing."""
+        """True once there is a checkpoint; before the first, another config costs nothing."""
         return any(path.name.isdecimal() for path in self.checkpoints.glob("*"))
 
     def require(self) -> None:
@@ -60,7 +60,7 @@ class Run(Workdir):
         np.savez(self.folder / "statistics.npz", **arrays)
 
     def read_statistics(self, config: ConfigDict) -> Statistics | None:
-        """What `write_statistics` wrote; None where `config` does not normalise by them.
+        """Statistics that `write_statistics` wrote; None where `config` does not normalise by them.
 
         Raises:
             UserError: they are not whole. Those of the data at hand would change the numbers.

@@ -188,7 +188,7 @@ def require_labels(tasks: Sequence[Task], store: Store, split: str) -> None:
 
 
 def labelled(store: Store, task: Task, split: str) -> bool:
-    """Whether a split has a label of the task."""
+    """True if a split has a label of the task."""
     if task.name not in store.labels:
         return False
     _, mask = store.label(task.name)

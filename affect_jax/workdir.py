@@ -37,7 +37,7 @@ class Workdir:
 
     @property
     def exists(self) -> bool:
-        """Has a training started here?"""
+        """True once a training has begun here."""
         return self.config_file.is_file()
 
     def create(self) -> None:

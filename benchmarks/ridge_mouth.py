@@ -56,7 +56,7 @@ def rows(store: Store, split: str, step: int) -> tuple[dict[str, np.ndarray], np
     mask = store.label("valence")[1][:, 0] & store.label("arousal")[1][:, 0]
     for index in store.split(split):
         track = store.tracks[index]
-        labelled = np.flatnonzero(mask[track.offset : track.offset + track.frames])[::step]
+        labelled = np.flatnonzero(mask[track.span])[::step]
         picked.append(track.offset + labelled)
         groups += [track.group] * len(labelled)
     picked = np.concatenate(picked)

@@ -30,7 +30,7 @@ class Segments(torch.utils.data.Dataset):
 
     def __getitem__(self, i: int):
         track = self.tracks[i]
-        rows = slice(track.offset, track.offset + track.frames)
+        rows = track.span
         item = {"x": np.array(self.store.feature("f")[rows])}
         for name in ("valence", "arousal", "expression", "au"):
             values, mask = self.store.label(name)

@@ -41,7 +41,7 @@ def test_tracks_that_come_in_any_order_are_written_in_the_stores(store, tmp_path
     for place, index in enumerate((1, 2, 3)):
         rows = slice(*valence.bounds[place : place + 2])
         track = store.tracks[index]
-        of_store = slice(track.offset, track.offset + track.frames)
+        of_store = track.span
         np.testing.assert_array_equal(valence.raw[rows], raw_of(store, index)["valence"])
         np.testing.assert_array_equal(au.raw[rows], raw_of(store, index)["au"])
         np.testing.assert_array_equal(valence.frame[rows], store.frames[of_store])

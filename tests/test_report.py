@@ -123,7 +123,7 @@ def run(tmp_path_factory) -> tuple[Run, Store]:
     def tracks():
         for index in store.split("validation"):
             track = store.tracks[index]
-            rows, raw = slice(track.offset, track.offset + track.frames), {}
+            rows, raw = track.span, {}
             for task in tasks:
                 y = np.asarray(store.label(task.name)[0][rows])
                 y = np.eye(8)[y] if task.kind == "classes" else y

@@ -54,7 +54,7 @@ class Options:
     match: tuple[bool, ...] = (False,)
 
     def needs_labels(self, kind: str) -> bool:
-        """Whether there is anything to choose or to fit for a task of this kind."""
+        """True if there is anything to choose or to fit for a task of this kind."""
         methods = self.methods[kind]
         if kind == "values" and (len(self.windows) > 1 or any((*self.match, len(self.match) > 1))):
             return True

@@ -87,7 +87,7 @@ def predict_and_report(
         "trained_on_this_split": bool(known.trained),
         "chosen_on_this_split": bool(known.chosen),
     }
-    did = " and ".join(name.partition("_")[0] for name, found in about.items() if found)
+    did = " and ".join(name.partition("_")[0] for name, holds in about.items() if holds)
     ours = fitted.total.added_to(ours)
     references = {"plain mean": fitted.total.added_to(plain)}
     if equal:

@@ -69,8 +69,8 @@ def converted(
         ValueError: shapes differ, or `as_numbers`.
     """
     given = {"pred": pred, "target": target} | ({} if mask is None else {"mask": mask})
-    found = {name: as_numbers(what, name, x) for name, x in given.items()}
-    arrays, missing = ({k: both[i] for k, both in found.items()} for i in (0, 1))
+    pairs = {name: as_numbers(what, name, x) for name, x in given.items()}
+    arrays, missing = ({k: pair[i] for k, pair in pairs.items()} for i in (0, 1))
     shapes = {name: np.shape(x) for name, x in arrays.items()}
     if not logits:
         require_one_shape(what, **arrays)
@@ -81,23 +81,23 @@ def converted(
         )
     if logits and missing["pred"] is not None:
         missing["pred"] = missing["pred"].any(-1)
-    valid = arrays.get("mask")
-    if isinstance(valid, np.ndarray):
-        valid = valid.astype(bool, copy=False)
+    mask = arrays.get("mask")
+    if isinstance(mask, np.ndarray):
+        mask = mask.astype(bool, copy=False)
     for gone in (x for x in missing.values() if x is not None):
-        valid = ~gone if valid is None else (valid != 0) & ~gone
-    return arrays["pred"], arrays["target"], valid
+        mask = ~gone if mask is None else (mask != 0) & ~gone
+    return arrays["pred"], arrays["target"], mask
 
 
 def checked(
     what: str, pred: Any, target: Any, mask: Any, *, logits: bool = False
 ) -> tuple[Any, Any, Any]:
     """`converted`, for computing in float32: ValueError for what it does not hold."""
-    p, t, valid = converted(what, pred, target, mask, logits=logits)
+    p, t, mask = converted(what, pred, target, mask, logits=logits)
     for name, x in (("pred", p), ("target", t)):
-        counts = isinstance(valid, np.ndarray) and valid.shape == np.shape(x)
-        _require_float32(f"{what}: {name}", x, valid if counts else True)
-    return p, t, valid
+        counts = isinstance(mask, np.ndarray) and mask.shape == np.shape(x)
+        _require_float32(f"{what}: {name}", x, mask if counts else True)
+    return p, t, mask
 
 
 def _require_float32(what: str, x: Any, where: Any) -> None:
@@ -122,30 +122,30 @@ def floats(*xs: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(x.astype(dtype) for x in xs)
 
 
-def fill(x: jax.Array, valid: jax.Array | None) -> jax.Array:
-    """`x` where valid, else 0: a masked NaN must not meet arithmetic, as 0 * NaN is NaN."""
-    return x if valid is None else jnp.where(valid, x, 0)
+def fill(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """`x` under the mask, else 0: a masked NaN must not meet arithmetic, as 0 * NaN is NaN."""
+    return x if mask is None else jnp.where(mask, x, 0)
 
 
 def host_columns(
     pred: Any, target: Any, mask: Any, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[..., K] arrays, K = size, as [N, K] on the host, and the mask as bool [N, K]."""
-    p, t, valid = converted("metric", pred, target, mask)
+    p, t, mask = converted("metric", pred, target, mask)
     if np.shape(p)[-1:] != (size,):
         raise ValueError(f"metric: predictions of {size} dimensions expected, got {np.shape(p)}")
-    valid = np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)
-    p, t, valid = (np.asarray(x).reshape(-1, size) for x in (p, t, valid))
-    return p, t, valid
+    mask = np.ones(np.shape(p), bool) if mask is None else np.asarray(mask, bool)
+    p, t, mask = (np.asarray(x).reshape(-1, size) for x in (p, t, mask))
+    return p, t, mask
 
 
 def float64_columns(
     pred: Any, target: Any, mask: Any, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`host_columns` in float64, 0 where masked."""
-    p, t, valid = host_columns(pred, target, mask, size)
-    p, t = (np.where(valid, np.asarray(x, np.float64), 0) for x in (p, t))
-    return p, t, valid
+    p, t, mask = host_columns(pred, target, mask, size)
+    p, t = (np.where(mask, np.asarray(x, np.float64), 0) for x in (p, t))
+    return p, t, mask
 
 
 class Groups(NamedTuple):

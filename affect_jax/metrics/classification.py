@@ -83,15 +83,15 @@ def f1_binary(pred: Any, target: Any, mask: Any = None) -> jax.Array:
 
 
 def accuracy(pred: Any, target: Any, mask: Any = None) -> jax.Array:
-    """Share of the valid entries of two arrays of one shape that are equal."""
+    """Share of the unmasked entries of two arrays of one shape that are equal."""
     return _equal(*arrays.checked("accuracy", pred, target, mask))
 
 
 @jax.jit
 def _equal(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
-    valid = jnp.ones(p.shape, bool) if mask is None else jnp.asarray(mask, bool)
-    n = valid.sum(dtype=jnp.int32)
-    return ((p == t) & valid).sum(dtype=jnp.int32) / jnp.maximum(n, 1)
+    mask = jnp.ones(p.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    n = mask.sum(dtype=jnp.int32)
+    return ((p == t) & mask).sum(dtype=jnp.int32) / jnp.maximum(n, 1)
 
 
 def _of_classes(
@@ -126,9 +126,9 @@ def _of_labels(what: str, formula: Callable[..., Any], pred: Any, target: Any, m
 def _label_score(
     formula: Callable[..., Any], p: jax.Array, t: jax.Array, mask: jax.Array | None
 ) -> Any:
-    valid = jnp.ones(p.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    mask = jnp.ones(p.shape, bool) if mask is None else jnp.asarray(mask, bool)
     leading = tuple(range(p.ndim - 1))
-    hits = counts.cells(p > 0.5, t > 0.5, valid)
+    hits = counts.cells(p > 0.5, t > 0.5, mask)
     return formula(counts.LabelCounts(*(x.sum(leading, dtype=jnp.int32) for x in hits)))
 
 

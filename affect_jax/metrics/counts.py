@@ -22,7 +22,7 @@ Array = jax.Array | np.ndarray
 
 
 class Confusion(NamedTuple):
-    """How often each class was predicted for each label.
+    """Counts of each class as predicted for each label.
 
     Attributes:
         counts: integers [C, C]; row = label, column = prediction.
@@ -50,16 +50,16 @@ class Confusion(NamedTuple):
             pred, target, mask: one shape, whatever it is.
             groups: of arrays [N]; the counts are [groups, C, C] then.
         """
-        p, t, valid = arrays.converted("confusion", pred, target, mask)
-        valid = np.ones(np.shape(p), bool) if valid is None else np.asarray(valid, bool)
-        p, t = (np.asarray(x)[valid].astype(np.int64) for x in (p, t))
+        p, t, mask = arrays.converted("confusion", pred, target, mask)
+        mask = np.ones(np.shape(p), bool) if mask is None else np.asarray(mask, bool)
+        p, t = (np.asarray(x)[mask].astype(np.int64) for x in (p, t))
         for name, x in (("prediction", p), ("label", t)):
             if x.size and not 0 <= x.min() <= x.max() < size:
                 wrong = x.min() if x.min() < 0 else x.max()
                 raise ValueError(f"confusion: {name} {wrong} is none of the {size} classes from 0")
         cell, shape = t * size + p, (size, size)
         if groups is not None:
-            cell, shape = groups.of_row[valid] * size**2 + cell, (groups.count, size, size)
+            cell, shape = groups.of_row[mask] * size**2 + cell, (groups.count, size, size)
         return cls(np.bincount(cell, minlength=math.prod(shape)).reshape(shape))
 
     def merge(self, other: Confusion) -> Confusion:
@@ -102,8 +102,8 @@ class LabelCounts(NamedTuple):
         Args:
             groups: of arrays [N, K]; the counts are [groups, K] then.
         """
-        p, t, valid = arrays.host_columns(pred, target, mask, size)
-        return cls(*(arrays.sums(x, groups) for x in cells(p > 0.5, t > 0.5, valid)))
+        p, t, mask = arrays.host_columns(pred, target, mask, size)
+        return cls(*(arrays.sums(x, groups) for x in cells(p > 0.5, t > 0.5, mask)))
 
     def merge(self, other: LabelCounts) -> LabelCounts:
         """Counts of both together."""
@@ -123,9 +123,9 @@ class LabelCounts(NamedTuple):
         return self.n.sum()
 
 
-def cells(p: Array, t: Array, valid: Array) -> tuple[Array, Array, Array, Array]:
+def cells(p: Array, t: Array, mask: Array) -> tuple[Array, Array, Array, Array]:
     """True positives, false positives, false negatives, true negatives, entry by entry."""
-    return p & t & valid, p & ~t & valid, ~p & t & valid, ~p & ~t & valid
+    return p & t & mask, p & ~t & mask, ~p & t & mask, ~p & ~t & mask
 
 
 # Formulas on counts.

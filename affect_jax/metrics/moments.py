@@ -58,18 +58,18 @@ class Moments(NamedTuple):
         Args:
             groups: of arrays [N, K]; the moments are [groups, K] then.
         """
-        p, t, valid = arrays.float64_columns(pred, target, mask, size)
-        if not len(valid):
+        p, t, mask = arrays.float64_columns(pred, target, mask, size)
+        if not len(mask):
             return cls.zero(size)
-        n = arrays.sums(valid, groups)
-        first = valid.argmax(0), np.arange(size)  # as on the device: constants stay exact
+        n = arrays.sums(mask, groups)
+        first = mask.argmax(0), np.arange(size)  # as on the device: constants stay exact
         mean_p, mean_t = (
             x[first] * (n > 0)
-            + arrays.sums(np.where(valid, x - x[first], 0), groups) / np.maximum(n, 1)
+            + arrays.sums(np.where(mask, x - x[first], 0), groups) / np.maximum(n, 1)
             for x in (p, t)
         )
         near = ... if groups is None else groups.of_row
-        dev_p, dev_t = (np.where(valid, x - m[near], 0) for x, m in ((p, mean_p), (t, mean_t)))
+        dev_p, dev_t = (np.where(mask, x - m[near], 0) for x, m in ((p, mean_p), (t, mean_t)))
         seconds = (
             arrays.sums(x * y, groups) for x, y in ((dev_p, dev_p), (dev_t, dev_t), (dev_p, dev_t))
         )
@@ -94,7 +94,7 @@ class Moments(NamedTuple):
 
 
 def moments(pred: Any, target: Any, mask: Any = None) -> Moments:
-    """Moments of all valid entries, on the device.
+    """Moments of all unmasked entries, on the device.
 
     Differentiable in both modes, jittable and vmappable. A constant array has exactly m2 = c = 0.
     Merge the results of several calls on the host: `functools.reduce(Moments.merge, results)`.
@@ -132,28 +132,26 @@ def scaled_moments(
     brings its side, or with `together` both, near 1 where the squares would leave float32.
     """
     p, t = (x.ravel() for x in arrays.floats(pred, target))
-    valid = None if mask is None else jnp.asarray(mask, bool).ravel()
+    mask = None if mask is None else jnp.asarray(mask, bool).ravel()
     if not p.size:
         nothing, one = jnp.zeros((), p.dtype), jnp.ones((), p.dtype)
         return Moments(jnp.int32(0), *(nothing,) * 5), nothing, (one, one)
-    return _scaled(p, t, valid, together)
+    return _scaled(p, t, mask, together)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _scaled(
-    p: jax.Array, t: jax.Array, valid: jax.Array | None, together: bool
+    p: jax.Array, t: jax.Array, mask: jax.Array | None, together: bool
 ) -> tuple[Moments, jax.Array, tuple[jax.Array, jax.Array]]:
     def at(unit_p: jax.Array, unit_t: jax.Array) -> tuple[Moments, jax.Array]:
         x, y = p * unit_p, t * unit_t
         # Relative to an element of its own, every deviation in a constant array is exactly 0.
-        first = 0 if valid is None else jnp.argmax(valid)
-        origin = tuple(
-            arrays.fill(z[first], None if valid is None else valid[first]) for z in (x, y)
-        )
-        return centred(x, y, valid, origin, BLOCK)
+        first = 0 if mask is None else jnp.argmax(mask)
+        origin = tuple(arrays.fill(z[first], None if mask is None else mask[first]) for z in (x, y))
+        return centred(x, y, mask, origin, BLOCK)
 
     def rescaled() -> tuple[Moments, jax.Array, tuple[jax.Array, jax.Array]]:
-        largest = [jnp.abs(arrays.fill(x, valid)).max() for x in (p, t)]
+        largest = [jnp.abs(arrays.fill(x, mask)).max() for x in (p, t)]
         largest = [jnp.maximum(*largest)] * 2 if together else largest
         units = tuple(map(power_of_two, largest))
         return *at(*units), units
@@ -168,10 +166,10 @@ def _scaled(
 
 @_scaled.defjvp
 def _scaled_jvp(together: bool, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    p, t, valid = primals
+    p, t, mask = primals
     m, gap, units = _scaled(*primals, together)
     p, t, d_p, d_t = (x * unit for x, unit in zip((p, t, *tangents[:2]), units * 2))
-    d_m, d_gap = _tangents(p, t, valid, m, d_p, d_t)
+    d_m, d_gap = _tangents(p, t, mask, m, d_p, d_t)
     return (m, gap, units), (d_m, d_gap, tuple(map(jnp.zeros_like, units)))
 
 
@@ -186,7 +184,7 @@ def power_of_two(largest: jax.Array) -> jax.Array:
 def centred(
     p: jax.Array,
     t: jax.Array,
-    valid: jax.Array | None,
+    mask: jax.Array | None,
     origin: tuple[jax.Array, jax.Array],
     block: int | None,
 ) -> tuple[Moments, jax.Array]:
@@ -197,20 +195,20 @@ def centred(
     sums over whole arrays occur: the form for arrays that are sharded over devices.
     """
     if block is None or p.size <= block:
-        return _join(jax.tree.map(lambda x: x[None], _part(p, t, valid, origin)))
+        return _join(jax.tree.map(lambda x: x[None], _part(p, t, mask, origin)))
     whole = p.size // block
 
     # Slices inside the loop, and no reshaped [whole, block] operand: XLA would copy the arrays.
     def one(i: jax.Array) -> _Part:
         cut = (
             None if x is None else jax.lax.dynamic_slice_in_dim(x, i * block, block)
-            for x in (p, t, valid)
+            for x in (p, t, mask)
         )
         return _part(*cut, origin)
 
     parts = jax.lax.map(one, jnp.arange(whole))
     if whole * block < p.size:
-        rest = (None if x is None else x[whole * block :] for x in (p, t, valid))
+        rest = (None if x is None else x[whole * block :] for x in (p, t, mask))
         parts = jax.tree.map(jnp.append, parts, _part(*rest, origin))
     return _join(parts)
 
@@ -224,15 +222,15 @@ def _centred_jvp(block: int | None, primals: tuple, tangents: tuple) -> tuple[An
 def _tangents(
     p: jax.Array,
     t: jax.Array,
-    valid: jax.Array | None,
+    mask: jax.Array | None,
     m: Moments,
     d_p: jax.Array,
     d_t: jax.Array,
 ) -> tuple[Moments, jax.Array]:
     """Written out, so that no loop is differentiated and rounding corrections play no part."""
     n = jnp.maximum(m.n, 1).astype(p.dtype)
-    d_p, d_t = (arrays.fill(x, valid) for x in (d_p, d_t))
-    dev_p, dev_t = arrays.fill(p - m.mean_p, valid), arrays.fill(t - m.mean_t, valid)
+    d_p, d_t = (arrays.fill(x, mask) for x in (d_p, d_t))
+    dev_p, dev_t = arrays.fill(p - m.mean_p, mask), arrays.fill(t - m.mean_t, mask)
     d_mean_p, d_mean_t = d_p.sum() / n, d_t.sum() / n
     d_m = Moments(
         np.zeros(m.n.shape, jax.dtypes.float0),
@@ -259,13 +257,13 @@ class _Part(NamedTuple):
 
 
 def _part(
-    p: jax.Array, t: jax.Array, valid: jax.Array | None, origin: tuple[jax.Array, jax.Array]
+    p: jax.Array, t: jax.Array, mask: jax.Array | None, origin: tuple[jax.Array, jax.Array]
 ) -> _Part:
     """Two passes: the means, then the deviations from them."""
-    n = jnp.int32(p.size) if valid is None else valid.sum(dtype=jnp.int32)
+    n = jnp.int32(p.size) if mask is None else mask.sum(dtype=jnp.int32)
     count = jnp.maximum(n, 1).astype(p.dtype)
-    mean_p, mean_t = (o + arrays.fill(x - o, valid).sum() / count for x, o in zip((p, t), origin))
-    dev_p, dev_t = arrays.fill(p - mean_p, valid), arrays.fill(t - mean_t, valid)
+    mean_p, mean_t = (o + arrays.fill(x - o, mask).sum() / count for x, o in zip((p, t), origin))
+    dev_p, dev_t = arrays.fill(p - mean_p, mask), arrays.fill(t - mean_t, mask)
     # What rounding left in the means: far below the spread, so nothing cancels here.
     rest_p, rest_t = dev_p.sum() / count, dev_t.sum() / count
     return _Part(

@@ -52,7 +52,7 @@ def pearson(pred: Any, target: Any, mask: Any = None) -> jax.Array:
 
 
 def mse(pred: Any, target: Any, mask: Any = None) -> jax.Array:
-    """Mean squared error over the valid entries, in squared label units. Arguments as `ccc`."""
+    """Mean squared error over the unmasked entries, in squared label units. Arguments as `ccc`."""
     return _mse(*arrays.checked("mse", pred, target, mask))
 
 
@@ -81,10 +81,10 @@ def _pearson(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 @jax.jit
 def _mse(p: jax.Array, t: jax.Array, mask: jax.Array | None) -> jax.Array:
-    valid = None if mask is None else jnp.asarray(mask, bool)
-    p, t = (arrays.fill(x, valid) for x in arrays.floats(p, t))
+    mask = None if mask is None else jnp.asarray(mask, bool)
+    p, t = (arrays.fill(x, mask) for x in arrays.floats(p, t))
     error = p - t
-    n = error.size if valid is None else valid.sum(dtype=jnp.int32)
+    n = error.size if mask is None else mask.sum(dtype=jnp.int32)
     return (error * error).sum() / jnp.maximum(n, 1)
 
 
@@ -124,8 +124,8 @@ class Errors(NamedTuple):
         Args:
             groups: of arrays [N, K]; the errors are [groups, K] then.
         """
-        p, t, valid = arrays.float64_columns(pred, target, mask, size)
-        return cls(arrays.sums(valid, groups), arrays.sums((p - t) ** 2, groups))
+        p, t, mask = arrays.float64_columns(pred, target, mask, size)
+        return cls(arrays.sums(mask, groups), arrays.sums((p - t) ** 2, groups))
 
     def merge(self, other: Errors) -> Errors:
         """Errors of both together."""

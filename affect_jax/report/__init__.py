@@ -1,4 +1,4 @@
-"""What a run leaves for people: pictures, a card of the model and its data, intervals of scores."""
+"""Reports for people: pictures, a card of the model and its data, intervals of scores."""
 
 from affect_jax.report.best_effort import optional
 from affect_jax.report.card import write as write_card

@@ -151,7 +151,7 @@ def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: Store) -> str:
         groups, frames = {track.group for track in tracks}, sum(track.frames for track in tracks)
         line = [split, use.get(split, "not used"), len(tracks), len(groups), f"{frames:,}"]
         for mask in labelled.values():
-            line.append(f"{sum(mask[t.offset : t.offset + t.frames].sum() for t in tracks):,}")
+            line.append(f"{sum(mask[t.span].sum() for t in tracks):,}")
         lines.append(line)
     heads = ("split", "used for", "tracks", "groups", "frames", *(f"with {n}" for n in labelled))
     return table(heads, lines)
@@ -170,10 +170,10 @@ def _features(config: Any, store: Store) -> str:
 def _provenance(store: Store) -> str:
     """The rest of the manifest; notes as a list, hashes as a table."""
     known = ("format", "name", "features", "labels", "tracks", "sha256", "notes")
-    found = {k: v for k, v in store.manifest.items() if k not in known}
-    if not {"license", "licence"} & found.keys():
-        found["licence"] = NOT_STATED
-    parts = [table(("provenance", ""), [(k, _plain(v)) for k, v in sorted(found.items())])]
+    provenance = {k: v for k, v in store.manifest.items() if k not in known}
+    if not {"license", "licence"} & provenance.keys():
+        provenance["licence"] = NOT_STATED
+    parts = [table(("provenance", ""), [(k, _plain(v)) for k, v in sorted(provenance.items())])]
     notes = store.manifest.get("notes") or []
     if notes:
         notes = [notes] if isinstance(notes, str) else notes
@@ -219,13 +219,13 @@ def _commands(run: Run) -> str:
 
 
 def _versions() -> str:
-    found = {"affect_jax": __version__, "python": platform.python_version()}
+    versions = {"affect_jax": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue  # part of an installation without training
-    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in found.items())
+    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _pictures(folder: pathlib.Path) -> str:

@@ -36,8 +36,8 @@ def scores(
         file = folder / "scores.json"
         if file.is_file():
             try:
-                found = read_json(file, "scores", "Evaluate the split again.")
-                parts += _split(name, folder, config, tasks, store, step, found)
+                content = read_json(file, "scores", "Evaluate the split again.")
+                parts += _split(name, folder, config, tasks, store, step, content)
             except UserError as error:
                 parts += [f"### {name}", f"Cannot be shown. {error}"]
     if len(parts) == 1:
@@ -49,8 +49,8 @@ def best_epochs(run: Run, config: Any) -> str:
     """Section "Best epochs": the monitored scores over the evaluations; empty without any."""
     records = run.records()
     names = tuple(config.monitor) or headline_scores(records)[:1]
-    found = {name: best(records, name, config.data.split) for name in names}
-    rows = [(name, markdown.score(b.value), b.epoch, b.step) for name, b in found.items() if b]
+    bests = {name: best(records, name, config.data.split) for name in names}
+    rows = [(name, markdown.score(b.value), b.epoch, b.step) for name, b in bests.items() if b]
     if not rows:
         return ""
     heads = ("monitored score", "best", "epoch", "step")
@@ -64,7 +64,7 @@ def _split(
     tasks: Sequence[Task],
     store: Store,
     step: int,
-    found: dict[str, Any],
+    scores: Mapping[str, Any],
 ) -> list[str]:
     """A table of the plain scores, and one of the scores by class or label."""
     loaded = read_split(folder, tasks)
@@ -83,8 +83,8 @@ def _split(
         intervals = score_intervals(loaded, group_of, Total.of(config))
     heads = ["score", "ours"] + (["95 % interval"] if intervals else []) + list(references)
     rows = []
-    for key in _plain_names(found, config, tasks):
-        row = [key, markdown.score(found[key])]
+    for key in _plain_names(scores, config, tasks):
+        row = [key, markdown.score(scores[key])]
         if intervals:
             row.append(" to ".join(map(markdown.score, intervals.get(key, ()))))
         rows.append(row + [markdown.score(column.get(key)) for column in references.values()])
@@ -96,13 +96,13 @@ def _split(
         )
     for task in tasks:
         for key in (f"{task.name}/f1_per_class", f"{task.name}/f1_per_label"):
-            if isinstance(found.get(key), list) and task.names:
-                cells = [markdown.score(value) for value in found[key]]
+            if isinstance(scores.get(key), list) and task.names:
+                cells = [markdown.score(value) for value in scores[key]]
                 parts += [f"F1 of {task.name}:", markdown.table(task.names, [cells])]
     return parts
 
 
-def _plain_names(found: Mapping[str, Any], config: Any, tasks: Sequence[Task]) -> list[str]:
+def _plain_names(scores: Mapping[str, Any], config: Any, tasks: Sequence[Task]) -> list[str]:
     """Scores that are one number: the total, then the tasks' as the task table orders them."""
     names = [config.total.name] + [f"{t.name}/{metric}" for t in tasks for metric in t.metrics]
-    return [name for name in names if math.isfinite(number(found.get(name)))]
+    return [name for name in names if math.isfinite(number(scores.get(name)))]

@@ -62,10 +62,10 @@ def draw_traces(
 
 def track_ccc(pred: np.ndarray, label: np.ndarray) -> float:
     """CCC of one track over its labelled frames; NaN below two of them."""
-    there = np.isfinite(label)
-    if there.sum() < 2:
+    mask = np.isfinite(label)
+    if mask.sum() < 2:
         return float("nan")
-    return ccc_of(Moments.of(pred[:, None], label[:, None], there[:, None], 1))
+    return ccc_of(Moments.of(pred[:, None], label[:, None], mask[:, None], 1))
 
 
 def _numbers(track: Mapping[str, Any], dimensions: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What pictures take from the predictions of a split: traces, and which tracks to show."""
+"""Traces of the predictions of a split, and the tracks that a picture shows."""
 
 from __future__ import annotations
 

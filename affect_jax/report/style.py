@@ -1,4 +1,4 @@
-"""What all pictures share: colours, sizes, and a writer that gives the same bytes every time.
+"""Style of all pictures: colours, sizes, and a writer that gives the same bytes every time.
 
 Matplotlib is imported inside the functions, and only its Figure, never pyplot: importing the
 report costs nothing, and nobody's open figures or settings are touched.
@@ -52,7 +52,7 @@ def tidy(axes: Axes, *, grid: str = "y") -> None:
 
 
 def heading(axes: Axes, left: str, right: str = "") -> None:
-    """What the panel shows at the left, its number at the right."""
+    """Title of the panel at the left, its number at the right."""
     axes.set_title(plain(left), loc="left", fontsize=NORMAL, color=INK, fontweight="bold")
     axes.set_title(right, loc="right", fontsize=SMALL, color=GREY)
 
