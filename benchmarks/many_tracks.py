@@ -8,7 +8,6 @@ and 40 values.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -86,8 +85,8 @@ def main(arguments: Sequence[str]) -> None:
         description=__doc__.split("\n")[0],
         allow_abbrev=False,
     )
-    parser.add_argument("--tracks", type=whole(), default=20_000)
-    flags: argparse.Namespace = parser.parse_all(arguments)
+    parser.add_argument("--tracks", type=whole(1, 10**6), default=20_000)
+    flags = parser.parse_all(arguments)
     for what, seconds in measure(flags.tracks):
         print(f"{what}: {seconds:.2f} s", flush=True)
 

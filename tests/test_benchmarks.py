@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import commits, load, run, temporal
+from benchmarks import commits, load, many_tracks, run, temporal
 from data_pipelines.command import exit_code
 from data_pipelines.errors import UserError
 
@@ -32,6 +32,7 @@ from data_pipelines.errors import UserError
         ("ccc", ["--means=1,x"], "expected numbers, as in 0.1,5"),
         ("ccc", ["--means=inf"], "expected numbers, as in 0.1,5"),
         ("ccc", ["--frames=0"], "expected a whole number from 2"),
+        ("many_tracks", ["--tracks=0"], "expected a whole number from 1"),
         ("context", ["--seeds=0"], "expected a whole number from 1"),
         ("structures", ["--seeds=1"], "required: --workdir"),
         ("structures", ["--workdir=" + "c" * 300], "longer than the name of a file can be"),
@@ -136,3 +137,7 @@ def test_rounds_under_load_and_the_cases_of_benchmarks_run_are_read():
     assert times == {"gru 8x64 chunk": 2.0, "gru 8x64 epoch": 2.0} and not quiet
     with pytest.raises(UserError, match="no case in common: gru 8x64 chunk, gru 8x64 epoch; x"):
         commits.report([times], [{"x": 1.0}])
+
+
+def test_every_part_that_many_tracks_take_time_in_is_measured():
+    assert len({what for what, seconds in many_tracks.measure(30) if seconds > 0}) == 5

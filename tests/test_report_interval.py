@@ -157,6 +157,13 @@ def test_the_intervals_of_a_split_hold_its_scores_and_share_their_draws():
     assert one["v/ccc"][0] == one["v/ccc"][1]
 
 
+def test_predictions_of_no_frame_have_no_intervals():
+    nothing = np.zeros((0, 1), np.float32)
+    empty = Predictions(np.array(["a"]), *np.zeros((2, 0), int), nothing, nothing, nothing > 0)
+    loaded = {Task("v", "values", 1, metrics=("ccc",)): empty}
+    assert report.score_intervals(loaded, {"a": "a"}) == {}
+
+
 def split_of(tracks, rows, seed=0):
     """Predictions of `rows` values in so many tracks, two of them a group, in turns."""
     rng = np.random.default_rng(seed)

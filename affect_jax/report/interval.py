@@ -141,7 +141,7 @@ class DrawnScores:
         self._parts: list[tuple[Tally, dict[type, Callable[[np.ndarray], State]]]] = []
         for task, p in loaded.items():
             metrics = [name for name in task.metrics if METRICS[name].sign]
-            if p.label is None or not metrics:
+            if p.label is None or not len(p.label) or not metrics:
                 continue
             of_track = np.array([number[group_of[str(name)]] for name in p.tracks])
             tally = tally_of(task, p, metrics, Groups(of_track[p.track], self.groups))
