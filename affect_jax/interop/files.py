@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -17,6 +16,7 @@ from affect_jax.interop import torch_file
 from affect_jax.interop.wrapping import unwrapped
 from data_pipelines.errors import UserError, shown
 from data_pipelines.files import readable
+from data_pipelines.replace_file import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -97,14 +97,12 @@ def save_safetensors(path: str | pathlib.Path, tensors: Mapping[str, np.ndarray]
     A kill leaves the old file or the new one.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     # The writer takes the memory as it lies: a transpose would be written scrambled.
     # (np.ascontiguousarray would make a scalar an array of one entry.)
     whole = {name: np.asarray(x, order="C") for name, x in tensors.items()}
-    partial.touch()  # a folder that is missing or closed: the writer's own error is of no kind
-    try:
-        safetensors.numpy.save_file(whole, partial)
-    except safetensors.SafetensorError as error:
-        partial.unlink()
-        raise UserError(f"{path}: cannot be written ({error}).") from None
-    os.replace(partial, path)
+    with replace_file(path) as partial:
+        partial.touch()  # a folder that is missing or closed: the writer's own error is of no kind
+        try:
+            safetensors.numpy.save_file(whole, partial)
+        except safetensors.SafetensorError as error:
+            raise UserError(f"{path}: cannot be written ({error}).") from None
