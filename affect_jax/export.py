@@ -190,7 +190,7 @@ def export(
 
 def _writer(exported: Exported, out: pathlib.Path, predictor: Predictor) -> StoreWriter:
     """The writer of the store: its features, and where they are from."""
-    from affect_jax.places import fingerprint
+    from affect_jax.places import fingerprint, real_path
 
     runs, name = exported.runs, exported.name
     store = runs[0].system.data.store
@@ -210,7 +210,7 @@ def _writer(exported: Exported, out: pathlib.Path, predictor: Predictor) -> Stor
         "run": name,
         "step": steps if len(runs) > 1 else steps[0],
         "config": digest,
-        "store": ",".join(os.path.realpath(part.path) for part in store.parts),
+        "store": real_path(store),
         "sha256": fingerprint(store),
     }
     return StoreWriter(out, name=name, features=features, labels={}, origin=origin)

@@ -50,7 +50,7 @@ def origin_of(run: Run, store: Store, split: str, step: int) -> dict[str, Any]:
         "run": run.folder.name,
         "step": step,
         "split": split,
-        "store": _real(store),
+        "store": real_path(store),
         "sha256": fingerprint(store),
     }
 
@@ -62,7 +62,8 @@ def fingerprint(store: Store) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _real(store: Store) -> str:
+def real_path(store: Store) -> str:
+    """The folders of a store, links followed, joined by commas."""
     return ",".join(os.path.realpath(part) for part in str(store.path).split(","))
 
 
@@ -90,7 +91,7 @@ def place_of(run: Run, own: ConfigDict, origin: dict[str, Any]) -> pathlib.Path:
 def _is_at(root: str, place: str) -> bool:
     """Is the store of a config's `data.root` the one at `place`?"""
     try:
-        return _real(open_store(root)) == place
+        return real_path(open_store(root)) == place
     except UserError:  # it is gone
         return False
 
