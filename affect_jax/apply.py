@@ -54,7 +54,8 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     if config.data.feeder == "auto":
         config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory
     system = system_of(run, config)
-    require_terms(system.tasks, config)
+    tasks = task_table.scored(system.tasks)
+    require_terms(tasks, config)
     say_other_data(system, run)
     split, store = config.data.split, system.data.store
     if not split:
@@ -64,7 +65,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     store.split(split)
     require_name(split, f"{store.path}: split")
     if evaluate:
-        require_labels(system.tasks, store, split)
+        require_labels(tasks, store, split)
     step, variables = weights(system, run, config.checkpoint)
     print(f"step {step} of {run.folder} on split {split!r} of {store.path}", file=sys.stderr)
     origin = origin_of(run, store, split, step)
@@ -77,7 +78,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     with writing(place), contextlib.ExitStack() as held:
         with replace_folder(place) as new:
             scores = predict_split(system, variables, split, new, origin)
-            loaded = read_split(new, system.tasks)
+            loaded = read_split(new, tasks)
             if output:
                 replace_text(new / "tasks.json", task_table.to_json(system.tasks))
                 shown = {name: new}
@@ -90,7 +91,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
             shown = {name: place}
             report.write_all(run.folder, splits=shown, references=references)
             _card_again(run, own, system, parameters)
-    without = [t.name for t in system.tasks if not any(s.startswith(f"{t.name}/") for s in scores)]
+    without = [t.name for t in tasks if not any(s.startswith(f"{t.name}/") for s in scores)]
     if scores and without:
         names = ", ".join(without)
         print(f"no label of {names} in split {split!r}: not scored", file=sys.stderr)

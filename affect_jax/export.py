@@ -120,8 +120,9 @@ def _open_run(run: Run, checkpoint: str, root: str) -> Trained:
 def _held_out(fold: Trained) -> list[str]:
     """Tracks of the fold, as its run has predicted them: the data may be others by now."""
     from affect_jax.prediction_files import Predictions
+    from affect_jax.tasks import scored
 
-    task = fold.system.tasks[0].name
+    task = scored(fold.system.tasks)[0].name
     file = fold.run.predictions / fold.config.data.split / f"{task}.npz"
     return Predictions.read(file).tracks.tolist()
 

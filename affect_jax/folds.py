@@ -33,6 +33,7 @@ from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
 from affect_jax.scoring import Total, score
+from affect_jax.tasks import scored
 from affect_jax.train_run import train_run
 from affect_jax.trained_data import require_same_data
 from affect_jax.workdir import Workdir
@@ -185,6 +186,7 @@ def score_folds(
     store = open_store(config.data.root)
     tasks = folder.run(next(iter(plan))).read_tasks()
     folder.write_tasks(tasks)
+    tasks = scored(tasks)
     total = Total.of(config)
 
     def held_out(split: str) -> Iterator[tuple[int, Any]]:

@@ -18,10 +18,12 @@ from jax.experimental import multihost_utils
 from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
 from affect_jax.models import Output
+from affect_jax.objective import AuxMeans, aux_sums
 from affect_jax.prediction_files import ORIGIN, write_split
 from affect_jax.scoring import Raw, Total, score
 from affect_jax.state import zero_carry
 from affect_jax.systems.supervised import Supervised
+from affect_jax.tasks import scored
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.plan import FILLING
 from data_pipelines.replace_file import replace_json
@@ -34,7 +36,7 @@ class Predictor:
     Attributes:
         shapes: {name: shape of one item} of the tasks and of `arrays`.
         of_rows: those of `arrays` that have an item a row, and not a frame.
-        losses: {name: mean over the rows} of the model's own losses, of the last pass.
+        losses: means of the model's own losses, of the last pass over tracks.
     """
 
     def __init__(self, system: Supervised, split: str, *, arrays: Sequence[str] = ()):
@@ -51,7 +53,7 @@ class Predictor:
         self._system = system
         self._rows = rows = data.rows(split)
         self.shapes, self.of_rows = _shapes(system, rows, arrays)
-        self.losses: dict[str, float] = {}
+        self.losses = AuxMeans()
         frames = np.array([track.frames for track in data.store.tracks])
         self._sizes = rows.sizes
         self._whole = self._sizes == frames[rows.track]  # rows that are all of their track
@@ -65,9 +67,9 @@ class Predictor:
             carry = None if carry is None else zero_carry(carry, batch["start"])
             output = model.apply(variables, batch, carry=carry, train=False)
             given = output.aux.get("arrays", {})
-            named = {task.name: output.predictions[task.name] for task in system.tasks}
+            named = {task.name: output.predictions[task.name] for task in scored(system.tasks)}
             named |= {name: given[name] for name in arrays}
-            return named, output.carry, output.aux.get("losses", {})
+            return named, output.carry, aux_sums(output, batch)
 
         self._run = jax.jit(
             run,
@@ -112,17 +114,14 @@ class Predictor:
 
     def _batches(self, variables: Any, only: np.ndarray | None) -> Iterator[tuple[np.ndarray, Raw]]:
         """(row ids [B], outputs [B, T, ...] on the host); the device works one batch ahead."""
-        sums: dict[str, float] = {}
-        count = 0
+        means = AuxMeans()
         for ids, computed in _one_behind(self._computed(variables, only)):
             outputs, losses = _to_host(computed)
-            count += (n := np.count_nonzero(ids >= 0))
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + n * float(loss)
+            means.add(losses)
             if self._rows.clip:
                 outputs = {name: x[:, None] for name, x in outputs.items()}
             yield ids, outputs
-        self.losses = {name: value / count for name, value in sums.items()}
+        self.losses = means
 
     def _computed(
         self, variables: Any, only: np.ndarray | None
@@ -192,7 +191,7 @@ def _shapes(
     system: Supervised, rows: Rows, arrays: Sequence[str]
 ) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
     """({name: shape of one item}, those with an item a row) of the tasks and these arrays."""
-    shapes = {task.name: task.raw_shape for task in system.tasks}
+    shapes = {task.name: task.raw_shape for task in scored(system.tasks)}
     if not arrays:
         return shapes, frozenset()
 
@@ -249,10 +248,12 @@ def predict_split(
         folder: of these predictions alone; `replace_folder` gives one where others are.
         origin: what origin.json says of them.
     """
-    indices = system.data.store.split(split)
-    predicted = Predictor(system, split).tracks(variables)
-    tracks = write_split(folder, system.tasks, system.data.store, indices, predicted)
-    scores = Total.of(system.config).added_to(score(system.tasks, system.data.store, tracks))
+    store, tasks = system.data.store, scored(system.tasks)
+    predictor = Predictor(system, split)
+    tracks = write_split(folder, tasks, store, store.split(split), predictor.tracks(variables))
+    scores = score(tasks, store, tracks)
+    if scores or not tasks:  # of a split without labels there are predictions alone
+        scores = Total.of(system.config).added_to(scores | predictor.losses.scores())
     if scores:
         replace_json(folder / "scores.json", scores)
     if origin:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from affect_jax.tasks import Task, from_json
+from affect_jax.tasks import Task, from_json, scored
 from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, forget, readable
 from data_pipelines.paths import require_name
@@ -193,13 +193,13 @@ def groups_of(predictions: Iterable[Predictions]) -> dict[str, str]:
 
 
 def find_tasks(folder: str | os.PathLike) -> tuple[Task, ...]:
-    """The task table of a folder of predictions: tasks.json in it, or up to two folders above."""
+    """The tasks of a folder of predictions, by the tasks.json in it or up to two folders above."""
     folder = pathlib.Path(folder).resolve()
     for place in (folder, *folder.parents[:2]):
         file = place / "tasks.json"
         if file.is_file():
             # Bytes that are no text make it no task table, which is what is said then.
-            return from_json(file.read_text(errors="replace"), str(file))
+            return scored(from_json(file.read_text(errors="replace"), str(file)))
     raise UserError(
         f"{folder}: no tasks.json here or up to two folders above, so nobody knows what the "
         "predictions mean. Copy it from the run that made them."

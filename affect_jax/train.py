@@ -201,7 +201,7 @@ class _Loop:
             split = self.config.data.split
             tracks = self.predictor.tracks(self.state.variables())
             scores = score(scored(self.system.tasks), self.system.data.store, tracks)
-            scores = Total.of(self.config).added_to(scores)
+            scores = Total.of(self.config).added_to(scores | self.predictor.losses.scores())
             record["scores"] = {split: {k: v for k, v in scores.items() if not isinstance(v, list)}}
         self._remember(scores | {f"loss/{k}": v for k, v in losses.items()}, step)
         self.log.append(self.run.append(record))

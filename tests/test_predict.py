@@ -1,13 +1,19 @@
 """Predictions of a track depend on nothing but the track: not on its batch, order or neighbours."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from affect_jax import systems
-from affect_jax.predict import Predictor
+from affect_jax.predict import Predictor, predict_split
+from affect_jax.prediction_files import find_tasks
+from affect_jax.run import Run
 from affect_jax.state import State
+from affect_jax.tasks import to_json
+from affect_jax.train import train
 from configs import mtl, va
 from data_pipelines.errors import UserError
 from data_pipelines.store import Store
@@ -116,14 +122,30 @@ def test_a_clip_is_a_track_of_one_frame_to_all_who_ask(tmp_path):
         np.testing.assert_allclose(arrays["total"], np.repeat(x[:, :1], 4, 1), atol=1e-6)
 
 
-def test_the_models_own_losses_have_their_mean_over_the_rows(tmp_path):
+def test_the_models_own_losses_have_their_mean_over_the_frames(tmp_path):
     store = small_store(tmp_path / "store", frames=(11, 3, 24), validation=(9,))
     system, variables = given(store, data__eval_batch_size=4)
     predictor = Predictor(system, "train")
-    assert predictor.losses == {}
-    list(predictor.tracks(variables))
-    rows = 3 + 1 + 6
-    assert predictor.losses == {"rows": pytest.approx((rows + 1) / 2)}
+    assert predictor.losses.scores() == {}
+    for _ in range(2):
+        list(predictor.tracks(variables))
+        # Of batches of 4, 4 and 2 rows; those of the first two tracks have 4, 4, 3 and 3 frames.
+        mean = (14 * 2.5 + 16 * 6.5 + 8 * 9.5) / 38
+        assert predictor.losses.scores() == {"aux/rows": pytest.approx(mean)}
+
+
+def test_a_split_is_predicted_and_scored_without_tasks_of_training_alone(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3), validation=(9,))
+    system, variables = given(store)
+    (valence,) = system.tasks
+    alone = dataclasses.replace(valence, name="arousal", train_only=True)
+    system.tasks = (alone, valence)
+    scores = predict_split(system, variables, "train", tmp_path / "out")
+    assert "valence/ccc" in scores and scores["aux/rows"] == 2.5
+    assert not [name for name in scores if name.startswith("arousal")]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["scores.json", "valence.npz"]
+    (tmp_path / "out" / "tasks.json").write_text(to_json(system.tasks))
+    assert find_tasks(tmp_path / "out") == (valence,)
 
 
 @pytest.mark.parametrize("name", ["frame", "valence"])
@@ -142,3 +164,12 @@ def test_tracks_of_a_split_are_predicted_alone_when_asked(tmp_path):
         some = dict(predictor.tracks(variables, np.array(only, int)))
         assert list(some) == only
         jax.tree.map(np.testing.assert_array_equal, some, {i: everything[i] for i in only})
+
+
+def test_a_training_evaluates_the_models_own_losses_and_can_choose_by_them(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3), validation=(9,))
+    system, _ = given(store, epochs=1, monitor="aux/rows")
+    run = Run(tmp_path / "run")
+    state = train(system, run)
+    assert run.records()[0]["scores"]["validation"]["aux/rows"] == 2.0
+    assert float(state.best["aux/rows"]) == -2.0  # lower is better
