@@ -29,13 +29,15 @@ from data_pipelines.paths import user_path
 
 
 def digests(state: Any) -> dict[str, str]:
-    """{path of the leaf: SHA-256 over its bytes, type and shape}."""
-    result = {}
-    for path, leaf in paths(state).items():
-        array = np.asarray(_plain(leaf))
-        head = f"{array.dtype.str}{array.shape}".encode()
-        result[path] = hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
-    return result
+    """{path of the leaf: `digest_of` it}."""
+    return {path: digest_of(leaf) for path, leaf in paths(state).items()}
+
+
+def digest_of(leaf: Any) -> str:
+    """SHA-256 over the bytes, type and shape of an array."""
+    array = np.asarray(_plain(leaf))
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def digest(state: Any) -> str:
@@ -125,35 +127,37 @@ class Checkpoints:
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         """(state, meta) of a step, as numpy leaves in the structure of `like`.
 
+        What an older version did not keep, and the best of a score that was not monitored, is as in
+        `like`.
+
         Raises:
-            ValueError: a leaf does not match its digest. Orbax raises errors of many kinds for
-                files that are cut or missing.
+            ValueError: a leaf does not match its digest, or the state is of another model. Orbax
+                raises errors of many kinds for files that are cut or missing.
             UserError: a leaf has another shape than in `like`.
         """
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), _abstract(like))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
-            ),
-        )
-        state, meta = restored["state"], restored["meta"]
-        expected, own = meta.pop("digests"), meta.pop("meta_digest", None)
+        saved, meta = _read_leaves(self._folder, step)
+        own = meta.pop("meta_digest", None)
         if own not in (None, _meta_digest(meta)):  # steps of before have none
             raise ValueError("digest of the data beside the state does not match")
-        for path, leaf in paths(state).items():
-            wanted = paths(target)[path]
-            if leaf.shape != wanted.shape:
-                self._require_same_devices(step, path, leaf, wanted, meta)
+        leaves, wanted = [], paths(_plain_tree(like))
+        for path, target in wanted.items():
+            old = path if path in saved else _RENAMED.get(path, path)
+            if old not in saved and _part(path) in _OF_THE_MODEL:
+                raise ValueError(f"it has no {path}")
+            leaf = saved[old] if old in saved else _start(target)
+            if leaf.shape != target.shape:
+                self._require_same_devices(step, path, leaf, target, meta)
                 raise UserError(
                     f"{self._folder / str(step)}: {path} has shape {leaf.shape}, the config asks "
-                    f"for {wanted.shape}. Leave --config out, or give another --workdir."
+                    f"for {target.shape}. Leave --config out, or give another --workdir."
                 )
-        found = digests(state)
-        broken = sorted(k for k in expected if found.get(k) != expected[k])
-        if broken or found.keys() != expected.keys():
-            raise ValueError(f"digest of {broken[0] if broken else 'the tree'} does not match")
-        return state, meta
+            # A copy: two leaves that are equal are one array here, and would share a buffer.
+            leaves.append(np.array(leaf, target.dtype))
+        for path in saved.keys() - wanted.keys():
+            # Averages of frozen parameters were kept once.
+            if _part(path) in _OF_THE_MODEL and _part(path) != "ema":
+                raise ValueError(f"its {path} is none of this config's model")
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
 
     def _require_same_devices(
         self, step: int, path: str, leaf: np.ndarray, wanted: np.ndarray, meta: dict[str, Any]
@@ -199,15 +203,34 @@ class Checkpoints:
         return None
 
 
-def _abstract(like: Any) -> Any:
-    """Shapes and types as they are saved: typed random keys as their raw words."""
+# Parts of the state that no other can stand in for.
+_OF_THE_MODEL = ("params", "batch_stats", "opt_state", "ema", "weighting", "carry", "extra")
+# Paths that older versions knew by another name.
+_RENAMED = {".plateau/scale/default": ".plateau/scale", ".plateau/waited": ".plateau/stale"}
+
+
+def _part(path: str) -> str:
+    """The field of the state that a path is in."""
+    return path.lstrip(".").partition("/")[0]
+
+
+def _plain_tree(like: Any) -> Any:
+    """The tree as it is saved, of arrays or of their shapes: typed random keys as raw words."""
 
     def leaf(x: Any) -> Any:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if isinstance(x, jax.ShapeDtypeStruct) and jax.dtypes.issubdtype(
+            x.dtype, jax.dtypes.prng_key
+        ):
             return jax.eval_shape(jax.random.key_data, x)
-        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return _plain(x)
 
     return jax.tree.map(leaf, like)
+
+
+def _start(target: Any) -> np.ndarray:
+    """The leaf of a state before its first step; zeros where only its shape is known."""
+    shape_only = isinstance(target, jax.ShapeDtypeStruct)
+    return np.zeros(target.shape, target.dtype) if shape_only else np.asarray(target)
 
 
 def place(state: Any, like: Any, put: Callable[[Any], Any]) -> Any:
@@ -240,6 +263,17 @@ def read_raw(folder: pathlib.Path, step: int) -> dict[str, Any]:
     if sorted(digests(state).values()) != sorted(read_meta(folder, step)["digests"].values()):
         raise ValueError("the digests do not match")
     return state
+
+
+def _read_leaves(folder: pathlib.Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """({path in the state that was saved: leaf}, meta without the digests) of a step.
+
+    A leaf is found by its digest; where two are equal, it does not matter which is which.
+    """
+    leaves = jax.tree.leaves(read_raw(folder, step))
+    meta = read_meta(folder, step)
+    by_digest = {digest_of(leaf): leaf for leaf in leaves}
+    return {path: by_digest[digest] for path, digest in meta.pop("digests").items()}, meta
 
 
 def read_meta(folder: pathlib.Path, step: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class _Loop:
     def _start(self) -> State:
         fresh = self.system.init()
         put = self._put
-        found = self.checkpoints.restore_last(jax.eval_shape(lambda: fresh))
+        found = self.checkpoints.restore_last(fresh)
         if found is None:
             self.log = self.run.set_log([], -1)
             tasks = [task.name for task in self.system.tasks]

@@ -3,7 +3,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,18 @@ def state(seed):
     key = jax.random.key(seed)
     big = jax.random.normal(key, (64, 64))
     return {"params": {"w": big}, "rng": key, "step": jnp.int32(seed), "none": None, "empty": {}}
+
+
+@flax.struct.dataclass
+class _Kept:
+    """A state with attributes, as that of a training."""
+
+    params: Any
+    rng: Any
+    step: Any
+    none: Any
+    empty: Any
+    plateau: Any
 
 
 @pytest.fixture
@@ -68,6 +82,33 @@ def test_when_every_step_is_broken_the_error_says_so(folder):
         damage(folder, step, "flip")
     with pytest.raises(UserError, match="none of the 3 checkpoints can be used"):
         restored(folder)
+
+
+def test_what_an_older_version_did_not_keep_is_as_before_the_first_step(folder):
+    like = state(0) | {"best": {"score": jnp.float32(-5)}, "ema_batch_stats": {"m": jnp.ones(2)}}
+    _, raw, _ = restored(folder, like)
+    assert raw["best"]["score"] == -5 and raw["ema_batch_stats"]["m"].tolist() == [1, 1]
+    np.testing.assert_array_equal(raw["params"]["w"], state(3)["params"]["w"])
+    _, raw, _ = restored(folder, jax.eval_shape(lambda: like))
+    assert raw["best"]["score"] == 0  # only the shape is known, before a training
+
+
+def test_the_plateau_rule_of_an_older_version_is_read(tmp_path):
+    old = state(1) | {"plateau": {"scale": jnp.float32(0.5), "stale": jnp.int32(3)}}
+    new = {"scale": {"default": jnp.float32(1)}, "waited": jnp.int32(0), "best": jnp.float32(9)}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, _Kept(**old), {})
+    _, raw, _ = restored(tmp_path, _Kept(**state(0) | {"plateau": new}))
+    assert raw.plateau["scale"]["default"] == 0.5 and raw.plateau["waited"] == 3
+
+
+@pytest.mark.parametrize("part", ["params", "opt_state", "extra"])
+def test_a_state_of_another_model_is_refused(folder, part):
+    more = dict(state(0).get(part, {})) | {"new": jnp.ones(2)}
+    with pytest.raises(UserError, match=rf"it has no {part}/new.*Was the model's config changed"):
+        restored(folder, state(0) | {part: more})
+    with pytest.raises(UserError, match=r"its params/w is none of this config's model"):
+        restored(folder, state(0) | {"params": {}})
 
 
 def test_another_shape_is_an_error_and_never_a_silent_restart(folder):
