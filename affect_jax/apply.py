@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from affect_jax import config as configs
 from affect_jax import report
 from affect_jax import tasks as task_table
+from affect_jax.changes import require_same_tasks
 from affect_jax.disk import writing
 from affect_jax.places import origin_of, place_of, reporting, require_free, require_writable_run
 from affect_jax.predict import predict_split
@@ -44,12 +45,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     """
     run.require()
     own = configs.read(run.config_file)
-    for key, _, new in configs.differences(own, config):
-        if key == "tasks" or key.startswith("task."):
-            raise UserError(
-                f"--config.{key}={new}: what {run.folder} predicts is fixed since its training. "
-                "Leave it out."
-            )
+    require_same_tasks(run, own, config)
     folder = require_free(output) if output else require_writable_run(run)
     if config.data.feeder == "auto":
         config.data.feeder = "streamed"  # all is read once, so nothing has to stay in memory

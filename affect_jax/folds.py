@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from affect_jax import config as configs
 from affect_jax import systems
+from affect_jax.changes import require_same_folds
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.members import FOLDS_FILE
@@ -44,16 +45,6 @@ from data_pipelines.join import open_store
 from data_pipelines.replace_file import replace_json
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.trained_on import seen
-
-# Another value of these makes other folds.
-FIXED = (
-    "data.root",
-    "data.train_split",
-    "data.split",
-    "folds.count",
-    "folds.seed",
-    "folds.official",
-)
 
 _log = logging.getLogger(__name__)
 
@@ -102,11 +93,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
     with writing(folder.folder), folder.lock():
-        if folder.exists:
-            changes = configs.differences(configs.read(folder.config_file), config)
-            _refuse_other_folds(folder, changes)
-        else:
-            changes = []
+        changes = require_same_folds(folder, config) if folder.exists else []
         whole = folder.scores() and all(folder.run(name).finished for name in plan)
         if changes or not whole:
             first = systems.build(next(iter(plan.values())))
@@ -231,15 +218,6 @@ def score_folds(
 def _whole(config: ConfigDict, own: ConfigDict) -> str:
     """The split that a fold is of: the one that was cut, or the official one."""
     return own.data.split if own.data.split == config.data.split else config.data.train_split
-
-
-def _refuse_other_folds(folder: Folds, changes: list[tuple[str, Any, Any]]) -> None:
-    for key, old, new in changes:
-        if key in FIXED:
-            raise UserError(
-                f"{folder.folder}: was started with {key} = {old!r}, now it is {new!r}: other "
-                "folds. Give another --workdir."
-            )
 
 
 def _marks(config: ConfigDict) -> list[str]:

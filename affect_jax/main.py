@@ -66,8 +66,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return flags, changes
 
 
-def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: Any) -> Any:
+def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run: Any) -> Any:
     """The config to run with: from the file, or the run's own, with the overrides."""
+    from affect_jax import changes
     from affect_jax import config as configs
     from affect_jax.members import fold_runs
 
@@ -82,43 +83,20 @@ def resolve(flags: argparse.Namespace, changes: Sequence[tuple[str, str]], run: 
                 f"{run.folder}: no run here yet. Name its config: --config=configs/mtl.py."
             )
         config = configs.read(run.config_file)
-        configs.override(config, changes)
+        configs.override(config, overrides)
         configs.check(config)
         configs.absolute_paths(config)
         if flags.mode in ("train", "folds"):
-            _require_extension(config, run)
+            changes.require_same_past(run, config)
         return config
     config = configs.load(flags.config)
-    configs.override(config, changes)
+    configs.override(config, overrides)
     configs.check(config)
     configs.absolute_paths(config)
     if run.exists and (run.started or flags.mode == "folds"):
-        different = configs.differences(configs.read(run.config_file), config)
-        different = [d for d in different if d[0] not in ("name", "epochs")]
-        if different:
-            key, old, new = different[0]
-            more = f" (and {len(different) - 1} more keys)" if len(different) > 1 else ""
-            raise UserError(
-                f"{run.folder}: was started with {key} = {old!r}, now it is {new!r}{more}. Give "
-                "another --workdir, or leave --config out to go on with the run's own config."
-            )
-        _require_extension(config, run)
+        changes.require_same_file(run, config)
+        changes.require_same_past(run, config)
     return config
-
-
-def _require_extension(config: Any, run: Any) -> None:
-    """UserError where a run that has begun gets other epochs, and its past would be another."""
-    from affect_jax import config as configs
-    from affect_jax.optim import same_rates
-
-    old = configs.read(run.config_file).epochs
-    if run.started and not same_rates(config.optim, old, config.epochs):
-        raise UserError(
-            f"{run.folder}: was started with epochs = {old}, now it is {config.epochs}: with "
-            f"config.optim.schedule = {config.optim.schedule!r} the rate so far would "
-            f"be another. Give another --workdir; --config.init.run={run.folder} starts from these "
-            "weights."
-        )
 
 
 def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
@@ -146,7 +124,7 @@ def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Run one command; raises UserError for the user's mistakes."""
-    flags, changes = parse(argv)
+    flags, overrides = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -158,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
         from affect_jax.run import Run as Folder
 
     run = Folder(flags.workdir)
-    config = resolve(flags, changes, run)
+    config = resolve(flags, overrides, run)
     compilation_cache()
     action: Callable[..., None] = _train if flags.mode in ("train", "folds") else _apply
     with memory.said(config):
