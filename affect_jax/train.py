@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
-import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from affect_jax import sharding
 from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
+from affect_jax.environment import changed, environment
 from affect_jax.initial import start_from_others
 from affect_jax.optim import DEFAULT
 from affect_jax.phases import Phase
@@ -110,14 +109,8 @@ class _Loop:
             return put(start_from_others(fresh, self.config, tasks))
         step, state, meta = found
         self.progress.say(f"resuming from the checkpoint of step {step}")
-        then = meta.get("environment")
-        if not isinstance(then, dict):
-            self.progress.say("  it does not say what it was made with")
-            then = environment()
-        for name, (before, now) in _changes(then, environment()).items():
-            self.progress.say(
-                f"  {name} was {before}, is {now}: results may differ in the last digits"
-            )
+        for line in changed(meta.get("environment")):
+            self.progress.say(f"  {line}")
         # Within a phase its evaluation has not happened, whatever the log says.
         done = step if int(state.batch) == 0 else step - 1
         self.log = self.run.set_log(meta.get("log"), done)
@@ -235,10 +228,8 @@ class _Loop:
         self.checkpoints.wait()
         self._keep()
         self.progress.say(f"saving step {step}", quiet=True)
-        meta = {
-            "environment": environment(),
-            "log": list(self.log),
-        }  # as it is now: saving takes time
+        # The log as it is now: saving takes time.
+        meta = {"environment": environment(), "log": list(self.log)}
         self.checkpoints.save(step, self.state, meta)
         self.saved_best = self._best()
 
@@ -290,27 +281,6 @@ def chunk_bounds(total: int, done: int, size: int, *, full: int | None = None) -
     whole = total // size * size
     bounds = [*range(0, whole, size), *range(whole, total + 1)]
     return sorted({done, *(b for b in bounds if b >= done)})
-
-
-def environment() -> dict[str, Any]:
-    """What bit-for-bit sameness depends on besides the state."""
-    import flax
-
-    return {
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": jax.lib.__version__,
-        "flax": flax.__version__,
-        "cores": len(os.sched_getaffinity(0)),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "processes": jax.process_count(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def _changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {k: (then.get(k), now[k]) for k in now if then.get(k) != now[k]}
 
 
 @contextlib.contextmanager

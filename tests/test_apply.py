@@ -17,13 +17,13 @@ from affect_jax import apply as module
 from affect_jax import config as configs
 from affect_jax import finish, systems
 from affect_jax.checkpoint import Checkpoints
+from affect_jax.environment import environment
 from affect_jax.main import cli
 from affect_jax.places import fingerprint, origin_of, place_of, require_free
 from affect_jax.prediction_files import Predictions, find_tasks, read_split, splits
 from affect_jax.report import plots
 from affect_jax.restore import system_of
 from affect_jax.run import Run
-from affect_jax.train import environment
 from data_pipelines.store import Store
 from tests.conftest import ROOT
 from tests.stores import small_store
