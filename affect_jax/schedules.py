@@ -33,7 +33,7 @@ def _linear(c: Any) -> Rate:
 
 
 def _warmup(c: Any) -> Rate:
-    """Rise linearly from `warmup_start` of the rate over `hold_epochs`, then fall to zero.
+    """Rise linearly to the rate over `hold_epochs`, then fall to zero.
 
     The original starts at 0, so that its first epoch learns nothing (specs/abaw4, 6.1); ours
     starts one step up the same ramp by default.
