@@ -131,9 +131,9 @@ class Checkpoints:
         `like`.
 
         Raises:
-            ValueError: a leaf does not match its digest, or the state is of another model. Orbax
-                raises errors of many kinds for files that are cut or missing.
-            UserError: a leaf has another shape than in `like`.
+            ValueError: a leaf does not match its digest. Orbax raises errors of many kinds for
+                files that are cut or missing.
+            UserError: the state is of another model, or a leaf has another shape than in `like`.
         """
         saved, meta = _read_leaves(self._folder, step)
         own = meta.pop("meta_digest", None)
@@ -143,7 +143,7 @@ class Checkpoints:
         for path, target in wanted.items():
             old = path if path in saved else _RENAMED.get(path, path)
             if old not in saved and _part(path) in _OF_THE_MODEL:
-                raise ValueError(f"it has no {path}")
+                raise self._of_another(step, f"has no {path}")
             leaf = saved[old] if old in saved else _start(target)
             if leaf.shape != target.shape:
                 self._require_same_devices(step, path, leaf, target, meta)
@@ -156,8 +156,14 @@ class Checkpoints:
         for path in saved.keys() - wanted.keys():
             # Averages of frozen parameters were kept once.
             if _part(path) in _OF_THE_MODEL and _part(path) != "ema":
-                raise ValueError(f"its {path} is none of this config's model")
+                raise self._of_another(step, f"has {path}, which the model of this config has not")
         return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
+
+    def _of_another(self, step: int, what: str) -> UserError:
+        return UserError(
+            f"{self._folder / str(step)}: {what}: another config has written it, or an older "
+            "version. Leave --config out, or give another --workdir."
+        )
 
     def _require_same_devices(
         self, step: int, path: str, leaf: np.ndarray, wanted: np.ndarray, meta: dict[str, Any]

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from affect_jax import checkpoint
+from affect_jax import checkpoint, systems
+from affect_jax import config as configs
 from affect_jax import train as loop
 from affect_jax.main import cli
 from affect_jax.optim import paths
@@ -80,6 +82,25 @@ def test_a_changing_number_of_rows_compiles_nothing_anew(whole):
     assert {-(-len(rows) // 4) for rows in fed} > {6} or len({-(-len(r) // 4) for r in fed}) > 1
     # One program for a chunk of the full table, and one for a single step.
     assert sorted(program._cache_size() for program in programs.values()) == [1, 2]
+
+
+def test_places_that_do_not_exist_write_nothing_over_the_last_row(store):
+    config = configs.load(str(TOYS / "selector_config.py"))
+    config.data.root = str(store)
+    system = systems.build(config)
+    state, data = system.init(), system.data
+    source, shape, rows = data.source(), data.shape(training=True), data.training_rows
+    table = data.training_plan(carries=False).epoch(0)
+    assert (table[-1] < 0).any()
+    step = jax.jit(system.programs()["score"].step)
+    for ids in table:
+        batch = system.prepare(source.batch(rows, shape, ids), None, False)
+        state, _ = step(state, batch, 0.0, 0.0)
+    all_rows = np.arange(len(rows), dtype=np.int32)
+    batch = system.prepare(source.batch(rows, shape, all_rows), None, False)
+    logits = system.model.apply(state.variables(), batch).predictions["kind"]
+    chosen = jax.nn.softmax(logits)[all_rows, batch["labels"]["kind"]]
+    np.testing.assert_allclose(state.extra["chosen"], chosen, rtol=1e-5)
 
 
 # A look at the signals is taken once a chunk. A score phase has 2 chunks, training some more.

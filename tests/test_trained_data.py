@@ -28,9 +28,8 @@ def place(tmp_path):
 def system(path):
     """As much of a system as is asked for its data."""
     tasks = [types.SimpleNamespace(name="valence")]
-    return types.SimpleNamespace(
-        store=Store(path), features=("a", "b"), tasks=tasks, config=tiny_config(path)
-    )
+    data = types.SimpleNamespace(store=Store(path), features=("a", "b"))
+    return types.SimpleNamespace(data=data, tasks=tasks, config=tiny_config(path))
 
 
 def test_the_same_store_goes_on_without_a_word(place, capsys):
