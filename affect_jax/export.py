@@ -65,7 +65,7 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What is exported: a run, or the runs of a cross-validation.
+    """Source of an export: a run, or the runs of a cross-validation.
 
     Attributes:
         name: of its folder.

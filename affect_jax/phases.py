@@ -29,7 +29,7 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is done with every batch of a phase.
+    """The work that is done with every batch of a phase.
 
     Attributes:
         step: (state, batch, epoch, progress) -> (state, logs), a pure function.

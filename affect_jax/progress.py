@@ -1,4 +1,4 @@
-"""What a person sees while a run trains, and what TensorBoard gets (times and rates live there)."""
+"""Progress of a training: lines for a person, and TensorBoard (times and rates live there)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from affect_jax.checkpoint import last_whole, read_meta, read_raw, steps_in
 from affect_jax.config import read
 from affect_jax.optim import paths
 from affect_jax.run import Run, record_of
-from affect_jax.state import merged
+from affect_jax.state import merged, of_the_model
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.errors import UserError, nearest
 
@@ -119,6 +119,4 @@ def _records(run: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
 def variables_of(raw: dict[str, Any]) -> dict[str, Any]:
     """Model variables of a raw state: its moving average where it has one."""
     params = merged(raw["params"], raw.get("ema") or {})
-    variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
-    stats = raw.get("ema_batch_stats") or raw.get("batch_stats")
-    return variables | ({"batch_stats": stats} if stats else {})
+    return of_the_model(params, raw.get("ema_batch_stats") or raw.get("batch_stats"))

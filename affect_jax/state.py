@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 @flax.struct.dataclass
 class State:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
         step: int32, batches so far, of all programs.
@@ -50,11 +50,15 @@ class State:
     extra: Any
 
     def variables(self) -> dict[str, Any]:
-        """What the model is evaluated with: the moving average where there is one."""
+        """Variables that the model is evaluated with: moving averages where there are any."""
         params = merged(self.params, self.ema)
-        variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
-        stats = self.ema_batch_stats or self.batch_stats
-        return variables | ({"batch_stats": stats} if stats else {})
+        return of_the_model(params, self.ema_batch_stats or self.batch_stats)
+
+
+def of_the_model(params: Mapping[str, Any], batch_stats: Any) -> dict[str, Any]:
+    """Variables that the model is applied with: no parameters of the weighting."""
+    variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
+    return variables | ({"batch_stats": batch_stats} if batch_stats else {})
 
 
 def merged(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from affect_jax import sharding
 from affect_jax.feed import Batch, Fetch
 from affect_jax.objective import Objective
 from affect_jax.optim import Optimiser
-from affect_jax.state import State, merged, zero_carry
+from affect_jax.state import State, merged, of_the_model, zero_carry
 
 Logs = dict[str, jax.Array]
 # step(state, batch, epoch, progress): `epoch` is 0-based with the fraction done, `progress` the
@@ -45,12 +45,9 @@ def supervised(
 
         def total(trained: Any):
             params = merged(frozen, trained)
-            variables = {"params": {k: v for k, v in params.items() if k != "weighting"}}
             mutable = ["batch_stats"] if state.batch_stats else []
-            if mutable:
-                variables["batch_stats"] = state.batch_stats
             output, updated = model.apply(
-                variables,
+                of_the_model(params, state.batch_stats),
                 batch,
                 carry=carry,
                 train=True,

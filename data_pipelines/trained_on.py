@@ -88,7 +88,7 @@ def _labels_in(entry: str, store: AnyStore) -> tuple[bool, set[str], set[str]]:
 
 
 def _names(store: AnyStore) -> list[str]:
-    """What people call the data: the store's name, its source's, and those that the source knows.
+    """Names of the data: the store's, its source's, and those that the source knows it by.
 
     A joined store has those of all its parts.
     """

@@ -107,7 +107,7 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
 def reference_of(task: Task, split: str, store: Store) -> Predictions:
     """Tracks, frames and labels of a split of a store, as predictions without any output."""
     tracks = [store.tracks[i] for i in store.split(split)]
-    rows = np.concatenate([np.arange(t.offset, t.offset + t.frames) for t in tracks])
+    rows = np.concatenate([np.arange(t.span.start, t.span.stop) for t in tracks])
     labels = {}
     if task.name in store.labels:
         label = store.labels[task.name]

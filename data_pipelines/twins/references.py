@@ -89,7 +89,7 @@ def averaged(store: Store, features: np.ndarray, half: int) -> np.ndarray:
     """float64 [N, D]: means over `half` rows to each side, of a track's own rows alone."""
     means = np.empty(features.shape)
     for track in store.tracks:
-        rows = slice(track.offset, track.offset + track.frames)
+        rows = track.span
         sums = np.cumsum(features[rows], axis=0, dtype=np.float64)
         sums = np.concatenate([np.zeros_like(sums[:1]), sums])
         at = np.arange(track.frames)

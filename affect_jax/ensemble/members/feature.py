@@ -76,7 +76,7 @@ class FeatureMember(Member, kind="feature"):
         raw = []
         for i in store.split(split):
             track = store.tracks[i]
-            rows = slice(track.offset, track.offset + track.frames)
+            rows = track.span
             if mask is not None and not mask[rows].all():
                 raise UserError(f"feature {self.where!r} has gaps in track {track.name!r}.")
             raw.append(array[rows][:, columns])
