@@ -167,7 +167,8 @@ class Ours:
     def _train(self, pieces, bounds) -> None:
         for xs, a, b in zip(pieces, bounds, bounds[1:], strict=False):
             zeros = self.zeros(b - a)
-            self.state, logs = self.run(self.state, self.feeder.data, xs, zeros, zeros)
+            epoch = np.int32(self.number)
+            self.state, logs = self.run(self.state, self.feeder.data, xs, epoch, zeros, zeros)
         self.block(logs)
 
 

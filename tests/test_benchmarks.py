@@ -141,3 +141,10 @@ def test_rounds_under_load_and_the_cases_of_benchmarks_run_are_read():
 
 def test_every_part_that_many_tracks_take_time_in_is_measured():
     assert len({what for what, seconds in many_tracks.measure(30) if seconds > 0}) == 5
+
+
+@pytest.mark.slow
+def test_our_side_of_the_temporal_suite_runs():
+    shape = temporal.Shape(2, 4, 1, False, "gru")
+    ((times, _),) = temporal.measure(shape, 1, peer=None)
+    assert set(times) == {"ours chunk", "ours epoch"} and all(t > 0 for t in times.values())
