@@ -7,19 +7,16 @@ one value. The type of a value is that of the default. No jax in here: `--help` 
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
-import importlib.util
-import inspect
 import os
 import pathlib
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from affect_jax.kinds import expected, fits, kind_of
+from affect_jax.python_file import blamed, execute, function_in
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.paths import user_path
 from data_pipelines.replace_file import replace_json
@@ -46,18 +43,19 @@ def load(spec: str) -> ConfigDict:
             files = sorted(installed.glob("*.py"))
             known = [f"configs/{f.name}" for f in files if "def get_config" in f.read_text()]
             raise UserError(f"--config={spec}: no file {path_text}. {nearest(path_text, known)}")
-    get_config = getattr(_execute(path), "get_config", None)
-    try:
-        inspect.signature(get_config).bind(variants)
-    except TypeError:
-        raise UserError(f"{path}: has no function get_config(variants).") from None
-    with _blamed(path):
+    get_config = function_in(path, "get_config", "variants")
+    with blamed(path):
         config = get_config(variants)
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
         raise UserError(f"{path}: get_config returns a {kind}, expected a ConfigDict.")
     config.name = spec
     _complete(config, path)
+    base = _base().base_config()
+    for part in ("data", "folds", "init", "optim"):
+        for key in config[part]:
+            if key not in base[part]:
+                raise UserError(f"{path}: config.{part}.{key}: {nearest(key, base[part])}")
     return config
 
 
@@ -67,36 +65,9 @@ def _installed() -> pathlib.Path:
     return pathlib.Path(__file__).resolve().parents[1] / "configs"
 
 
-def _execute(path: pathlib.Path) -> Any:
-    """The module in a file."""
-    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    with _blamed(path):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def _blamed(path: pathlib.Path) -> Iterator[None]:
-    """Whatever goes wrong in a config file is one line, with the file and the line in it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
-        lines += [error.lineno] if isinstance(error, SyntaxError) else []
-        where = ":".join([str(path), *map(str, lines[-1:])])
-        text = " ".join(str(error).split())
-        raise UserError(f"{where}: {type(error).__name__}: {text}.") from None
-
-
 def _base() -> Any:
     """The module of the keys that all configs have."""
-    return _execute(_installed() / "base.py")
+    return execute(_installed() / "base.py")
 
 
 def _complete(config: ConfigDict, path: pathlib.Path) -> None:
@@ -158,17 +129,19 @@ def names_in(key: str, parts: Any, table: str, defined: Mapping[str, Any]) -> li
     """The names that a key lists, in order; "a,b" on the command line arrives as ("a,b",).
 
     Raises:
-        UserError: begins with the key: no names, one twice, or one that `table` does not define.
+        UserError: no names, one twice, or one that `table` does not define.
     """
     parts = (parts,) if isinstance(parts, str) else parts
     require_kind(key, parts, tuple[str, ...])
     names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
     for i, name in enumerate(names):
         if name not in defined:
-            hint = nearest(name, defined)
+            hint = nearest(name, defined) or "It defines none; a config file does."
             raise UserError(f"{key} names {name!r}, which {table} does not define. {hint}")
         if name in names[:i]:
-            raise UserError(f"{key} names {name!r} twice")
+            raise UserError(f"{key} names {name!r} twice; leave one of them out.")
+        if not isinstance(defined[name], Mapping | ConfigDict):
+            raise UserError(f"{table}.{name} = {shown(defined[name])}: expected dict(KEY=VALUE).")
     return names
 
 
@@ -220,10 +193,11 @@ def override(config: ConfigDict, changes: Sequence[tuple[str, str]]) -> None:
                     if isinstance(node, ConfigDict)
                     else []
                 )
-                raise UserError(f"--config.{key}: no such key. {nearest(key, known)}")
+                hint = nearest(key, known) or "A config file defines those that are not in base.py."
+                raise UserError(f"--config.{key}: no such key. {hint}")
             parent, node = node, node[part]
         if isinstance(node, ConfigDict):
-            raise UserError(f"--config.{key}: a group of keys. Known: {listed(node)}.")
+            raise UserError(f"--config.{key}: a group of keys. Known: {listed(node) or 'none'}.")
         with parent.ignore_type():
             parent[last] = _parse(key, text, node)
 

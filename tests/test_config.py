@@ -9,7 +9,17 @@ from data_pipelines.errors import UserError
 def config():
     return ml_collections.ConfigDict(
         dict(
-            a=dict(i=1, f=2.0, s="x", b=True, t=("p", "q"), n=(1, 2), pairs=(("m", 0.5),), e=()),
+            a=dict(
+                i=1,
+                f=2.0,
+                s="x",
+                b=True,
+                t=("p", "q"),
+                n=(1, 2),
+                pairs=(("m", 0.5),),
+                e=(),
+                none={},
+            ),
             top=3,
         )
     )
@@ -48,6 +58,8 @@ def test_an_override_takes_the_type_of_the_default(config, key, text, value):
         ("a.b", "maybe", r"expected true or false"),
         ("a", "3", r"--config.a: a group of keys"),
         ("a.i.x", "3", r"--config.a.i.x: no such key"),
+        ("a.none", "3", r"--config.a.none: a group of keys. Known: none"),
+        ("a.none.x", "3", r"--config.a.none.x: no such key. A config file defines"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_names_the_key(config, key, text, message):
@@ -189,6 +201,11 @@ def test_a_value_of_another_kind_in_the_config_of_a_run_is_named_with_its_file(t
         (
             "from ml_collections import ConfigDict\ndef get_config(v):\n    return ConfigDict()\n",
             r"mine\.py: config.checkpoint is missing \(and",
+        ),
+        (
+            "from configs.mosi import get_config as mosi\ndef get_config(v):\n"
+            "    c = mosi()\n    c.optim.grups = ('a',)\n    return c\n",
+            r"mine\.py: config.optim.grups: Did you mean 'groups'",
         ),
     ],
 )

@@ -21,16 +21,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-import os
+import pathlib
 import pkgutil
-import sys
-import zlib
-from types import ModuleType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from affect_jax.python_file import function_in
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import user_path
 
@@ -47,33 +45,21 @@ def build(config: ConfigDict, *, tasks: Any = None, statistics: Any = None) -> S
     Raises:
         UserError: there is no such system, or something in its config is wrong.
     """
-    return _module(config.system).build(config, tasks=tasks, statistics=statistics)
+    name = config.system
+    builder = _builder(str(user_path(name).resolve()) if name.endswith(".py") else name)
+    return builder(config, tasks=tasks, statistics=statistics)
 
 
-def _module(name: str) -> ModuleType:
+@functools.cache
+def _builder(name: str) -> Callable[..., Supervised]:
     if name.endswith(".py"):
-        return _of_file(str(user_path(name).resolve()))
+        path = pathlib.Path(name)
+        if not path.is_file():
+            raise UserError(f"config.system = {name!r}: no such file.")
+        return function_in(path, "build", "config", tasks=None, statistics=None)
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
         raise UserError(
             f"config.system = {name!r}: {nearest(name, known)} Or give the path of a .py file."
         )
-    return importlib.import_module(f"{__name__}.{name}")
-
-
-@functools.cache
-def _of_file(path: str) -> ModuleType:
-    if not os.path.isfile(path):
-        raise UserError(f"config.system = {path!r}: no such file.")
-    name = f"_system_{zlib.crc32(path.encode()):08x}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses and pickle look a class up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    if not hasattr(module, "build"):
-        raise UserError(f"config.system = {path!r}: has no function build(config).")
-    return module
+    return importlib.import_module(f"{__name__}.{name}").build
