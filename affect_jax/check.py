@@ -48,10 +48,15 @@ def check(system: Supervised, run: Run | None = None) -> None:
     ):
         _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
     state = jax.eval_shape(system.init)
+    trained, _ = system.optimiser.split(state.params)
+    if not paths(trained):
+        raise UserError(
+            "config.freeze and the frozen groups of config.optim.groups have all parameters: "
+            "nothing is trained. Leave one out."
+        )
     largest = max(paths(state.params).items(), key=lambda item: item[1].size)
     memory.require(
-        memory.size_of(state)
-        + memory.size_of(system.optimiser.split(state.params)[0]),  # gradients
+        memory.size_of(state) + memory.size_of(trained),  # with the gradients
         "config.model",
         f"the parameters ({largest[0]} {largest[1].shape} the largest) and what is kept of each in "
         "training take",

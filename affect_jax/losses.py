@@ -215,15 +215,20 @@ def terms_of(text: str) -> tuple[tuple[float, str], ...]:
     """(coefficient, name) of each term of a sum of losses: "ccc+0.1*mse".
 
     Raises:
-        ValueError: a coefficient is no number above 0.
+        ValueError: a coefficient is no number above 0, or a name is missing.
     """
     terms = []
     for term in text.split("+"):
-        coefficient, times, name = term.rpartition("*")
-        value = float(coefficient) if times else 1.0
+        coefficient, times, name = (part.strip() for part in term.rpartition("*"))
+        try:
+            value = float(coefficient) if times else 1.0
+        except ValueError:
+            value = 0.0
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{coefficient} is no number above 0")
-        terms.append((value, name.strip()))
+            raise ValueError(f"{coefficient!r} is no number above 0")
+        if not name:
+            raise ValueError("the name of a loss is missing")
+        terms.append((value, name))
     return tuple(terms)
 
 

@@ -26,6 +26,7 @@ BELOW = {
     "optim.beta1": 1,
     "optim.beta2": 1,
     "optim.momentum": 1,
+    "optim.threshold": 1,
     "ema_decay": 1,
     "model.encoder.layers": 1001,
     "model.structure.layers": 1001,

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from affect_jax import systems
 from affect_jax.check import check, doubts
@@ -43,6 +44,15 @@ def test_a_weight_of_a_loss_that_the_model_does_not_give_is_refused(tmp_path):
     config = tiny_config(store(tmp_path / "s", train=TASKS, validation=TASKS))
     config.model.features, config.aux.router = ("a",), 0.5
     with pytest.raises(UserError, match=r"config.aux.router: the model gives no .* It gives none"):
+        check(systems.build(config))
+
+
+@pytest.mark.parametrize("group", [{}, dict(rest=dict(match=".*", frozen=True))])
+def test_a_training_of_which_all_is_frozen_is_refused(tmp_path, group):
+    config = tiny_config(store(tmp_path / "s", train=TASKS, validation=TASKS))
+    config.model.features, config.optim.groups = ("a",), tuple(group)
+    config.freeze, config.optim.group = () if group else (".*",), ConfigDict(group)
+    with pytest.raises(UserError, match=r"config.freeze and .* have all parameters: nothing is"):
         check(systems.build(config))
 
 

@@ -225,6 +225,7 @@ def test_a_freeze_pattern_that_matches_nothing_is_refused():
         (dict(a=dict(match=".*", clip_norm=-1)), "group.a.clip_norm = -1: .* from 0 on"),
         (dict(a=dict(match=".*", schedule="cosin")), "group.a.schedule = 'cosin': .*'cosine'"),
         (dict(a=dict(match=".*", weight_decay=0.1)), "group.a.weight_decay = 0.1: 'adam' has none"),
+        (dict(a=".*"), r"group.a = '\.\*': expected dict\(KEY=VALUE\)"),
         (dict(default=dict(match=".*")), "group.default: the name is taken"),
     ],
 )
