@@ -236,7 +236,7 @@ def test_a_family_without_an_original_is_one_line():
         (["export", "RUN", "a.pth"], "a.pth: weights are written as safetensors"),
         (["export", "RUN", "OUT", "--checkpoint=bset"], "checkpoint 'bset': Did you mean 'best'"),
         (["export", "RUN", "OUT", "--checkpoint=epoch:9"], "no checkpoint of epoch 9"),
-        (["export", "RUN", "/nowhere/a.safetensors"], "/nowhere/.a.safetensors.partial: No such"),
+        (["export", "RUN", "/nowhere/a.safetensors"], "there is no folder /nowhere. Make it"),
     ],
 )
 def test_an_export_that_cannot_be_made_is_one_line(arguments, message, gru, tmp_path, capsys):
@@ -252,9 +252,10 @@ def test_an_export_that_cannot_be_made_is_one_line(arguments, message, gru, tmp_
     [
         (dict(model__encoder__name="averages"), ["au"], "ABAW4 original has no encoder 'averages'"),
         ({}, ["au", "mood"], "the ABAW4 original has no task 'mood'. Known: valence"),
+        ({}, ["au"], "the model of its system has no parameters 'encoder'. Did you mean 'inner'"),
     ],
 )
 def test_models_that_no_original_has_are_not_exported(changes, tasks, message, store):
     config = config_of(store, "mtl.py:gru,smoke", **changes)
     with pytest.raises(UserError, match=message):
-        family_of("multitask").to_original(config.model, tasks, {"params": {}})
+        family_of("multitask").to_original(config.model, tasks, {"params": {"inner": {}}})

@@ -25,6 +25,8 @@ def export(folder: str, out: str, which: str) -> str:
     path, run = user_path(out), Run(folder)
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as safetensors; name it OUT.safetensors.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}. Make it, or name another.")
     run.require()
     config = read(run.config_file)
     tasks = [task.name for task in run.read_tasks()]

@@ -45,11 +45,12 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     """The state dict of the original that has such a model.
 
     Raises:
-        UserError: neither has.
+        UserError: neither has, or the variables are not those of `model`.
     """
     dropout, positions = model.head.get("dropout", 0.0) > 0, _positions(model)
     encoder, structure = model.encoder.name, model.structure.name
     if structure == "joint":
+        _require(variables, "encoder", "joint")
         position = positions["positions"]
         return abaw3.to_original(
             variables, tasks, encoder=encoder, dropout=dropout, positions=position
@@ -59,9 +60,18 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
             f"the ABAW4 original has no encoder {encoder!r}. {nearest(encoder, abaw4.ENCODERS)}"
         )
     abaw4.require_tasks(tasks)
+    _require(variables, "encoder", *tasks)
     names = {"se": "transformer", "sbe": "mtl_transformer"}
     own = encoder if encoder in abaw4.RECURRENT else names[structure]
     return abaw4.to_original(variables, model=own, dropout=dropout, **positions)
+
+
+def _require(variables: Mapping[str, Any], *names: str) -> None:
+    """UserError where a system has made another model than the family's."""
+    for name in names:
+        if name not in variables["params"]:
+            hint = nearest(name, variables["params"])
+            raise UserError(f"the model of its system has no parameters {name!r}. {hint}")
 
 
 def _positions(model: Any) -> dict[str, str]:
