@@ -93,7 +93,7 @@ class Task:
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Of the raw predictions of one frame: (size,), or (size, C) for bins."""
+        """Shape of the raw predictions of one frame: (size,), or (size, C) for bins."""
         return (self.size, len(self.centres[0])) if self.kind == "bins" else (self.size,)
 
     @property
@@ -135,7 +135,7 @@ def from_json(text: str, where: str = "tasks.json") -> tuple[Task, ...]:
 
 
 def decode(task: Task, raw: np.ndarray) -> np.ndarray:
-    """What is scored and submitted, from raw predictions [..., *task.raw_shape].
+    """Predictions as they are scored and submitted, from raw ones [..., *task.raw_shape].
 
     Returns:
         values: as they are; classes: int32 [...], the first of equal logits; labels: int8

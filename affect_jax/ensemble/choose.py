@@ -317,15 +317,15 @@ def best_thresholds(
     """
     order = np.argsort(np.abs(THRESHOLDS - 0.5), kind="stable")
     chosen = []
-    for p, t, valid in zip(probability_nk.T, label_nk.T, mask_nk.T):
+    for p, t, mask in zip(probability_nk.T, label_nk.T, mask_nk.T):
         # How many thresholds a probability reaches; then counts at or above each one.
-        reached = np.searchsorted(THRESHOLDS, p[valid], side="right")
+        reached = np.searchsorted(THRESHOLDS, p[mask], side="right")
         bins = len(THRESHOLDS) + 1
-        per_bin = [np.bincount(reached[t[valid] == one], minlength=bins) for one in (1, 0)]
+        per_bin = [np.bincount(reached[t[mask] == one], minlength=bins) for one in (1, 0)]
         (positives, tp), (negatives, fp) = ((n.sum(), n[::-1].cumsum()[-2::-1]) for n in per_bin)
         cells = zip(tp, fp, positives - tp, negatives - fp)
         scores = np.array(
             [METRICS[metric].compute(LabelCounts(*(np.array([c]) for c in cell))) for cell in cells]
         )
-        chosen.append(THRESHOLDS[order[scores[order].argmax()]] if valid.any() else 0.5)
+        chosen.append(THRESHOLDS[order[scores[order].argmax()]] if mask.any() else 0.5)
     return np.array(chosen)

@@ -106,8 +106,8 @@ def _trace(
     if low is not None:
         axes.fill_between(x, low, high, color=colour, alpha=BAND, linewidth=0, zorder=order - 1)
         bottom, top = axes.get_ylim()
-        there = np.isfinite(high)
-        wide = bool(there.any()) and np.median((high - low)[there]) > SEEN * (top - bottom)
+        mask = np.isfinite(high)
+        wide = bool(mask.any()) and np.median((high - low)[mask]) > SEEN * (top - bottom)
     axes.plot(x, middle, color=colour, linewidth=width, label=name, zorder=order)
     alone = np.isfinite(middle) & ~np.isfinite(np.append(middle[1:], np.nan))
     alone &= ~np.isfinite(np.append(np.nan, middle[:-1]))
@@ -130,12 +130,12 @@ def thinned(
         return np.insert(frame, gaps, frame[gaps]), np.insert(y, gaps, np.nan), None, None
     # No bin goes across a gap, or its mean would stand where there is nothing.
     cuts = np.union1d(np.linspace(0, len(frame), points + 1).astype(int)[:-1], gaps).astype(int)
-    there = np.isfinite(y)
-    count = np.add.reduceat(there, cuts)
-    total = np.add.reduceat(np.where(there, y, 0.0), cuts)
+    mask = np.isfinite(y)
+    count = np.add.reduceat(mask, cuts)
+    total = np.add.reduceat(np.where(mask, y, 0.0), cuts)
     middle = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    low = np.minimum.reduceat(np.where(there, y, np.inf), cuts)
-    high = np.maximum.reduceat(np.where(there, y, -np.inf), cuts)
+    low = np.minimum.reduceat(np.where(mask, y, np.inf), cuts)
+    high = np.maximum.reduceat(np.where(mask, y, -np.inf), cuts)
     low[count == 0] = high[count == 0] = np.nan
     x = np.add.reduceat(frame, cuts) / np.diff(np.append(cuts, len(frame)))
     at = np.searchsorted(cuts, gaps)
