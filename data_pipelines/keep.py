@@ -24,35 +24,49 @@ def kept_rows(file: str, store: AnyStore, rows: Rows) -> np.ndarray:
     """
     path = user_path(file)
     tracks, frames = _read(path, store)
-    whole = np.isin(rows.track, sorted(tracks))
-    for row in np.flatnonzero(np.isin(rows.track, sorted(frames)) & ~whole):
-        track = int(rows.track[row])
-        shown = store.frames[store.tracks[track].span][rows.frames(row)]
-        whole[row] = not frames[track].isdisjoint(shown.tolist())
-    if not whole.any():
+    listed = np.zeros(store.frames_total, bool)
+    for track, lines in frames.items():
+        listed[store.tracks[track].offset + _places(path, store, track, lines)] = True
+    kept = np.isin(rows.track, list(tracks))
+    some = np.flatnonzero(np.isin(rows.track, list(frames)) & ~kept)
+    offset = np.array([track.offset for track in store.tracks], np.int64)[rows.track[some]]
+    step, sizes = np.arange(rows.length), rows.sizes[some, None]
+    index = (offset + rows.start[some])[:, None] + np.minimum(step, sizes - 1) * rows.stride
+    kept[some] = listed[index].any(1)
+    if not kept.any():
         raise UserError(f"{path}: keeps no row of the training split.")
-    return np.flatnonzero(whole)
+    return np.flatnonzero(kept)
 
 
-def _read(path: pathlib.Path, store: AnyStore) -> tuple[set[int], dict[int, set[int]]]:
-    """(tracks that are kept whole, {track: image numbers})."""
+def _read(path: pathlib.Path, store: AnyStore) -> tuple[set[int], dict[int, dict[int, int]]]:
+    """(tracks that are kept whole, {track: {image number: its line}})."""
     index = {track.name: i for i, track in enumerate(store.tracks)}
     tracks: set[int] = set()
-    frames: dict[int, set[int]] = {}
+    frames: dict[int, dict[int, int]] = {}
     for number, line in enumerate(each_line(path, lambda text: None), 1):
-        if not line.strip():
+        line = line.strip()
+        if not line:
             continue
         # A track may have a comma in its name.
         name, comma, frame = line.rpartition(",")
+        frame = frame.strip()
         if line in index:
             tracks.add(index[line])
-        elif comma and name in index and frame.strip().isdecimal():
-            own = index[name]
-            image = int(frame)
-            if image not in store.frames[store.tracks[own].span]:
-                raise UserError(f"{path}:{number}: track {name!r} has no image {image}.")
-            frames.setdefault(own, set()).add(image)
+        elif comma and name in index and frame.isdecimal() and len(frame) < 11:
+            frames.setdefault(index[name], {})[int(frame)] = number
         else:
             hint = nearest(name if comma else line, index)
             raise UserError(f"{path}:{number}: {line[:80]!r} is no track, or track,frame. {hint}")
     return tracks, frames
+
+
+def _places(path: pathlib.Path, store: AnyStore, track: int, lines: dict[int, int]) -> np.ndarray:
+    """int64: where in a track the images of these lines are; UserError for one that is not."""
+    images, numbers = np.array(list(lines)), store.frames[store.tracks[track].span]
+    at = np.searchsorted(numbers, images)
+    absent = ~np.isin(images, numbers)
+    if absent.any():
+        image = int(images[np.argmax(absent)])
+        name = store.tracks[track].name
+        raise UserError(f"{path}:{lines[image]}: track {name!r} has no image {image}.")
+    return at

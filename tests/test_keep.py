@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from data_pipelines.errors import UserError
+from data_pipelines.keep import kept_rows
+from data_pipelines.rows import segments
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Tracks "a", "b, c" and "d" of 9, 7 and 1 images, every second of which is there."""
+    path = tmp_path_factory.mktemp("store") / "s"
+    with StoreWriter(path, name="named", features={"x": dict(size=1)}, labels={}) as writer:
+        for name, frames in (("a", 9), ("b, c", 7), ("d", 1)):
+            images = 2 * np.arange(frames) + 1
+            x = np.zeros((frames, 1))
+            writer.add(track=name, split="train", features={"x": x}, frames=images)
+    return Store(path)
+
+
+def kept(folder, store, text, **rule):
+    file = folder / "keep.txt"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    rows = segments([track.frames for track in store.tracks], 4, **rule)
+    chosen = rows.chosen(kept_rows(str(file), store, rows))
+    return list(zip(chosen.track.tolist(), chosen.start.tolist(), strict=True))
+
+
+def test_rows_of_named_tracks_are_kept_and_rows_that_hold_a_named_image(tmp_path, store):
+    assert kept(tmp_path, store, "a\n") == [(0, 0), (0, 4), (0, 8)]
+    assert kept(tmp_path, store, "a,9\nd\n") == [(0, 4), (2, 0)]
+    assert kept(tmp_path, store, "a,7\na,9\na,7\na,17") == [(0, 0), (0, 4), (0, 8)]
+    assert kept(tmp_path, store, "a\na,1\n") == [(0, 0), (0, 4), (0, 8)]
+
+
+def test_a_row_that_skips_frames_is_kept_for_those_that_it_feeds(tmp_path, store):
+    # Phases of every third frame: the images 1, 7, 13; 3, 9, 15; 5, 11, 17.
+    assert kept(tmp_path, store, "a,9\n", stride=3) == [(0, 1)]
+    assert kept(tmp_path, store, "a,17\n", stride=3) == [(0, 2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b, c\r\n\r\nd\r\n",
+        b"\xef\xbb\xbfb, c\nd",
+        "\n\n b, c \n\nd\n\n",
+        "b, c\nd\nb, c\n",
+        "b, c,1\nb, c, 13 \nd,1\n",
+    ],
+)
+def test_line_ends_marks_blank_lines_and_commas_in_names_do_not_matter(tmp_path, store, text):
+    assert kept(tmp_path, store, text) == [(1, 0), (1, 4), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\nb\n", ":2: 'b' is no track, or track,frame. "),
+        ("track,frame\na\n", ":1: 'track,frame' is no track"),
+        ("a\n\na,1\na,2\n", ":4: track 'a' has no image 2."),
+        ("a,0\n", ":1: track 'a' has no image 0."),
+        ("a,99\n", ":1: track 'a' has no image 99."),
+        ("a,1.0\n", ":1: 'a,1.0' is no track"),
+        ("a," + "9" * 5000, ":1: 'a,9999"),
+        ("", "is empty"),
+    ],
+)
+def test_a_line_that_names_nothing_is_told_by_its_number(tmp_path, store, text, said):
+    with pytest.raises(UserError, match="keep.txt.*") as error:
+        kept(tmp_path, store, text)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_list_without_a_row_of_the_training_is_refused(tmp_path, store):
+    rows = segments([track.frames for track in store.tracks], 4).of_tracks(np.array([0, 1]))
+    (tmp_path / "keep.txt").write_text("d\n")
+    with pytest.raises(UserError, match="keeps no row of the training split"):
+        kept_rows(str(tmp_path / "keep.txt"), store, rows)
