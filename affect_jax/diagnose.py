@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,21 +61,24 @@ def _broken(system: Any, rows: Rows, ids: np.ndarray, *, labels: bool) -> str:
     Labels come first: they are named by their own frames.
     """
     source, shape = system.data.source(labels=labels), system.data.shape(training=labels)
+    ids = ids[ids >= 0]
+    if labels and system.config.data.random_start and len(ids):
+        rows, ids = _whole_tracks(system, rows.chosen(ids)), np.arange(len(ids))
+        shape = source.shape(rows)
     names = [("label", "labels", name) for name in source.labels]
     names += [("feature", "inputs", name) for name in source.features]
     for what, part, name in names:
         places = []
         for row in ids:
-            if row < 0:
-                continue
             batch = source.batch(rows, shape, np.array([row], np.int32))
             values = np.asarray(batch[part][name][0], np.float64)
             if what == "label":
                 values = np.where(batch["label_mask"][name][0], values, 0)
-            values = values[None] if shape.clip and name not in shape.rates else values
+            on_frames = what == "label" or name not in shape.rates
+            values = values[None] if shape.clip and on_frames else values
             bad = ~(np.abs(values.reshape(len(values), -1)) < LARGE)
             if bad.any():
-                places.append(_place(system, rows, int(row), (what, name), values, bad, shape))
+                places.append(_place(system, rows, int(row), (what, name), values, bad, on_frames))
         if places:
             more = f" and {len(places) - 1} more rows" if len(places) > 1 else ""
             return (
@@ -84,6 +88,14 @@ def _broken(system: Any, rows: Rows, ids: np.ndarray, *, labels: bool) -> str:
     return ""
 
 
+def _whole_tracks(system: Any, rows: Rows) -> Rows:
+    """Rows of all of the same tracks: those of an epoch may have been anywhere in theirs."""
+    if rows.clip:
+        return dataclasses.replace(rows, seconds=None)
+    frames = np.array([track.frames for track in system.data.store.tracks], np.int32)[rows.track]
+    return Rows(rows.track, np.zeros_like(frames), frames, int(frames.max()))
+
+
 def _place(
     system: Any,
     rows: Rows,
@@ -91,12 +103,12 @@ def _place(
     named: tuple[str, str],
     values: np.ndarray,
     bad: np.ndarray,
-    shape: Any,
+    on_frames: bool,
 ) -> str:
     k = int(np.argmax(bad.any(1)))
     track = system.data.store.tracks[rows.track[row]]
     where = f"row {k + 1} of those that are fed"
-    if named[1] not in shape.rates:
+    if on_frames:
         where = f"image {system.data.store.frames[track.offset + rows.frames(row)[k]]}"
     value = values[k].reshape(-1)[bad[k]][0]
     return f"{named[0]} {named[1]!r} of track {track.name}, {where} ({value:g})"
