@@ -44,7 +44,7 @@ def resident_bytes(source: Source, rows: Rows) -> int:
     total = 0
     for kind in KINDS:
         for name, array in source.arrays[kind].items():
-            count = source.tracks[name if name in source.own else "frames"][1]
+            count = source.tracks[_table(source, kind, name)][1]
             total += int(count[used].sum()) * np.asarray(array[:1]).nbytes
     return total
 
@@ -62,7 +62,10 @@ class Resident:
         self._order = np.zeros(len(source.store.tracks), np.int64)
         self._order[used] = np.arange(len(used))
         arrays: dict[str, Any] = {
-            kind: {name: self._taken(array, name, used) for name, array in named.items()}
+            kind: {
+                name: self._taken(array, _table(source, kind, name), used)
+                for name, array in named.items()
+            }
             for kind, named in source.arrays.items()
             if kind in KINDS
         }
@@ -72,9 +75,9 @@ class Resident:
         }
         self.data = sharding.put(arrays, sharding.replicated(mesh))
 
-    def _taken(self, array: Any, name: str, used: np.ndarray) -> np.ndarray:
+    def _taken(self, array: Any, table: str, used: np.ndarray) -> np.ndarray:
         """Rows of the tracks used, one track behind the other; one row where there is none."""
-        begin, count = self._source.tracks[name if name in self._source.own else "frames"]
+        begin, count = self._source.tracks[table]
         one = np.asarray(array[:1])
         flat = np.zeros((max(int(count[used].sum()), 1), *one.shape[1:]), one.dtype)
         done = 0
@@ -111,6 +114,11 @@ class Resident:
     def fetch(self, data: Any, at: Any) -> Batch:
         """The batch of places [B], gathered from the resident arrays."""
         return gather(data, at, self._shape, jnp)
+
+
+def _table(source: Source, kind: str, name: str) -> str:
+    """The key of `Source.tracks` for an array; a label may be called as a stream is."""
+    return name if name in source.own and kind in ("inputs", "inputs_mask") else "frames"
 
 
 def _shift(begin: np.ndarray, count: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from data_pipelines.join import open_store
 from data_pipelines.plan import Plan
 from data_pipelines.rows import clips, in_seconds, segments, windows
 from data_pipelines.source import Source, draws
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import LABELS, small_store
 from tests.streams import FEATURES, clips_store, tracks_store
 
@@ -92,6 +93,24 @@ def test_both_feeders_give_the_same_clips(folder, seconds):
     ):
         assert_same(source, rows, moved=False)
         assert_same(source, rows.of_tracks(store.split("train")), moved=seconds is not None)
+
+
+def test_a_label_may_be_called_as_a_stream_with_rows_of_its_own(tmp_path):
+    features = {"level": dict(shape=(), axis="rate", rate_hz=10)}
+    labels = {"level": dict(kind="values", size=1)}
+    with StoreWriter(tmp_path / "s", name="same", features=features, labels=labels) as writer:
+        for name, frames, samples in (("a", 3, 1), ("b", 5, 20)):
+            writer.add(
+                track=name,
+                split="train",
+                features={"level": np.arange(samples) + 0.5},
+                labels={"level": np.arange(frames) / 10},
+                fps=5,
+            )
+    source = Source(open_store(str(tmp_path / "s")), ("level",), ("level",))
+    rows = segments([3, 5], 4)
+    assert_same(source, rows, moved=False)
+    assert resident_bytes(source, rows) == 21 * 4 + 8 * (4 + 1)
 
 
 def test_streams_keep_their_dtype_in_a_batch(folder):
