@@ -100,7 +100,10 @@ class Data:
     def source(self, *, labels: bool = True) -> Source:
         """Streams, and labels of the tasks, as batches hold them."""
         data = self._config.data
-        spread = dict(_pair("config.data.spread", text) for text in data.spread)
+        pairs = [_pair("config.data.spread", text) for text in data.spread]
+        spread = dict(pairs)
+        if len(spread) < len(pairs):
+            raise UserError(f"config.data.spread = {shown(data.spread)}: names a table twice.")
         return Source(
             self.store,
             self.features,
@@ -142,29 +145,54 @@ class Data:
 
     def _check_rows(self) -> None:
         data = self._config.data
-        on = {"stride": data.stride > 1} | {k: bool(data[k]) for k in ("hop", "seconds", "clips")}
-        for a, b in (
-            ("stride", "hop"),
-            ("hop", "seconds"),
-            ("stride", "seconds"),
-            ("hop", "clips"),
-        ):
-            if on[a] and on[b]:
-                raise UserError(f"config.data.{a} and config.data.{b} exclude each other.")
-        if data.hop > data.length:
-            raise UserError(
-                f"config.data.hop = {data.hop}: is longer than config.data.length = "
-                f"{data.length}, so that frames get lost."
-            )
-        if data.hop_seconds > data.seconds:
-            raise UserError(
-                f"config.data.hop_seconds = {data.hop_seconds}: is longer than config.data.seconds "
-                f"= {data.seconds}, so that frames get lost."
-            )
+        keys = ("hop", "seconds", "hop_seconds", "clips")
+        on = {"stride": data.stride > 1} | {key: bool(data[key]) for key in keys}
+        excluded = {
+            "stride": ("hop", "seconds", "clips"),
+            "hop": ("seconds", "clips"),
+            "hop_seconds": ("clips",),
+        }
+        for a, others in excluded.items():
+            for b in others:
+                if on[a] and on[b]:
+                    raise UserError(f"config.data.{a} and config.data.{b} exclude each other.")
+        for hop, whole in (("hop", "length"), ("hop_seconds", "seconds")):
+            if data[hop] > data[whole]:
+                raise UserError(
+                    f"config.data.{hop} = {data[hop]}: is longer than config.data.{whole} = "
+                    f"{data[whole]}, so that frames get lost."
+                )
         if data.random_start and (data.lanes or (data.seconds and not data.clips)):
             raise UserError(
                 "config.data.random_start: not with config.data.lanes, nor with rows in seconds "
                 "that are no clips."
+            )
+        if data.random_start and data.clips and not data.seconds:
+            raise UserError(
+                "config.data.random_start: clips are fed whole, from their beginning. Say how much "
+                "of each with config.data.seconds, or set false."
+            )
+        frame_wise = [n for n in self.features if self.store.features[n].axis == "frame"]
+        still = normalised(self.store, frame_wise)
+        if data.clips and data.normalise == "track" and still:
+            raise UserError(
+                f"config.data.normalise = 'track': feature {still[0]!r} has one row in each clip, "
+                "of which nothing but 0 would be left. Take 'train' or 'none'."
+            )
+
+    def require_frames(self, model: str) -> None:
+        """UserError where rows have no frames, or a stream is not on them: a model reads both."""
+        if self._config.data.clips:
+            raise UserError(
+                f"config.data.clips: config.model.name = {model!r} reads frames in time, a clip "
+                "has none. Set false, or take another config.system."
+            )
+        for name in self.source(labels=False).own[:1]:
+            table = self.store.features[name].axis == "table"
+            advice = f"Spread it, config.data.spread={name}:nearest" if table else "Leave it out"
+            raise UserError(
+                f"config.model.features: {name!r} has rows of its own, config.model.name = "
+                f"{model!r} reads features of frames. {advice}, or take another config.system."
             )
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - as above

@@ -1,14 +1,26 @@
 import pytest
 
 from affect_jax.check import check
+from affect_jax.data import Data
 from data_pipelines.errors import UserError
 from tests.stores import small_store
-from tests.tiny import tiny_system
+from tests.streams import clips_store, tracks_store
+from tests.tiny import tiny_config, tiny_system
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return small_store(tmp_path_factory.mktemp("store") / "s")
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    return tracks_store(tmp_path_factory.mktemp("store") / "t")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return clips_store(tmp_path_factory.mktemp("store") / "c")
 
 
 def longest(store):
@@ -55,3 +67,38 @@ def test_a_batch_that_no_machine_holds_is_refused_before_its_plan_is_made(store,
             system.data.training_plan(carries=False)
         else:
             system.data.evaluation_plan(system.data.rows("train"), carries=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (dict(hop_seconds=0.5, seconds=1), "hop_seconds and config.data.clips exclude each other"),
+        (dict(stride=2), "stride and config.data.clips exclude each other"),
+        (dict(random_start=True), "random_start: clips are fed whole"),
+        (dict(normalise="track"), "normalise = 'track': feature 'x' has one row in each clip"),
+    ],
+)
+def test_keys_that_would_do_nothing_to_clips_are_refused(clips, keys, said):
+    config = tiny_config(clips.path, data__clips=True, model__features="x,audio")
+    config.data.update(keys)
+    with pytest.raises(UserError, match=said):
+        Data(config, ()).rows("train")
+
+
+def test_a_table_is_spread_once(streams):
+    config = tiny_config(streams.path, tasks="valence", data__spread="words:mean,words:nearest")
+    config.model.features = ("words",)
+    with pytest.raises(UserError, match="names a table twice"):
+        Data(config, ()).source()
+
+
+def test_a_model_of_frames_refuses_clips_and_streams_with_rows_of_their_own(streams, clips):
+    for features, said in (
+        ("x,audio", "'audio' has rows of its own.* 'multitask' reads features of frames. Leave"),
+        ("x,words", "'words' has rows of its own.*data.spread=words:nearest"),
+    ):
+        with pytest.raises(UserError, match=said):
+            tiny_system(streams.path, tasks="valence", model__features=features)
+    tiny_system(streams.path, tasks="valence", model__features="x,words", data__spread="words:mean")
+    with pytest.raises(UserError, match="data.clips: config.model.name = 'multitask' reads frames"):
+        tiny_system(clips.path, tasks="valence", model__features="x", data__clips=True)

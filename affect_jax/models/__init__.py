@@ -5,7 +5,8 @@ A model is a Linen module, called as
     model.apply(variables, batch, carry=None, train=False, progress=0.0, rngs={"dropout": key})
 
 It returns an `Output` and knows no losses. `progress` in [0, 1] is the part of the training that is
-done. Shapes of inputs and masks: data_pipelines/gather.py.
+done. Shapes of inputs and masks: data_pipelines/gather.py. One that has `of_frames` set reads
+nothing but features of frames: clips, and streams with rows of their own, are refused.
 """
 
 from __future__ import annotations

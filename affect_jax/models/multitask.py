@@ -63,6 +63,8 @@ class MultiTask(nn.Module):
     head: Callable[..., nn.Module]
     shapes: Mapping[str, tuple[int, ...]]
 
+    of_frames = True
+
     @nn.compact
     def __call__(
         self,

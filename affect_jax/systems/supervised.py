@@ -62,7 +62,10 @@ class Supervised:
 
     def make_model(self) -> nn.Module:
         """The module of `config.model`."""
-        return models.build(self.config.model, self.tasks)
+        model = models.build(self.config.model, self.tasks)
+        if getattr(model, "of_frames", False):
+            self.data.require_frames(self.config.model.name)
+        return model
 
     def prepare(self, batch: Batch, keys: jax.Array | None, train: bool) -> Batch:
         """Examples as the model takes them: floats, normalised.
