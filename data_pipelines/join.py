@@ -120,7 +120,7 @@ class JoinedStore(AnyStore):
         """[rows, *shape] of the stored dtype; of joined frames a view that gathers when indexed."""
         self.require_features([name])
         store, index = self._of("feature", name)
-        return store.feature(name) if index is None else _Aligned(store.feature(name), index)
+        return store.feature(name) if index is None else Aligned(store.feature(name), index)
 
     def feature_mask(self, name: str) -> np.ndarray | None:
         """bool [rows], or None where the feature has no gaps."""
@@ -154,7 +154,7 @@ class JoinedStore(AnyStore):
         return self.parts[0].references(split)
 
 
-class _Aligned:
+class Aligned:
     """Rows of `array` in the order of `index`, gathered when indexed; zeros where index is -1."""
 
     def __init__(self, array: np.ndarray, index: np.ndarray):

@@ -8,6 +8,7 @@ data_pipelines/source.py.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -29,8 +30,8 @@ class Rows:
         stride: frames from one fed frame to the next.
         clip: a row is a track of one labelled frame, fed without a time axis.
         seconds: time that a row covers; None where it is that of its frames, or a whole clip.
-        begin: int64 [R, 2], numerator and denominator of the time in seconds at which each row
-            begins, where `seconds` is set and the rows are no clips.
+        begin: whole numbers of Python [R, 2], numerator and denominator of the time in seconds at
+            which each row begins, where `seconds` is set and the rows are no clips.
     """
 
     track: np.ndarray
@@ -50,7 +51,7 @@ class Rows:
         """int32 [R]: true number of frames of each row, at most `length`."""
         return (self.stop - self.start + self.stride - 1) // self.stride
 
-    @property
+    @functools.cached_property
     def first(self) -> np.ndarray:
         """bool [R]: the row has no row of the same track right before it."""
         same = np.zeros(len(self), bool)
@@ -116,6 +117,21 @@ def windows(frames: Sequence[int], length: int, hop: int, *, tail: str = "shift"
     return Rows(*_columns(table), length)
 
 
+def everywhere(rows: Rows, frames: np.ndarray) -> Rows:
+    """Rows of the same length from each frame of each track.
+
+    Args:
+        frames: number of frames of every track of the store.
+    """
+    longest = rows.length * rows.stride
+    count = np.maximum(frames - longest, 0) + 1
+    track = np.repeat(np.arange(len(frames)), count)
+    start = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    stop = np.minimum(start + longest, frames[track])
+    parts = (np.asarray(part, np.int32) for part in (track, start, stop))
+    return Rows(*parts, rows.length, rows.stride)
+
+
 def clips(frames: Sequence[int], seconds: Fraction | None = None) -> Rows:
     """A row for each track, which must have one labelled frame.
 
@@ -138,11 +154,17 @@ def in_seconds(store: AnyStore, seconds: Fraction, hop: Fraction | None = None) 
             end, the last one shorter.
 
     Raises:
-        UserError: a track has no frames a second.
+        UserError: a track has no frames a second, or rows begin less than a frame apart.
     """
     table, begins, length = [], [], 1
+    apart = hop or seconds
     for track, entry in enumerate(store.tracks):
         fps = rate_of(store, track, "rows are in seconds")
+        if apart * fps < 1:
+            raise UserError(
+                f"{store.path}: rows begin {float(apart):g} seconds apart, a frame of track "
+                f"{entry.name!r} takes {float(1 / fps):.2g}. Take more."
+            )
         shown = np.asarray(store.frames[entry.span], np.int64) - 1
         within = np.searchsorted(shown, shown + math.ceil(seconds * fps)) - np.arange(len(shown))
         length = max(length, int(within.max(initial=1)))
@@ -153,7 +175,7 @@ def in_seconds(store: AnyStore, seconds: Fraction, hop: Fraction | None = None) 
             if start < stop:
                 table.append((track, start, stop))
                 begins.append(begin.as_integer_ratio())
-    begin = np.array(begins, np.int64).reshape(-1, 2)
+    begin = np.array(begins, object).reshape(-1, 2)  # some are longer than 64 bits
     return Rows(*_columns(table), length, seconds=seconds, begin=begin)
 
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.gather import Shape, gather
+from data_pipelines.join import Aligned
 from data_pipelines.plan import FILLING, generator
-from data_pipelines.rows import Rows, rate_of
+from data_pipelines.rows import Rows, everywhere, rate_of
 from data_pipelines.spread import SPREADS, Spread, covering, require_order
 from data_pipelines.statistics import Statistics, normalised
 from data_pipelines.store import AnyStore
@@ -82,6 +83,12 @@ class Source:
             if how not in SPREADS:
                 raise UserError(f"config.data.spread: {name}:{how}. {nearest(how, SPREADS)}")
 
+        if self.gap and "nearest" not in self.spread.values():
+            raise UserError(
+                f"config.data.spread_gap = {self.gap}: no table is spread by nearest. Set 0, or "
+                "name one in config.data.spread."
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process: it opens the arrays anew."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -108,8 +115,8 @@ class Source:
                 array = Spread(array, rows, mask, mean=self.spread[name] == "mean")
                 mask = array.exists
             elif self.delay and self.store.features[name].axis == "frame":
-                array = _Earlier(array, self._earlier)
-                mask = None if mask is None else _Earlier(mask, self._earlier)
+                array = Aligned(array, self._earlier)
+                mask = None if mask is None else Aligned(mask, self._earlier)
             if not _rows_in(array):
                 array = np.zeros((1, *self.store.features[name].shape), array.dtype)
             arrays["inputs"][name] = array
@@ -247,7 +254,9 @@ class Source:
             fps, per = (part[track] for part in self._rates)
             times = tuple((frame * per, fps) for frame in self._shown(track, start, stop))
         rate, per = self.store.features[name].rate.as_integer_ratio()
-        return tuple(-(-seconds * rate // (parts * per)) for seconds, parts in times)
+        return tuple(
+            (-(-seconds * rate // (parts * per))).astype(np.int64) for seconds, parts in times
+        )
 
     def _of_table(
         self,
@@ -261,19 +270,21 @@ class Source:
         """(first, stop) of the rows of a table whose spans overlap the row's time."""
         if rows.begin is not None:
             fps, per = (part[track] for part in self._rates)
-            begin = rows.begin[row, 0] * fps / (rows.begin[row, 1] * per)
+            begin = (rows.begin[row, 0] * fps / (rows.begin[row, 1] * per)).astype(np.float64)
             end = begin + float(rows.seconds) * fps / per
         else:
             begin, end = self._shown(track, start, stop)
-        spans = self.store.spans(name)
-        low, high = (np.zeros(track.size, np.int64) for _ in range(2))
-        for i, (t, t0, t1) in enumerate(
-            zip(track.ravel(), begin.ravel(), end.ravel(), strict=True)
-        ):
-            own = spans[self.store.rows(name, int(t))]
-            low[i] = np.searchsorted(own[:, 1], t0, side="right")
-            high[i] = np.searchsorted(own[:, 0], t1, side="left")
-        return low.reshape(track.shape), high.reshape(track.shape)
+        low, high = (np.zeros(track.shape, np.int64) for _ in range(2))
+        spans, (first, count) = self.store.spans(name), self.tracks[name]
+        order = np.argsort(track, axis=None, kind="stable")
+        of_tracks = np.split(order, np.flatnonzero(np.diff(track.ravel()[order])) + 1)
+        for places in of_tracks if order.size else ():
+            index = np.unravel_index(places, track.shape)
+            t = track[index][0]
+            own = spans[first[t] : first[t] + count[t]]
+            low[index] = np.searchsorted(own[:, 1], begin[index], side="right")
+            high[index] = np.searchsorted(own[:, 0], end[index], side="left")
+        return low, high
 
     def _of_clip(
         self, seconds: Fraction | None, name: str, track: np.ndarray, u: np.ndarray | None
@@ -299,7 +310,7 @@ class Source:
             moved: rows are fed from anywhere in their track.
         """
         if moved and not rows.clip:
-            rows = _everywhere(rows, self.tracks["frames"][1])
+            rows = everywhere(rows, self.tracks["frames"][1])
         sizes = dict.fromkeys(self.own, 1)
         for start in range(0, len(rows) if self.own else 0, AT_ONCE):
             at = self.places(rows, np.arange(start, min(start + AT_ONCE, len(rows))))
@@ -322,33 +333,8 @@ def draws(seed: int, epoch: int, rows: int) -> np.ndarray:
     return generator(seed, "start", epoch).random(rows)
 
 
-def _everywhere(rows: Rows, frames: np.ndarray) -> Rows:
-    """Rows of the same length from each frame of each track."""
-    longest = rows.length * rows.stride
-    count = np.maximum(frames - longest, 0) + 1
-    track = np.repeat(np.arange(len(frames)), count)
-    start = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    stop = np.minimum(start + longest, frames[track])
-    parts = (np.asarray(part, np.int32) for part in (track, start, stop))
-    return Rows(*parts, rows.length, rows.stride)
-
-
 def _rows_in(array: Any) -> int:
     return array.shape[0] if hasattr(array, "shape") else len(array)
-
-
-class _Earlier:
-    """Rows of `array` in the order of `index`, gathered when they are asked for."""
-
-    def __init__(self, array: Any, index: np.ndarray):
-        self._array, self._index = array, index
-        self.dtype = getattr(array, "dtype", np.dtype(np.float32))
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        return self._array[self._index[rows]]
 
 
 class _OfTracks:

@@ -107,6 +107,23 @@ def test_rows_of_seconds_end_to_end_hold_every_frame_once(tmp_path):
     assert (rows.sizes > 0).all()
 
 
+def test_rows_of_seconds_that_no_binary_number_is_begin_exactly(tmp_path):
+    store = timed_store(tmp_path / "s", [(np.arange(1, 400), "24000/1001")])
+    seconds = Fraction("0.123456789")
+    rows = in_seconds(store, seconds, Fraction("0.1"))
+    end = Fraction(399 * 1001, 24000)
+    assert Fraction(*rows.begin[-1].tolist()) == end - seconds
+    assert Fraction(*rows.begin[-2].tolist()) == Fraction(165, 10)
+
+
+def test_rows_of_seconds_are_a_frame_apart_at_least(tmp_path):
+    store = timed_store(tmp_path / "s", [(np.arange(1, 9), 30), (np.arange(1, 9), 25)])
+    for seconds, hop in ((Fraction(1, 26), None), (Fraction(1), Fraction(1, 10**9))):
+        with pytest.raises(UserError, match="a frame of track 't.' takes 0.0"):
+            in_seconds(store, seconds, hop)
+    assert (in_seconds(store, Fraction(1, 25)).sizes > 0).all()
+
+
 def test_rows_of_seconds_need_a_rate(tmp_path):
     store = timed_store(tmp_path / "s", [(np.arange(1, 9), None)])
     with pytest.raises(UserError, match="track 't0' has no frames per second"):

@@ -105,6 +105,23 @@ def test_a_row_takes_what_falls_into_its_time_of_every_stream(streams, name):
         np.testing.assert_array_equal(got[: len(overlap)], expected)
 
 
+def test_samples_of_rows_that_begin_at_long_fractions_are_counted_exactly(streams):
+    seconds = Fraction("0.123456789")
+    rows = in_seconds(streams, seconds, Fraction("0.1"))
+    batch = batch_of(Source(streams, ("audio",)), rows)
+    for row in range(len(rows)):
+        begin, own = (
+            Fraction(*rows.begin[row].tolist()),
+            streams.rows("audio", int(rows.track[row])),
+        )
+        inside = [
+            k for k in range(own.stop - own.start) if begin <= Fraction(k, 100) < begin + seconds
+        ]
+        expected = streams.feature("audio")[own][inside]
+        assert batch["inputs_mask"]["audio"][row].sum() == len(inside)
+        np.testing.assert_array_equal(batch["inputs"]["audio"][row, : len(inside)], expected)
+
+
 def test_the_shape_of_a_batch_is_that_of_the_longest_row_of_all_tracks(streams):
     source, rows = Source(streams, tuple(FEATURES)), rows_of(streams)
     whole, part = source.shape(rows), rows.of_tracks(np.array([1]))
@@ -118,7 +135,7 @@ def test_the_shape_of_a_batch_is_that_of_the_longest_row_of_all_tracks(streams):
 @pytest.mark.parametrize("how", ["nearest", "mean"])
 @pytest.mark.parametrize("delay", [0.0, 0.1])
 def test_a_table_is_spread_over_the_frames(streams, how, delay):
-    gap = 0.1
+    gap = 0.1 if how == "nearest" else 0.0
     source = Source(streams, ("words",), delay=delay, spread={"words": how}, gap=gap)
     batch, rows = batch_of(source, rows_of(streams)), rows_of(streams)
     reached = 0
@@ -158,6 +175,8 @@ def test_spans_that_are_not_in_time_order_are_refused(streams):
 def test_what_is_spread_is_a_table_that_is_fed(streams):
     with pytest.raises(UserError, match=r"config.data.spread: 'x' is no table.* words"):
         Source(streams, ("x", "words"), spread={"x": "mean"})
+    with pytest.raises(UserError, match=r"spread_gap = 0.5: no table is spread by nearest"):
+        Source(streams, ("words",), spread={"words": "mean"}, gap=0.5)
     with pytest.raises(UserError, match=r"words:men\. .*mean"):
         Source(streams, ("words",), spread={"words": "men"})
 
