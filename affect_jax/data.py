@@ -70,13 +70,15 @@ class Data:
     def _check_statistics(self) -> None:
         if self.statistics is None:
             return
-        for name in normalised(self.store, self.features):
-            size = self.store.features[name].size
-            expected = np.size(self.statistics.mean[name])
-            if size != expected:
+        floats = normalised(self.store, self.features)
+        for name in self.features:
+            mean = self.statistics.mean.get(name)
+            then = None if mean is None else np.shape(mean)
+            now = self.store.features[name].shape if name in floats else None
+            if now != then:
+                now, then = ("integers" if x is None else f"floats {list(x)}" for x in (now, then))
                 raise UserError(
-                    f"{self.store.path}: feature {name!r} has {size} columns, the run was trained "
-                    f"with {expected}."
+                    f"{self.store.path}: feature {name!r} is {now}, the run was trained on {then}."
                 )
 
     def _check_labels(self, tasks: Sequence[Task]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax.workdir import Workdir
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, read_json, readable
 from data_pipelines.replace_file import replace_text, to_json
 from data_pipelines.statistics import Statistics
@@ -78,11 +78,11 @@ class Run(Workdir):
             for key in arrays:
                 kind, _, name = key.partition("/")
                 parts[kind][name] = x = arrays[key]
-                if x.dtype.kind != "f" or x.ndim != 1 or not np.isfinite(x).all():
-                    raise ValueError(f"{key}: {x.dtype} {x.shape}, expected numbers, one a column")
-        for name in config.model.features:
-            if name not in parts["mean"] or name not in parts["std"]:
-                raise UserError(f"{file}: has no feature {name!r}. {nearest(name, parts['mean'])}")
+                if x.dtype.kind != "f" or not np.isfinite(x).all():
+                    raise ValueError(f"{key}: {x.dtype} {x.shape}, expected finite numbers")
+            shapes = [{name: x.shape for name, x in part.items()} for part in parts.values()]
+            if shapes[0] != shapes[1]:
+                raise ValueError("expected a deviation for each mean")
         return Statistics(**parts)
 
     @property

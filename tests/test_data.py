@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 
 from affect_jax.check import check
 from affect_jax.data import Data
 from data_pipelines.errors import UserError
+from data_pipelines.statistics import Statistics
 from tests.stores import small_store
 from tests.streams import clips_store, tracks_store
 from tests.tiny import tiny_config, tiny_system
@@ -102,3 +104,19 @@ def test_a_model_of_frames_refuses_clips_and_streams_with_rows_of_their_own(stre
     tiny_system(streams.path, tasks="valence", model__features="x,words", data__spread="words:mean")
     with pytest.raises(UserError, match="data.clips: config.model.name = 'multitask' reads frames"):
         tiny_system(clips.path, tasks="valence", model__features="x", data__clips=True)
+
+
+def test_statistics_of_a_run_are_of_the_streams_that_are_floats(streams):
+    config = tiny_config(streams.path, model__features="x,quiet,face,audio")
+    data = Data(config, ())
+    assert set(data.statistics.mean) == {"x", "quiet"}
+    assert Data(config, (), data.statistics).statistics is data.statistics
+    mean, std = dict(data.statistics.mean), dict(data.statistics.std)
+    for name, value, said in (
+        ("x", np.zeros(4), r"'x' is floats \[3\], the run was trained on floats \[4\]"),
+        ("face", np.zeros((4, 3, 1)), "'face' is integers, the run was trained on floats"),
+        ("quiet", None, r"'quiet' is floats \[\], the run was trained on integers"),
+    ):
+        changed = {k: v for k, v in (mean | {name: value}).items() if v is not None}
+        with pytest.raises(UserError, match=said):
+            Data(config, (), Statistics(changed, std))

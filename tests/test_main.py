@@ -244,7 +244,7 @@ def test_a_store_that_changed_is_said_by_evaluate(copied, tmp_path, capsys):
         ("task.au.decode=argmax", "fixed since its training"),
         ("model.encoder.hidden=32", "head/hidden_0/kernel is (16, 8) in its checkpoints, (32, 8)"),
         ("model.features=a", "encoder/projection/kernel is (8, 16) in its checkpoints, (5, 16)"),
-        ("model.features=mae", "statistics.npz: has no feature 'mae'. Did you mean 'a'?"),
+        ("model.features=mae", "/s has no feature 'mae'. Did you mean 'a'?"),
     ],
 )
 def test_what_does_not_fit_the_weights_of_a_run_is_one_line(change, message, workdir, capsys):
