@@ -154,7 +154,9 @@ def aux_sums(output: Any, batch: Mapping[str, Any]) -> dict[str, Arrays]:
     """
     count = batch["mask"].sum(dtype=jnp.int32).astype(jnp.float32)
     losses = output.aux.get("losses", {})
-    return {name: {"sum": count * value, "count": count} for name, value in losses.items()}
+    # A mean over no frame at all may be NaN.
+    sums = {name: jnp.where(count > 0, count * value, 0) for name, value in losses.items()}
+    return {name: {"sum": x, "count": count} for name, x in sums.items()}
 
 
 class AuxMeans:

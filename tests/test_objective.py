@@ -146,7 +146,7 @@ def test_a_loss_of_the_model_may_not_be_called_as_a_task():
 def test_the_mean_of_a_split_counts_frames_and_no_filling():
     means, masks = AuxMeans(), np.zeros((3, 2, 4), bool)
     masks[0], masks[1, 0, :2] = True, True
-    for value, mask in zip((1.0, 6.0, 99.0), masks, strict=True):
+    for value, mask in zip((1.0, 6.0, np.nan), masks, strict=True):
         output = Output({}, aux={"losses": {"router": jnp.float32(value)}})
         means.add(aux_sums(output, {"mask": mask}))
     assert means.scores() == {"aux/router": pytest.approx((8 * 1 + 2 * 6) / 10)}
