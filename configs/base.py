@@ -62,38 +62,7 @@ def base_config() -> ConfigDict:
     c.system = "supervised"  # a file of affect_jax/systems, or the path of a .py file
     c.seed = 0  # of everything random: initial values, order, dropout
 
-    # Data. `root` is a store (python -m data_pipelines.prepare makes one), several joined by
-    # commas, or twin:NAME for synthetic data.
-    c.data = ConfigDict()
-    c.data.root = ""
-    c.data.train_split = "train"  # several joined by +
-    c.data.split = "validation"  # scored while training and by --mode=evaluate; empty: none
-    c.data.normalise = "train"  # none, train (statistics of the training split), track
-    # Seconds by which annotators lag behind what they see: features are read so much earlier.
-    c.data.label_delay = 0.0
-    c.data.length = 64  # frames fed at once; no more than the longest track of the store has
-    c.data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
-    # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
-    c.data.lanes = False
-    c.data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases
-    c.data.seconds = 0.0  # > 0: rows of so much time instead of `length` frames
-    c.data.hop_seconds = 0.0  # > 0: they overlap, and begin this much time apart
-    # Tracks are clips: of one labelled frame each, fed without a time axis. Their streams are fed
-    # whole, or their first `seconds`.
-    c.data.clips = False
-    # In training each row is fed from a place of its track that is drawn anew in each epoch.
-    c.data.random_start = False
-    # Tables that are spread over the frames, NAME:nearest or NAME:mean; others are fed as they are.
-    c.data.spread = ()
-    c.data.spread_gap = 0.0  # seconds that nearest reaches over
-    # A text of `track` or `track,frame` lines: only rows that hold one of them are trained on.
-    c.data.keep = ""
-    c.data.drop_last = False  # leave out the last batch of an epoch where it is not full
-    c.data.batch_size = 8  # rows over all devices
-    c.data.eval_batch_size = 32  # rows over all devices
-    c.data.feeder = "auto"  # resident (on the device), streamed (from disk), auto (what fits)
-    c.data.resident_gib = 4.0  # what "auto" lets resident data take on a device
-    c.data.workers = 0  # processes that read streamed data; 0: threads
+    c.data = _data()
 
     # Cross-validation (--mode=folds): groups of `train_split` are dealt into fold1, fold2, ..., and
     # for each fold a run is trained on all the others.
@@ -116,34 +85,7 @@ def base_config() -> ConfigDict:
     # Weights of losses that a model adds to the tasks' (reconstruction, say): aux.NAME; others: 1.
     c.aux = ConfigDict()
 
-    c.optim = ConfigDict()
-    c.optim.name = "adam"  # adam, adamw, sgd
-    c.optim.lr = 1e-3
-    c.optim.beta1 = 0.9
-    c.optim.beta2 = 0.999
-    c.optim.eps = 1e-8
-    c.optim.momentum = 0.9  # sgd; 0: none
-    c.optim.nesterov = False  # sgd
-    # adamw: lr * decay * weight a step; sgd: decay * weight is added to the clipped gradient.
-    c.optim.weight_decay = 0.0
-    c.optim.clip_norm = 5.0  # L2, or of every element by itself; 0: off
-    # subnetwork: one norm for the encoder and one for each task; global: one; value: each element.
-    c.optim.clip = "subnetwork"
-    c.optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
-    c.optim.by = "step"  # the rate changes with every "step", or once an "epoch"
-    c.optim.hold_epochs = 0  # linear: at the full rate; warmup, cosine: rising
-    c.optim.decay_epochs = 0  # linear, warmup, cosine: falling; 0: all that is left of `epochs`
-    c.optim.warmup_offset = 1  # warmup: 0 starts the first epoch at rate 0, as the original
-    c.optim.factor = 0.1  # step, plateau: multiplies the rate
-    c.optim.every_epochs = 50  # step
-    c.optim.patience = 5  # plateau: evaluations without a better score
-    c.optim.threshold = 0.0  # plateau: share of the best by which a score must be better
-    c.optim.least_rate = 0.0  # plateau: no cut goes below it
-    # Groups of parameters that are trained in another way, in order; the definitions stand in
-    # `group`: match (regular expressions over parameter paths; the first group that matches has
-    # it), rate (factor on lr), weight_decay, clip_norm, schedule, frozen (affect_jax/optim.py).
-    c.optim.groups = ()
-    c.optim.group = ConfigDict()
+    c.optim = _optim()
 
     c.epochs = 1
     c.eval_every_epochs = 1
@@ -159,3 +101,73 @@ def base_config() -> ConfigDict:
     # What evaluate and predict use: best, last, a monitored score, or epoch:17.
     c.checkpoint = "best"
     return c
+
+
+def _data() -> ConfigDict:
+    """Data, and how they are fed."""
+    data = ConfigDict()
+    # `root` is a store (python -m data_pipelines.prepare makes one), several joined by
+    # commas, or twin:NAME for synthetic data.
+    data.root = ""
+    data.train_split = "train"  # several joined by +
+    data.split = "validation"  # scored while training and by --mode=evaluate; empty: none
+    data.normalise = "train"  # none, train (statistics of the training split), track
+    # Seconds by which annotators lag behind what they see: features are read so much earlier.
+    data.label_delay = 0.0
+    data.length = 64  # frames fed at once; no more than the longest track of the store has
+    data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
+    # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
+    data.lanes = False
+    data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases
+    data.seconds = 0.0  # > 0: rows of so much time instead of `length` frames
+    data.hop_seconds = 0.0  # > 0: they overlap, and begin this much time apart
+    # Tracks are clips: of one labelled frame each, fed without a time axis. Their streams are fed
+    # whole, or their first `seconds`.
+    data.clips = False
+    # In training each row is fed from a place of its track that is drawn anew in each epoch.
+    data.random_start = False
+    # Tables that are spread over the frames, NAME:nearest or NAME:mean; others are fed as they are.
+    data.spread = ()
+    data.spread_gap = 0.0  # seconds that nearest reaches over
+    # A text of `track` or `track,frame` lines: only rows that hold one of them are trained on.
+    data.keep = ""
+    data.drop_last = False  # leave out the last batch of an epoch where it is not full
+    data.batch_size = 8  # rows over all devices
+    data.eval_batch_size = 32  # rows over all devices
+    data.feeder = "auto"  # resident (on the device), streamed (from disk), auto (what fits)
+    data.resident_gib = 4.0  # what "auto" lets resident data take on a device
+    data.workers = 0  # processes that read streamed data; 0: threads
+    return data
+
+
+def _optim() -> ConfigDict:
+    """Update of the parameters, and its rate."""
+    optim = ConfigDict()
+    optim.name = "adam"  # adam, adamw, sgd
+    optim.lr = 1e-3
+    optim.beta1 = 0.9
+    optim.beta2 = 0.999
+    optim.eps = 1e-8
+    optim.momentum = 0.9  # sgd; 0: none
+    optim.nesterov = False  # sgd
+    # adamw: lr * decay * weight a step; sgd: decay * weight is added to the clipped gradient.
+    optim.weight_decay = 0.0
+    optim.clip_norm = 5.0  # L2, or of every element by itself; 0: off
+    # subnetwork: one norm for the encoder and one for each task; global: one; value: each element.
+    optim.clip = "subnetwork"
+    optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
+    optim.by = "step"  # the rate changes with every "step", or once an "epoch"
+    optim.hold_epochs = 0  # linear: at the full rate; warmup, cosine: rising
+    optim.decay_epochs = 0  # linear, warmup, cosine: falling; 0: all that is left of `epochs`
+    optim.warmup_offset = 1  # warmup: 0 starts the first epoch at rate 0, as the original
+    optim.factor = 0.1  # step, plateau: multiplies the rate
+    optim.every_epochs = 50  # step
+    optim.patience = 5  # plateau: evaluations without a better score
+    optim.threshold = 0.0  # plateau: share of the best by which a score must be better
+    optim.least_rate = 0.0  # plateau: no cut goes below it
+    # Groups of parameters that are trained in another way, in order; the definitions stand in
+    # `group`: match (regular expressions over parameter paths; the first group that matches has
+    # it), rate (factor on lr), weight_decay, clip_norm, schedule, frozen (affect_jax/optim.py).
+    optim.groups = ()
+    optim.group = ConfigDict()
+    return optim
