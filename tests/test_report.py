@@ -16,6 +16,7 @@ from affect_jax import config as configs
 from affect_jax import main, progress, report, scoring
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, read_split, write_split
+from affect_jax.report import card as report_card
 from affect_jax.report import markdown, plots, style
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars
 from affect_jax.report.figure_curves import draw_curves
@@ -554,6 +555,22 @@ def test_the_card_says_what_was_trained(card):
     assert row_of(text, "checkpoint")[1] == "step 2910 (`best`)"
     assert row_of(text, "expression")[:3] == ["expression", "classes", ", ".join(EXPRESSIONS)]
     assert row_of(text, "au")[2] == ", ".join(UNITS)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (dict(clips=True, seconds=0.0), "whole clips"),
+        (dict(clips=True, seconds=2.0), "clips, 2 seconds of each"),
+        (dict(clips=False, seconds=0.7), "0.7 seconds at once"),
+        (dict(clips=False, seconds=0.0, length=64), "up to 64 frames at once"),
+    ],
+)
+def test_the_card_says_what_is_fed_at_once(run, data, said):
+    config = configs.read(run[0].config_file)
+    config.data.update(data)
+    text = report_card._model(run[0], config, run[0].read_tasks(), 4, 7)
+    assert f"{said}, normalisation `" in text and "`supervised`" in text
 
 
 def test_the_card_says_on_what_data_and_where_it_is_from(run, card):

@@ -108,16 +108,24 @@ def write(
     return path
 
 
+def _fed(data: Any) -> str:
+    """What a row is, in words."""
+    if data.clips:
+        return f"clips, {data.seconds:g} seconds of each" if data.seconds else "whole clips"
+    size = f"{data.seconds:g} seconds" if data.seconds else f"up to {data.length} frames"
+    return f"{size} at once"
+
+
 def _model(run: Run, config: Any, tasks: Sequence[Task], step: int, parameters: int) -> str:
     records = run.records()
     epochs = f"{records[-1]['epoch']} of {config.epochs}" if records else f"0 of {config.epochs}"
     facts = {
         "config": f"`{config.name}`",
+        "system": f"`{os.path.basename(config.system)}`",
         "model": f"`{config.model.name}`, all sizes in config.json",
         "parameters": f"{parameters:,}",
         "inputs": ", ".join(f"`{name}`" for name in config.model.features),
-        "fed as": f"up to {config.data.length} frames at once, "
-        f"normalisation `{config.data.normalise}`",
+        "fed as": f"{_fed(config.data)}, normalisation `{config.data.normalise}`",
         "epochs": epochs,
         "checkpoint": f"step {step} (`{config.checkpoint}`)",
         "seed": str(config.seed),
