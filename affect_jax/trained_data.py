@@ -18,6 +18,7 @@ from data_pipelines.replace_file import replace_json
 
 # What is read before a training, in seconds, to be compared with its hashes.
 READ_BYTES = 4 * 2**30
+KEPT = "the rows of config.data.keep"  # the entry that is of no store
 
 
 def require_same_data(system: Supervised, run: Workdir, *, started: bool) -> None:
@@ -44,9 +45,13 @@ def require_same_data(system: Supervised, run: Workdir, *, started: bool) -> Non
             "version): what the store holds now is taken for it"
         )
     if then is not None and (changes := _changes(then, now)):
+        only_rows = all(
+            then.get(key) == now.get(key) for key in (then.keys() | now.keys()) - {KEPT}
+        )
+        what = f"config.data.keep = {system.config.data.keep!r}" if only_rows else store.path
         raise UserError(
-            f"{store.path} is not what {run.folder} was trained on so far: {changes}. Give "
-            "another --workdir, or put the old store back."
+            f"{what} is not what {run.folder} was trained on so far: {changes}. Give another "
+            f"--workdir, or put the old {'list' if only_rows else 'store'} back."
         )
     if then is None:
         replace_json(run.data_file, now)
@@ -58,7 +63,7 @@ def _rows_kept(system: Supervised) -> dict[str, str]:
         return {}
     rows = system.data.training_rows
     table = np.stack([rows.track, rows.start, rows.stop]).tobytes()
-    return {"the rows of config.data.keep": hashlib.sha256(table).hexdigest()}
+    return {KEPT: hashlib.sha256(table).hexdigest()}
 
 
 def say_other_data(system: Supervised, run: Run) -> None:

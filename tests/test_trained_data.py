@@ -9,6 +9,7 @@ from affect_jax import trained_data
 from affect_jax.run import Run
 from affect_jax.trained_data import require_same_data, say_other_data
 from data_pipelines.errors import UserError
+from data_pipelines.rows import segments
 from data_pipelines.store import Store
 from tests.stores import small_store
 from tests.tiny import tiny_config
@@ -53,6 +54,19 @@ def test_a_store_that_has_changed_is_refused_in_training_and_said_elsewhere(plac
     # Before the first checkpoint nothing was learnt from the old one.
     require_same_data(system(path), run, started=False)
     require_same_data(system(path), run, started=True)
+
+
+@pytest.mark.parametrize("keep", ["other.txt", ""])
+def test_other_rows_of_the_same_store_are_the_lists_matter(place, tmp_path, keep):
+    run, path = place
+    kept = system(path)
+    kept.config.data.keep = "list.txt"
+    kept.data.training_rows = segments([5, 7], 4)
+    require_same_data(kept, run, started=False)
+    kept.data.training_rows = segments([5, 7], 3)
+    kept.config.data.keep = keep
+    with pytest.raises(UserError, match=rf"data.keep = '{keep}' is not .* put the old list back"):
+        require_same_data(kept, run, started=True)
 
 
 def test_another_store_than_the_runs_own_may_be_evaluated(place, tmp_path, capsys):
