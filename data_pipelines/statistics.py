@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.store import AnyStore
 
 NORMALISATIONS = ("none", "train", "track")
+PIECE_BYTES = 1 << 27  # of a track that are looked at together, in float64
 
 
 def normalised(store: AnyStore, features: Sequence[str]) -> tuple[str, ...]:
@@ -35,15 +36,16 @@ class Statistics:
         """
         mean, std = {}, {}
         for name in normalised(store, features):
-            array, mask = store.feature(name), store.feature_mask(name)
+            mask = store.feature_mask(name)
             count, total, square = 0, 0.0, 0.0
-            shift = None  # the first track's mean: keeps the sum of squares small and exact
-            for index in tracks:
-                rows = store.rows(name, index)
-                x = np.asarray(array[rows], np.float64)
-                there = np.ones(len(x), bool) if mask is None else np.asarray(mask[rows])
-                _require_finite(store, name, index, x, there)
-                x = x[there]
+            shift = None  # the first mean: keeps the sum of squares small and exact
+            for index, first, x in _pieces(store, name, tracks):
+                exists = np.ones(len(x), bool)
+                if mask is not None:
+                    row = store.rows(name, index).start + first
+                    exists = np.asarray(mask[row : row + len(x)])
+                _require_finite(store, name, index, first, x, exists)
+                x = x[exists]
                 if not len(x):
                     continue
                 shift = x.mean(0) if shift is None else shift
@@ -61,13 +63,26 @@ class Statistics:
         return cls(mean, std)
 
 
+def _pieces(
+    store: AnyStore, name: str, tracks: Sequence[int]
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(track, first row in it, float64 rows) of the tracks, in pieces of so many bytes."""
+    array = store.feature(name)
+    step = max(1, PIECE_BYTES // (8 * store.features[name].size))
+    for index in tracks:
+        rows = store.rows(name, index)
+        for start in range(rows.start, rows.stop, step):
+            piece = array[start : min(start + step, rows.stop)]
+            yield index, start - rows.start, np.asarray(piece, np.float64)
+
+
 def _require_finite(
-    store: AnyStore, name: str, track: int, x: np.ndarray, there: np.ndarray
+    store: AnyStore, name: str, track: int, first: int, x: np.ndarray, exists: np.ndarray
 ) -> None:
-    wrong = there & ~np.isfinite(x).reshape(len(x), math.prod(x.shape[1:])).all(1)
+    wrong = exists & ~np.isfinite(x).reshape(len(x), math.prod(x.shape[1:])).all(1)
     if not wrong.any():
         return
-    row = int(np.argmax(wrong))
+    row = first + int(np.argmax(wrong))
     where = f"row {row + 1}"
     if store.features[name].axis == "frame":
         where = f"image {store.frames[store.tracks[track].span][row]}"

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from data_pipelines import statistics
 from data_pipelines.errors import UserError
 from data_pipelines.plan import FILLING
 from data_pipelines.rows import clips, in_seconds, segments, windows
@@ -253,21 +254,32 @@ def test_a_row_keeps_its_draw_whatever_rows_are_fed_beside_it(streams):
 
 def test_training_statistics_equal_those_of_the_joined_frames(store):
     tracks = store.split("train")
-    statistics = Statistics.of(store, ["a", "b"], tracks)
+    moments = Statistics.of(store, ["a", "b"], tracks)
     mask = store.feature_mask("b")
     rows = np.concatenate([np.arange(len(mask))[store.tracks[i].span] for i in tracks])
     b = np.float64(store.feature("b")[rows])[mask[rows]]
-    np.testing.assert_allclose(statistics.mean["b"], b.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(statistics.std["b"], b.std(0), rtol=1e-6)
+    np.testing.assert_allclose(moments.mean["b"], b.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(moments.std["b"], b.std(0), rtol=1e-6)
 
 
 def test_statistics_are_of_floats_in_rows_of_their_own_too(streams):
-    statistics = Statistics.of(streams, tuple(FEATURES), streams.split("train"))
-    assert set(statistics.mean) == {"x", "gaps", "words", "quiet"}
+    moments = Statistics.of(streams, tuple(FEATURES), streams.split("train"))
+    assert set(moments.mean) == {"x", "gaps", "words", "quiet"}
     own = [streams.rows("quiet", i) for i in streams.split("train")]
     x = np.concatenate([streams.feature("quiet")[r][streams.feature_mask("quiet")[r]] for r in own])
-    np.testing.assert_allclose(statistics.mean["quiet"], x.mean(), rtol=1e-5)
-    assert statistics.std["quiet"].shape == ()
+    np.testing.assert_allclose(moments.mean["quiet"], x.mean(), rtol=1e-5)
+    assert moments.std["quiet"].shape == ()
+
+
+def test_statistics_are_the_same_where_tracks_are_read_in_pieces(store, streams, monkeypatch):
+    for of, names in ((store, ("a", "b")), (streams, tuple(FEATURES))):
+        whole = Statistics.of(of, names, of.split("train"))
+        with monkeypatch.context() as patch:
+            patch.setattr(statistics, "PIECE_BYTES", 50)  # six numbers
+            pieces = Statistics.of(of, names, of.split("train"))
+        for kind in ("mean", "std"):
+            for name, x in getattr(whole, kind).items():
+                np.testing.assert_allclose(getattr(pieces, kind)[name], x, rtol=1e-6)
 
 
 def test_each_track_comes_with_its_own_moments(store):
