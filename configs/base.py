@@ -21,6 +21,7 @@ FROM_1 = (
 BELOW = {
     "seed": 2**32,
     "data.workers": 1024,
+    "data.seconds": 10**6,
     "folds.count": 10_000,
     "folds.seed": 2**32,
     "optim.beta1": 1,

@@ -133,6 +133,7 @@ def test_a_number_out_of_its_bounds_is_named(key, value, message):
         ("data.stride", "99999999999", "expected a number from 1 on and below 1073741824"),
         ("early_stop", "9" * 5000, "expected a whole number"),
         ("data.workers", "100000", "from 0 on and below 1024"),
+        ("data.seconds", "1e300", "from 0 on and below 1000000"),
         ("model.encoder.hidden", "100000000", "from 1 on and below 100001"),
         ("model.encoder.layers", "1000000", "from 0 on and below 1001"),
         ("model.head.layers", "1000000000000", "from 1 on and below 100001"),
