@@ -4,8 +4,8 @@ python -m data_pipelines.verify --store=STORE
 
 Exit code 0: nothing that matters. 1: problems (damaged files, values outside their range,
 non-finite features, spans that cannot be, a video in two splits, a feature that a track lacks
-altogether). Notes (frames without a feature, tracks without labels, what the preparation had to
-say) do not change it.
+altogether). Notes (frames without a feature, streams without rows in a track, tracks without
+labels, what the preparation had to say) do not change it.
 """
 
 from __future__ import annotations
@@ -106,15 +106,19 @@ def _features(store: Store, found: Findings) -> None:
             )
         if feature.spans:
             _spans(store, feature.name, found)
+        rows = [store.rows(feature.name, i) for i in range(len(store.tracks))]
+        empty = [t.name for t, own in zip(store.tracks, rows) if own.start == own.stop]
+        if empty and feature.axis != "frame":
+            found.notes.append(f"feature {feature.name!r} has no rows in {listed(empty, SHOWN)}")
         if mask is None:
             continue
         file = f"features/{feature.name}.mask.npy"
         _hash(file, mask, store.manifest.get("sha256", {}).get(file, ""), found)
         none, some = [], []
-        for i, track in enumerate(store.tracks):
-            here = mask[store.rows(feature.name, i)]
+        for track, own in zip(store.tracks, rows):
+            here = mask[own]
             missing = len(here) - int(here.sum())
-            if missing == len(here):
+            if missing and missing == len(here):
                 none.append(track.name)
             elif missing:
                 some.append(f"{track.name} ({missing} of {len(here)})")

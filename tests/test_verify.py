@@ -8,6 +8,7 @@ import pytest
 from data_pipelines import verify
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
+from tests.streams import tracks_store
 
 SPECS = {
     "valence": dict(kind="values", size=1),
@@ -331,3 +332,10 @@ def test_a_copy_of_a_store_is_the_same_store(path):
     fill(path, {})
     shutil.copytree(path, path.with_name("copy"))
     assert verify.check(Store(path.with_name("copy"))) == verify.Findings()
+
+
+def test_a_stream_without_rows_in_a_track_is_a_note(tmp_path):
+    found = verify.check(tracks_store(tmp_path / "s"))
+    notes = [note for note in found.notes if "no rows" in note]
+    assert notes == [f"feature {name!r} has no rows in t1" for name in ("audio", "words")]
+    assert not [problem for problem in found.problems if "t1" in problem]
