@@ -41,9 +41,10 @@ def require_same_past(run: Any, config: ConfigDict) -> None:
 
     old = read(run.config_file).epochs
     if run.started and not same_rates(config.optim, old, config.epochs):
+        groups = ", or that of a group," if config.optim.groups else ""
         raise UserError(
             f"{run.folder}: was started with epochs = {old}, now it is {config.epochs}: with "
-            f"config.optim.schedule = {config.optim.schedule!r} the rate so far would "
+            f"config.optim.schedule = {config.optim.schedule!r}{groups} the rate so far would "
             f"be another. Give another --workdir; --config.init.run={run.folder} starts from these "
             "weights."
         )

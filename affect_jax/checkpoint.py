@@ -136,6 +136,7 @@ class Checkpoints:
             UserError: the state is of another model, or a leaf has another shape than in `like`.
         """
         saved, meta = _read_leaves(self._folder, step)
+        saved = {path.replace(_OF_TRAINED, ".opt_state/"): leaf for path, leaf in saved.items()}
         own = meta.pop("meta_digest", None)
         if own not in (None, _meta_digest(meta)):  # steps of before have none
             raise ValueError("digest of the data beside the state does not match")
@@ -149,7 +150,7 @@ class Checkpoints:
                 self._require_same_devices(step, path, leaf, target, meta)
                 raise UserError(
                     f"{self._folder / str(step)}: {path} has shape {leaf.shape}, the config asks "
-                    f"for {target.shape}. Leave --config out, or give another --workdir."
+                    f"for {target.shape}. Take back what was changed, or give another --workdir."
                 )
             # A copy: two leaves that are equal are one array here, and would share a buffer.
             leaves.append(np.array(leaf, target.dtype))
@@ -161,8 +162,8 @@ class Checkpoints:
 
     def _of_another(self, step: int, what: str) -> UserError:
         return UserError(
-            f"{self._folder / str(step)}: {what}: another config has written it, or an older "
-            "version. Leave --config out, or give another --workdir."
+            f"{self._folder / str(step)}: {what}: another config or an older version has "
+            "written it. Take back what was changed, or give another --workdir."
         )
 
     def _require_same_devices(
@@ -213,6 +214,8 @@ class Checkpoints:
 _OF_THE_MODEL = ("params", "batch_stats", "opt_state", "ema", "weighting", "carry", "extra")
 # Paths that older versions knew by another name.
 _RENAMED = {".plateau/scale/default": ".plateau/scale", ".plateau/waited": ".plateau/stale"}
+# Where they had the state of the optimiser if some parameters were frozen.
+_OF_TRAINED = ".opt_state/.inner_states/trained/.inner_state/"
 
 
 def _part(path: str) -> str:
@@ -319,7 +322,6 @@ def main(argv: list[str]) -> int:
     if folder is None or not folder.is_dir():
         print("usage: python -m affect_jax.checkpoint RUN (the --workdir of a run)")
         return 2
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of files it never wrote
     broken = 0
     for step in steps_in(folder):
         try:

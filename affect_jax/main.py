@@ -127,7 +127,6 @@ def main(argv: Sequence[str]) -> None:
     flags, overrides = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)
     from affect_jax import memory
 
     if flags.mode == "folds":

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import logging
 import signal
 import sys
 import threading
@@ -67,6 +68,7 @@ def exit_code(
     for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of files it never wrote
     try:
         with _signals():
             return run(list(sys.argv[1:] if arguments is None else arguments)) or 0

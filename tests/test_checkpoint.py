@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from affect_jax import checkpoint
@@ -34,6 +35,7 @@ class _Kept:
     none: Any
     empty: Any
     plateau: Any
+    opt_state: Any = None
 
 
 @pytest.fixture
@@ -100,6 +102,20 @@ def test_the_plateau_rule_of_an_older_version_is_read(tmp_path):
         checkpoints.save(1, _Kept(**old), {})
     _, raw, _ = restored(tmp_path, _Kept(**state(0) | {"plateau": new}))
     assert raw.plateau["scale"]["default"] == 0.5 and raw.plateau["waited"] == 3
+
+
+def test_the_optimiser_of_an_older_version_with_frozen_parameters_is_read(tmp_path):
+    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    adam = optax.chain(optax.scale_by_adam())
+    parts = {"trained": adam, "frozen": optax.set_to_zero()}
+    old = optax.multi_transform(parts, {"a": "trained", "b": "frozen"})
+    _, kept = old.update(params, old.init(params))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, _Kept(**state(1) | {"plateau": {}, "opt_state": kept}), {})
+    fresh = adam.init({"a": jnp.zeros(2)})
+    _, raw, _ = restored(tmp_path, _Kept(**state(0) | {"plateau": {}, "opt_state": fresh}))
+    assert raw.opt_state[0].count == 1
+    np.testing.assert_allclose(raw.opt_state[0].mu["a"], 0.1)
 
 
 @pytest.mark.parametrize("part", ["params", "opt_state", "extra"])

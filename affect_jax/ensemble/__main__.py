@@ -83,7 +83,6 @@ def main(argv: Sequence[str]) -> None:
     """Run one command; raises UserError for the user's mistakes."""
     flags = _parser().parse_all(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("absl").setLevel(logging.ERROR)
     if bool(flags.apply) == bool(flags.out):
         raise UserError("give either --out=FITTED with members, or --apply=FITTED.")
     if flags.apply and flags.members:

@@ -8,7 +8,6 @@ The other way, --config.init.weights=FILE starts a training from such a file.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +41,6 @@ def _run(arguments: Sequence[str]) -> None:
         raise UserError(f"command {given.command!r}. {nearest(given.command, ('export',))}")
     from affect_jax.interop.export import export  # loads jax, which takes a second
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of files it never wrote
     print(export(given.run, given.out, given.checkpoint))
 
 
