@@ -112,8 +112,8 @@ class Source:
             array, mask = self.store.feature(name), self.store.feature_mask(name)
             if name in self.spread:
                 rows = covering(self.store, name, self.spread[name], self.delay, self.gap)
-                array = Spread(array, rows, mask, mean=self.spread[name] == "mean")
-                mask = array.exists
+                array = Spread(array, rows, mean=self.spread[name] == "mean")
+                mask = array.mask
             elif self.delay and self.store.features[name].axis == "frame":
                 array = Aligned(array, self._earlier)
                 mask = None if mask is None else Aligned(mask, self._earlier)

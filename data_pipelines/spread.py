@@ -1,10 +1,11 @@
 """Tables of rows with spans, spread over the frames: nearest rows, or means of those that cover.
 
 A frame stands at its 0-based image number i; a span [start, stop) covers it where start <= i and
-i < stop. nearest: the row that covers the frame, of several the one whose middle is nearest; where
-none does, the row whose nearest covered frame is nearest, up to a largest gap. Of two that are
-equally near it is the earlier. mean: the mean of the rows that cover the frame. Other frames have
-none.
+i < stop. Rows that do not exist count for nothing.
+
+nearest: the row that covers the frame, of several the one whose middle is nearest; where none does,
+the row whose nearest covered frame is nearest, up to a largest gap. Of two that are equally near it
+is the earlier. mean: the mean of the rows that cover the frame. Other frames have none.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ def covering(store: AnyStore, name: str, how: str, delay: float, gap: float) -> 
         how: one of SPREADS.
         delay: seconds by which a frame reads earlier rows; gap: the largest of "nearest".
     """
-    of_tracks, spans = [], store.spans(name)
+    of_tracks, spans, mask = [], store.spans(name), store.feature_mask(name)
     for index, track in enumerate(store.tracks):
-        rows = store.rows(name, index)
+        rows = np.arange(len(spans))[store.rows(name, index)]
+        rows = rows if mask is None else rows[np.asarray(mask[rows], bool)]
         start, stop = np.asarray(spans[rows], np.float64).reshape(-1, 2).T
         frame = np.asarray(store.frames[track.span], np.float64) - 1
         reach = 0.0
@@ -53,7 +55,7 @@ def covering(store: AnyStore, name: str, how: str, delay: float, gap: float) -> 
             frame, reach = frame - delay * fps, gap * fps
         near = how == "nearest"
         chosen = _nearest(start, stop, frame, reach) if near else _all(start, stop, frame)
-        of_tracks.append(np.where(chosen >= 0, chosen + rows.start, -1))
+        of_tracks.append(np.where(chosen >= 0, np.append(rows, -1)[chosen], -1))
     width = max((part.shape[1] for part in of_tracks), default=1)
     padded = [
         np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in of_tracks
@@ -92,41 +94,27 @@ def _nearest(start: np.ndarray, stop: np.ndarray, frame: np.ndarray, reach: floa
 
 
 class Spread:
-    """A table on the frames: [N, *item], gathered when it is indexed; zeros where there is none."""
+    """A table on the frames: [N, *item], gathered when it is indexed; zeros where there is none.
 
-    def __init__(self, array: Any, rows: np.ndarray, mask: np.ndarray | None, *, mean: bool):
-        self._array, self._rows, self._mask, self._mean = array, rows, mask, mean
+    Attributes:
+        mask: bool [N]: is there any row for the frame?
+    """
+
+    def __init__(self, array: Any, rows: np.ndarray, *, mean: bool):
+        """`rows`: as `covering` gives them."""
+        self._array, self._rows, self._mean = array, rows, mean
         self.dtype = np.dtype(np.float32) if mean else array.dtype
-        self.exists = _Exists(rows, mask)
+        self.mask = (rows >= 0).any(-1)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, frames: Any) -> np.ndarray:
         rows = self._rows[frames]
-        exists = _there(rows, self._mask)
         taken = self._array[np.maximum(rows, 0)]
-        exists = exists.reshape(exists.shape + (1,) * (taken.ndim - exists.ndim))
-        taken = np.where(exists, taken, np.zeros((), taken.dtype))
+        mask = (rows >= 0).reshape(rows.shape + (1,) * (taken.ndim - rows.ndim))
+        taken = np.where(mask, taken, np.zeros((), taken.dtype))
         axis = rows.ndim - 1
         if not self._mean:
             return taken.squeeze(axis)
-        count = np.maximum(exists.sum(axis), 1).astype(np.float32)
-        return taken.sum(axis, dtype=np.float32) / count
-
-
-class _Exists:
-    """bool [N]: does any row stand on the frame?"""
-
-    def __init__(self, rows: np.ndarray, mask: np.ndarray | None):
-        self._rows, self._mask = rows, mask
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, frames: Any) -> np.ndarray:
-        return _there(self._rows[frames], self._mask).any(-1)
-
-
-def _there(rows: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    return (rows >= 0) if mask is None else (rows >= 0) & mask[np.maximum(rows, 0)]
+        return taken.sum(axis, dtype=np.float32) / np.maximum(mask.sum(axis), 1).astype(np.float32)

@@ -13,6 +13,7 @@ from data_pipelines.rows import clips, in_seconds, segments, windows
 from data_pipelines.source import Source, draws
 from data_pipelines.statistics import Statistics
 from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from data_pipelines.stream import stream
 from tests.stores import LABELS, small_store
 from tests.streams import FEATURES, clips_store, tracks_store
@@ -162,6 +163,26 @@ def test_a_table_is_spread_over_the_frames(streams, how, delay):
             expected = values[covers].mean(0) if covers else np.zeros(2)
             np.testing.assert_allclose(batch["inputs"]["words"][row, t], expected, atol=1e-6)
     assert reached or how == "mean"
+
+
+def test_a_row_that_does_not_exist_is_nearest_to_no_frame(tmp_path):
+    features = {"words": dict(size=1, axis="table")}
+    with StoreWriter(tmp_path / "s", name="s", features=features, labels={}) as writer:
+        writer.add(
+            track="a",
+            split="train",
+            features={"words": [[1.0], [2.0], [3.0]]},
+            feature_masks={"words": [True, False, True]},
+            spans={"words": [[0, 2], [2, 4], [4, 6]]},
+            frames=np.arange(1, 7),
+            fps=1,
+        )
+    source = Source(Store(tmp_path / "s"), ("words",), spread={"words": "nearest"}, gap=1.0)
+    batch = batch_of(source, segments([6], 6))
+    assert batch["inputs"]["words"][0, :, 0].tolist() == [1, 1, 1, 3, 3, 3]
+    source = dataclasses.replace(source, spread={"words": "mean"}, gap=0.0)
+    batch = batch_of(source, segments([6], 6))
+    assert batch["inputs_mask"]["words"][0].tolist() == [True, True, False, False, True, True]
 
 
 def test_spans_that_are_not_in_time_order_are_refused(streams):
