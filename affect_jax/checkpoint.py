@@ -304,16 +304,16 @@ def last_whole(folder: pathlib.Path) -> tuple[int, dict[str, Any]] | None:
     tried: dict[int, str] = {}
     while left := [step for step in steps_in(folder) if step not in tried]:
         try:
-            found = left[-1], read_raw(folder, left[-1])
+            newest = left[-1], read_raw(folder, left[-1])
         except Exception as error:  # Orbax raises many kinds for broken files
             tried[left[-1]] = " ".join(str(error).split())[:200]
             continue
         break
     else:
-        found = None
+        newest = None
     for step in sorted(tried.keys() & set(steps_in(folder)), reverse=True):
         logging.warning("checkpoint %d is broken and skipped: %s", step, tried[step])
-    return found
+    return newest
 
 
 def main(argv: list[str]) -> int:

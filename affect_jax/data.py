@@ -28,7 +28,7 @@ from data_pipelines.statistics import NORMALISATIONS, Statistics, normalised
 
 
 class Data:
-    """What `config.data` names, opened.
+    """Data that `config.data` names, opened.
 
     Attributes:
         store: with the folds of `config.folds` cut.
@@ -278,7 +278,7 @@ class Data:
         )
 
     def feeder(self, rows: Rows, *, training: bool) -> Resident | Streamed:
-        """What gives the batches of these rows; labels in training alone."""
+        """Feeder of the batches of these rows; labels in training alone."""
         data = self._config.data
         return feeder(
             self.source(labels=training),
@@ -314,22 +314,21 @@ class Data:
                 x = x * jnp.float32(feature.scale)
             if name in moments:
                 mean, std = (_beside(moments[name][k], x, feature.shape) for k in ("mean", "std"))
-                exists = batch["mask"] if name not in self.source(labels=False).own else True
-                exists = exists & batch["inputs_mask"].get(name, True)
-                x = standardised(x, mean, std, exists)
+                mask = batch["mask"] if name not in self.source(labels=False).own else True
+                x = standardised(x, mean, std, mask & batch["inputs_mask"].get(name, True))
             inputs[name] = x
         return {k: v for k, v in batch.items() if k != "moments"} | {"inputs": inputs}
 
 
-def standardised(x: jax.Array, mean: jax.Array, std: jax.Array, exists: jax.Array) -> jax.Array:
-    """(x - mean) / std, and 0 where nothing exists.
+def standardised(x: jax.Array, mean: jax.Array, std: jax.Array, mask: jax.Array) -> jax.Array:
+    """(x - mean) / std, and 0 where masked.
 
     Args:
         x: [..., *item]; mean and std fit its last axes.
-        exists: bool, of x's first axes.
+        mask: bool, of x's first axes.
     """
-    exists = exists.reshape(exists.shape + (1,) * (x.ndim - exists.ndim))
-    return jnp.where(exists, (x - mean) / std, 0)
+    mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+    return jnp.where(mask, (x - mean) / std, 0)
 
 
 def _beside(values: Any, x: jax.Array, item: tuple[int, ...]) -> jax.Array:

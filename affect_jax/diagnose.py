@@ -1,4 +1,4 @@
-"""What to say when a loss or a prediction is not finite: which task, which rows, which feature."""
+"""Causes of a loss or prediction that is not finite: which task, which rows, which feature."""
 
 from __future__ import annotations
 

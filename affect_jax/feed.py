@@ -88,7 +88,7 @@ class Resident:
         return flat
 
     def places(self, ids: np.ndarray, draws: np.ndarray | None = None) -> Any:
-        """What `fetch` takes for row ids [K, B], on the devices."""
+        """Places of row ids [K, B] on the devices, as `fetch` takes them."""
         local = np.ascontiguousarray(ids[:, sharding.local_columns(ids.shape[1])])
         at = self._source.places(self._rows, local, draws)
         track = self._rows.track[np.maximum(local, 0)] if len(self._rows) else np.zeros_like(local)

@@ -62,10 +62,10 @@ def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:
         return _of_epoch(run, which)
     seen = -1
     while True:
-        found = last_whole(run.checkpoints)
-        if found is None:
+        newest = last_whole(run.checkpoints)
+        if newest is None:
             raise UserError(f"{run.folder}: no usable checkpoint. Train the run first.")
-        last, raw = found
+        last, raw = newest
         if which == "last":
             return last, raw
         monitored = read(run.config_file).monitor

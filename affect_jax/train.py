@@ -102,12 +102,12 @@ class _Loop:
     def _start(self) -> State:
         fresh = self.system.init()
         put = self._put
-        found = self.checkpoints.restore_last(fresh)
-        if found is None:
+        newest = self.checkpoints.restore_last(fresh)
+        if newest is None:
             self.log = self.run.set_log([], -1)
             tasks = [task.name for task in self.system.tasks]
             return put(start_from_others(fresh, self.config, tasks))
-        step, state, meta = found
+        step, state, meta = newest
         self.progress.say(f"resuming from the checkpoint of step {step}")
         for line in changed(meta.get("environment")):
             self.progress.say(f"  {line}")

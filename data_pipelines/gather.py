@@ -82,11 +82,11 @@ def gather(arrays: Mapping[str, Any], at: Mapping[str, Any], shape: Shape, xp: A
 def _places(first: Any, count: Any, size: int, stride: int, xp: Any) -> tuple[Any, Any]:
     """(index [B, size] into a flat array, bool [B, size]: is it one of the row's)."""
     step = xp.arange(size, dtype=first.dtype)
-    exists = step[None] < count[:, None]
-    return xp.where(exists, first[:, None] + stride * step[None], 0), exists
+    mask = step[None] < count[:, None]
+    return xp.where(mask, first[:, None] + stride * step[None], 0), mask
 
 
-def _take(array: Any, index: Any, exists: Any, xp: Any) -> Any:
+def _take(array: Any, index: Any, mask: Any, xp: Any) -> Any:
     taken = array[index]
-    exists = exists.reshape(exists.shape + (1,) * (taken.ndim - exists.ndim))
-    return xp.where(exists, taken, xp.zeros((), taken.dtype))
+    mask = mask.reshape(mask.shape + (1,) * (taken.ndim - mask.ndim))
+    return xp.where(mask, taken, xp.zeros((), taken.dtype))

@@ -40,22 +40,22 @@ def arrays_of(
         if i and not (mine or known):
             continue
         given = part.manifest.get("sha256", {})
-        found = [("frames.npy", part.frames, given.get("frames.npy"))]
+        files = [("frames.npy", part.frames, given.get("frames.npy"))]
         for name in mine:
             file = f"features/{name}.npy"
-            found.append((file, part.feature(name), part.features[name].sha256))
+            files.append((file, part.feature(name), part.features[name].sha256))
             if (mask := part.feature_mask(name)) is not None:
                 file = f"features/{name}.mask.npy"
-                found.append((file, mask, given.get(file)))
+                files.append((file, mask, given.get(file)))
             if part.features[name].spans:
                 file = f"features/{name}.spans.npy"
-                found.append((file, part.spans(name), given.get(file)))
+                files.append((file, part.spans(name), given.get(file)))
         for name in known:
             values, mask = part.label(name)
-            found.append((f"labels/{name}.npy", values, part.labels[name].sha256))
+            files.append((f"labels/{name}.npy", values, part.labels[name].sha256))
             file = f"labels/{name}.mask.npy"
-            found.append((file, mask, given.get(file)))
-        for file, array, expected in found:
+            files.append((file, mask, given.get(file)))
+        for file, array, expected in files:
             key = f"{i + 1}/{file}" if len(store.parts) > 1 else file
             yield key, part.path / file, array, expected if isinstance(expected, str) else ""
 
@@ -79,11 +79,11 @@ def hashes(
     Raises:
         UserError: an array is not what the manifest says.
     """
-    found = list(arrays_of(store, features, labels))
-    unread = [array.nbytes for _, _, array, expected in found if not (trust and expected)]
+    arrays = list(arrays_of(store, features, labels))
+    unread = [array.nbytes for _, _, array, expected in arrays if not (trust and expected)]
     within = sum(unread) <= limit
     result = {TRACKS: _tracks(store)} | _streams(store, features)
-    for key, file, _, expected in found:
+    for key, file, _, expected in arrays:
         if (trust and expected) or not within:
             result |= {key: expected} if expected else {}
             continue

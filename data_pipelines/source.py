@@ -31,7 +31,7 @@ AT_ONCE = 1 << 16  # rows that are looked at together
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is taken of a store.
+    """Streams and labels that are taken of a store.
 
     Attributes:
         store: where from.
@@ -344,6 +344,6 @@ class _OfTracks:
         self._source, self._name, self._kind = source, name, kind
 
     def __getitem__(self, tracks: np.ndarray) -> np.ndarray:
-        found = (self._source.statistics_of(self._name, int(t)) for t in tracks.ravel())
-        values = np.stack([getattr(one, self._kind)[self._name] for one in found])
+        own = (self._source.statistics_of(self._name, int(t)) for t in tracks.ravel())
+        values = np.stack([getattr(one, self._kind)[self._name] for one in own])
         return values.reshape(*tracks.shape, *values.shape[1:])

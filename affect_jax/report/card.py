@@ -109,7 +109,7 @@ def write(
 
 
 def _fed(data: Any) -> str:
-    """What a row is, in words."""
+    """A row, in words."""
     if data.clips:
         return f"clips, {data.seconds:g} seconds of each" if data.seconds else "whole clips"
     size = f"{data.seconds:g} seconds" if data.seconds else f"up to {data.length} frames"

@@ -149,7 +149,7 @@ class Supervised:
         return {"train": Program(step)}
 
     def after(self, state: State, phase: Phase) -> State:
-        """What is done between two phases, on the device: nothing."""
+        """The state after what is done between two phases: nothing, here."""
         del phase
         return state
 
@@ -199,5 +199,5 @@ class Supervised:
         )
 
     def extra(self) -> Any:
-        """What the state holds beside: nothing."""
+        """State of the system's own (`State.extra`): none, here."""
         return {}
