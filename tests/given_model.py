@@ -25,10 +25,16 @@ class Given(nn.Module):
         return Output({"valence": raw}, None, {"arrays": arrays, "losses": {"rows": loss}})
 
 
+class GivenSystem(Supervised):
+    """A system whose one task is valence."""
+
+    def make_model(self) -> nn.Module:
+        return Given()
+
+
 def given(store, **changes):
-    """The system of the model above, whose one task is valence."""
+    """(the system of the model above on a store, variables of the model)."""
     config = tiny_config(store.path, tasks="valence", data__normalise="none", **changes)
     config.model.features = ("a",)
-    system = Supervised(config)
-    system.model = Given()
+    system = GivenSystem(config)
     return system, system.init().variables()

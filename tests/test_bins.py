@@ -165,7 +165,7 @@ def test_the_task_table_keeps_bins_and_is_short():
         (dict(edges=((0.0, -0.5, 1.0),)), "edges: the numbers of a row must rise"),
         (dict(kind="values"), "centres: only a task of kind 'bins' has them, not values"),
         (dict(loss="ccc+bce"), "loss = 'bce': not for bins. "),
-        (dict(loss="ccc+"), "loss = '': no such name. "),
+        (dict(loss="ccc+"), r"loss = 'ccc\+': the name of a loss is missing. "),
         (dict(size=2, centres=((-1.0, 1.0), (0.0, 1.0, 2.0))), "centres: the rows differ"),
     ],
 )
