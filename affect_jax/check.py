@@ -49,11 +49,8 @@ def check(system: Supervised, run: Run | None = None) -> None:
         _require_checkpoint(f"config.{key} = {which!r}", which, names, config.epochs)
     state = jax.eval_shape(system.init)
     trained, _ = system.optimiser.split(state.params)
-    if not paths(trained):
-        raise UserError(
-            "config.freeze and the frozen groups of config.optim.groups have all parameters: "
-            "nothing is trained. Leave one out."
-        )
+    if not paths(trained):  # as a run is made of an original's weights
+        _log.warning("all parameters are frozen: nothing is trained")
     largest = max(paths(state.params).items(), key=lambda item: item[1].size)
     memory.require(
         memory.size_of(state) + memory.size_of(trained),  # with the gradients
