@@ -147,12 +147,13 @@ class Data:
 
     def _check_rows(self) -> None:
         data = self._config.data
-        keys = ("hop", "seconds", "hop_seconds", "clips")
+        keys = ("hop", "seconds", "hop_seconds", "clips", "lanes")
         on = {"stride": data.stride > 1} | {key: bool(data[key]) for key in keys}
         excluded = {
             "stride": ("hop", "seconds", "clips"),
             "hop": ("seconds", "clips"),
             "hop_seconds": ("clips",),
+            "lanes": ("clips",),
         }
         for a, others in excluded.items():
             for b in others:

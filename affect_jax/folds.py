@@ -98,6 +98,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
         if changes or not whole:
             first = systems.build(next(iter(plan.values())))
             if not folder.exists:
+                _require_rows(plan)
                 check(first)
             # Here too: folds that are finished are not looked at again.
             require_same_data(first, folder, started=folder.started)
@@ -218,6 +219,16 @@ def score_folds(
 def _whole(config: ConfigDict, own: ConfigDict) -> str:
     """The split that a fold is of: the one that was cut, or the official one."""
     return own.data.split if own.data.split == config.data.split else config.data.train_split
+
+
+def _require_rows(plan: Mapping[str, ConfigDict]) -> None:
+    """UserError where `data.keep` leaves a fold nothing to train on."""
+    for name, own in plan.items():
+        if own.data.keep:
+            try:
+                _ = systems.build(own).data.training_rows
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from None
 
 
 def _marks(config: ConfigDict) -> list[str]:

@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,15 @@ from data_pipelines.statistics import Statistics, normalised
 from data_pipelines.store import AnyStore
 
 AT_ONCE = 1 << 16  # rows that are looked at together
+
+
+class _Fed(NamedTuple):
+    """Rows that are fed, [...] each: number, track, and the track's first and last frame + 1."""
+
+    row: np.ndarray
+    track: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,64 +225,51 @@ class Source:
         }
         if self.by_track:
             at["track"] = track
+        fed = _Fed(row, track, start, stop)
         for name in self.own:
             if rows.clip:
                 low, high = self._of_clip(rows.seconds, name, track, u)
             elif self.store.features[name].axis == "rate":
-                low, high = self._of_rate(rows, name, row, track, start, stop)
+                low, high = self._of_rate(rows, name, fed)
             else:
-                low, high = self._of_table(rows, name, row, track, start, stop)
+                low, high = self._of_table(rows, name, fed)
             first, count = (part[track] for part in self.tracks[name])
             low, high = np.clip(low, 0, count), np.clip(high, 0, count)
             at[name] = first + low, np.where(real, high - low, 0)
         return at
 
-    def _shown(
-        self, track: np.ndarray, start: np.ndarray, stop: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(begin, end) of frames of a track, in frames as they are shown, from 0."""
-        numbers, offset = self.store.frames, self.tracks["frames"][0][track]
-        begin, last = (np.asarray(numbers[offset + at], np.int64) for at in (start, stop - 1))
+    def _shown(self, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
+        """(begin, end) of what is fed, in frames as they are shown, from 0."""
+        numbers, offset = self.store.frames, self.tracks["frames"][0][fed.track]
+        ends = fed.start, fed.stop - 1
+        begin, last = (np.asarray(numbers[offset + at], np.int64) for at in ends)
         return begin - 1, last
 
-    def _of_rate(
-        self,
-        rows: Rows,
-        name: str,
-        row: np.ndarray,
-        track: np.ndarray,
-        start: np.ndarray,
-        stop: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _of_rate(self, rows: Rows, name: str, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
         """(first, stop) of the rows of a stream at its own rate; exact, in whole numbers."""
         if rows.begin is not None:
             length, unit = rows.seconds.as_integer_ratio()
-            seconds, parts = rows.begin[row, 0], rows.begin[row, 1]
+            seconds, parts = rows.begin[fed.row, 0], rows.begin[fed.row, 1]
             times = (seconds, parts), (seconds * unit + length * parts, parts * unit)
         else:
-            fps, per = (part[track] for part in self._rates)
-            times = tuple((frame * per, fps) for frame in self._shown(track, start, stop))
+            fps, per = (part[fed.track] for part in self._rates)
+            times = tuple((frame * per, fps) for frame in self._shown(fed))
         rate, per = self.store.features[name].rate.as_integer_ratio()
         return tuple(
             (-(-seconds * rate // (parts * per))).astype(np.int64) for seconds, parts in times
         )
 
-    def _of_table(
-        self,
-        rows: Rows,
-        name: str,
-        row: np.ndarray,
-        track: np.ndarray,
-        start: np.ndarray,
-        stop: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _of_table(self, rows: Rows, name: str, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
         """(first, stop) of the rows of a table whose spans overlap the row's time."""
         if rows.begin is not None:
-            fps, per = (part[track] for part in self._rates)
-            begin = (rows.begin[row, 0] * fps / (rows.begin[row, 1] * per)).astype(np.float64)
+            fps, per = (part[fed.track] for part in self._rates)
+            begin = (rows.begin[fed.row, 0] * fps / (rows.begin[fed.row, 1] * per)).astype(
+                np.float64
+            )
             end = begin + float(rows.seconds) * fps / per
         else:
-            begin, end = self._shown(track, start, stop)
+            begin, end = self._shown(fed)
+        track = fed.track
         low, high = (np.zeros(track.shape, np.int64) for _ in range(2))
         spans, (first, count) = self.store.spans(name), self.tracks[name]
         order = np.argsort(track, axis=None, kind="stable")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -221,6 +222,15 @@ def test_a_signal_says_how_to_go_on_with_all_folds(store, tmp_path, monkeypatch,
 def test_folds_that_cannot_be_made_are_refused(store, changes, message):
     with pytest.raises(UserError, match=message):
         fold_configs(tiny_config(store, **changes))
+
+
+def test_a_fold_without_a_row_that_is_kept_is_refused_before_the_first(store, tmp_path, capsys):
+    first = Store(store).tracks[0].name
+    (tmp_path / "keep.txt").write_text(f"{first}\n")
+    keep = f"--config.data.keep={tmp_path / 'keep.txt'}"
+    assert cli([*flags(store, tmp_path / "folds"), keep, "--config.folds.official=false"]) == 2
+    assert re.search(r"fold\d: .*keep.txt: keeps no row", capsys.readouterr().err)
+    assert not (tmp_path / "folds").exists()
 
 
 @pytest.fixture(scope="module")

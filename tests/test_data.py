@@ -76,6 +76,7 @@ def test_a_batch_that_no_machine_holds_is_refused_before_its_plan_is_made(store,
     [
         (dict(hop_seconds=0.5, seconds=1), "hop_seconds and config.data.clips exclude each other"),
         (dict(stride=2), "stride and config.data.clips exclude each other"),
+        (dict(lanes=True), "lanes and config.data.clips exclude each other"),
         (dict(random_start=True), "random_start: clips are fed whole"),
         (dict(normalise="track"), "normalise = 'track': feature 'x' has one row in each clip"),
     ],
