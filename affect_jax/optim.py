@@ -59,7 +59,7 @@ class Group:
 
     @property
     def key(self) -> str:
-        """Where the patterns stand in the config."""
+        """Key of the config that the patterns stand in."""
         return "config.freeze" if self.name == _FREEZE else f"config.optim.group.{self.name}.match"
 
 

@@ -25,7 +25,7 @@ from data_pipelines.files import read_json
 from data_pipelines.join import open_store
 from data_pipelines.paths import user_path
 from data_pipelines.replace_folder import clear_leftovers
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 OURS = (ORIGIN, "tasks.json", "scores.json", "README.md", "plots")  # in FOLDER, beside the *.npz
 
@@ -44,7 +44,7 @@ def reporting(run: Run) -> Iterator[None]:
         os.close(folder)
 
 
-def origin_of(run: Run, store: Store, split: str, step: int) -> dict[str, Any]:
+def origin_of(run: Run, store: AnyStore, split: str, step: int) -> dict[str, Any]:
     """origin.json: which step of which run predicted which data."""
     return {
         "run": run.folder.name,
@@ -55,14 +55,14 @@ def origin_of(run: Run, store: Store, split: str, step: int) -> dict[str, Any]:
     }
 
 
-def fingerprint(store: Store) -> str:
+def fingerprint(store: AnyStore) -> str:
     """SHA-256 of a store's manifest, which holds those of its arrays."""
     specs = (*store.features.values(), *store.labels.values())
     parts = [store.manifest, *(spec.sha256 for spec in specs)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def real_path(store: Store) -> str:
+def real_path(store: AnyStore) -> str:
     """The folders of a store, links followed, joined by commas."""
     return ",".join(os.path.realpath(part) for part in str(store.path).split(","))
 

@@ -13,7 +13,7 @@ from affect_jax.metrics.table import State
 from affect_jax.prediction_files import TOGETHER, Predictions, pieces
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, listed, nearest
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 Raw = dict[str, np.ndarray]  # {task, or array of the model: [frames, ...]} of one track
 
@@ -61,7 +61,9 @@ class Tally:
         return scores
 
 
-def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]) -> dict[str, Any]:
+def score(
+    tasks: Sequence[Task], store: AnyStore, tracks: Iterable[tuple[int, Raw]]
+) -> dict[str, Any]:
     """{"task/metric": float or list} over all labelled frames of the tracks joined.
 
     A metric is left out where the tracks have no label of the task.
@@ -80,7 +82,7 @@ def score(tasks: Sequence[Task], store: Store, tracks: Iterable[tuple[int, Raw]]
 
 
 def _together(
-    store: Store, tracks: Iterable[tuple[int, Raw]]
+    store: AnyStore, tracks: Iterable[tuple[int, Raw]]
 ) -> Iterator[tuple[list[slice], list[Raw]]]:
     """(rows in the store, predictions) of a long track, or of several short ones."""
     spans, raws, frames = [], [], 0
@@ -178,7 +180,7 @@ def scores_of(tasks: Sequence[Task]) -> list[str]:
     return [f"{t.name}/{m}" for t in tasks for m in t.metrics if METRICS[m].sign]
 
 
-def require_labels(tasks: Sequence[Task], store: Store, split: str) -> None:
+def require_labels(tasks: Sequence[Task], store: AnyStore, split: str) -> None:
     """UserError where a split has no label of any task."""
     if not any(labelled(store, task, split) for task in tasks):
         names = listed(task.name for task in tasks)
@@ -187,7 +189,7 @@ def require_labels(tasks: Sequence[Task], store: Store, split: str) -> None:
         )
 
 
-def labelled(store: Store, task: Task, split: str) -> bool:
+def labelled(store: AnyStore, task: Task, split: str) -> bool:
     """True if a split has a label of the task."""
     if task.name not in store.labels:
         return False

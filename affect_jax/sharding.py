@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh axis, `data`, over all devices of all processes."""
+"""Places of arrays: one mesh axis, `data`, over all devices of all processes."""
 
 from __future__ import annotations
 

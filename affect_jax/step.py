@@ -74,9 +74,7 @@ def supervised(
             }
             for name in state.log
         }
-        state = state.replace(
-            step=state.step + 1,
-            batch=state.batch + 1,
+        state = advanced(state).replace(
             params=merged(frozen, trained),
             batch_stats=batch_stats,
             opt_state=opt_state,

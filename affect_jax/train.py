@@ -266,7 +266,7 @@ class _Loop:
 
 
 def chunk_bounds(total: int, done: int, size: int, *, full: int | None = None) -> list[int]:
-    """Where the chunks of a phase end: multiples of an even size, then single steps.
+    """Ends of the chunks of a phase: multiples of an even size, then single steps.
 
     They need two compiled programs: one for `size` steps (spread evenly over a phase of all rows,
     at most the size asked for) and one for a single step.

@@ -197,7 +197,7 @@ class Source:
     def places(
         self, rows: Rows, ids: np.ndarray, draws: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """Where the data of some rows stand in the flat arrays, as `gather` takes it.
+        """Places of the data of some rows in the flat arrays, as `gather` takes them.
 
         Args:
             ids: int32 [...], row ids; below 0 for an empty place.

@@ -14,7 +14,7 @@ LABELS = {"level": dict(kind="values", size=1)}
 
 
 def explained(path, clips=False, **broken):
-    """What is said of the first training row, of 4 frames or a clip, that begins anywhere."""
+    """The line on the first training row, of 4 frames or a clip, that begins anywhere."""
     frames = 1 if clips else 10
     streams = {"x": np.ones((frames, 2)), "level": np.ones(20)}
     for name, row in broken.items():

@@ -47,7 +47,7 @@ def run(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """What the run gives for all tracks of its data."""
+    """Outputs of the run for all tracks of its data."""
     out = tmp_path_factory.mktemp("exported") / "out"
     assert cli([str(run.folder), f"--out={out}", "--arrays=embedding"]) == 0
     return Store(out)

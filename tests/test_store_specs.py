@@ -1,4 +1,4 @@
-"""What is said of features and tracks: items, dtypes, scales, axes and exact rates."""
+"""Specs of features and tracks: items, dtypes, scales, axes and exact rates."""
 
 import decimal
 import json

@@ -1,4 +1,4 @@
-"""What a track may be given as: arrays and pieces of every stream, and what a dtype cannot hold."""
+"""Forms that a track may be given in: arrays, pieces of every stream, dtypes and their bounds."""
 
 import numpy as np
 import pytest

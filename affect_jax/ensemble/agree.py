@@ -10,11 +10,11 @@ from affect_jax.ensemble.member import Member
 from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
 def common_tasks(
-    members: Sequence[Member], wanted: str | None, store: Store | None
+    members: Sequence[Member], wanted: str | None, store: AnyStore | None
 ) -> tuple[Task, ...]:
     """The tasks of the first member, which all others must have too."""
     tables = [{task.name: task for task in member.tasks(store)} for member in members]
@@ -104,7 +104,7 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
             )
 
 
-def reference_of(task: Task, split: str, store: Store) -> Predictions:
+def reference_of(task: Task, split: str, store: AnyStore) -> Predictions:
     """Tracks, frames and labels of a split of a store, as predictions without any output."""
     tracks = [store.tracks[i] for i in store.split(split)]
     rows = np.concatenate([np.arange(t.span.start, t.span.stop) for t in tracks])
@@ -130,7 +130,7 @@ def reference_of(task: Task, split: str, store: Store) -> Predictions:
 
 
 def class_counts(
-    task: Task, store: Store | None, train_split: str | None, fitted: Predictions, split: str
+    task: Task, store: AnyStore | None, train_split: str | None, fitted: Predictions, split: str
 ) -> tuple[tuple[int, ...], str]:
     """(labels of each class, the split that they were counted in); ((), "") where none is known.
 

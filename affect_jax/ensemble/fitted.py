@@ -37,7 +37,7 @@ from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
 from data_pipelines.paths import require_name
 from data_pipelines.replace_file import replace_json, replace_text
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 FORMAT = 1
 FITTED_FILE = "ensemble.json"
@@ -183,7 +183,7 @@ class OpenMembers:
 
     opened: Sequence[Opened]
     split: str
-    store: Store | None
+    store: AnyStore | None
 
     def gather(self, task: Task) -> tuple[Predictions, list[np.ndarray]]:
         """(tracks, frames and labels of the split, raw predictions of every member [N, size]).

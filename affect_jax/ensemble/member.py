@@ -18,7 +18,7 @@ from affect_jax.scoring import NO_TOTAL, Total
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError
 from data_pipelines.paths import user_path
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 KINDS: dict[str, type[Member]] = {}
 
@@ -80,12 +80,12 @@ class Member(abc.ABC):
         return self.kind, self.where
 
     @abc.abstractmethod
-    def tasks(self, store: Store | None) -> tuple[Task, ...]:
+    def tasks(self, store: AnyStore | None) -> tuple[Task, ...]:
         """Tasks that it predicts, bins as values."""
 
     @abc.abstractmethod
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         """The member on one split of the store `root`; without one, on its stored predictions.
 
@@ -94,7 +94,7 @@ class Member(abc.ABC):
         """
 
     def is_in(self, folder: pathlib.Path) -> bool:
-        """Whether it lies in a folder."""
+        """True of one that lies in a folder."""
         return False
 
     @property
@@ -104,7 +104,7 @@ class Member(abc.ABC):
 
     @property
     def unfinished(self) -> bool:
-        """Whether it is a run that has not come to its end, and no epoch of it is named."""
+        """True of a run that has not come to its end, where no epoch of it is named."""
         return False
 
     @property
@@ -130,7 +130,9 @@ class Member(abc.ABC):
         """
         yield from ()
 
-    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+    def knows(
+        self, split: str, tracks: frozenset[str], store: AnyStore | None
+    ) -> tuple[bool, bool]:
         """(trained on labels of these tracks, checkpoint chosen by some), as far as configs say.
 
         Args:
@@ -176,7 +178,7 @@ class FolderMember(Member):
     def key(self) -> Any:
         return self.kind, self.place
 
-    def tasks(self, store: Store | None) -> tuple[Task, ...]:
+    def tasks(self, store: AnyStore | None) -> tuple[Task, ...]:
         return tuple(as_values(task) for task in find_tasks(self.where))
 
     def is_in(self, folder: pathlib.Path) -> bool:

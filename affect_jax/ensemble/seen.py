@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from affect_jax.ensemble.member import Member
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
 class Seen(NamedTuple):
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 def seen(
-    members: Sequence[Member], split: str, tracks: frozenset[str], store: Store | None = None
+    members: Sequence[Member], split: str, tracks: frozenset[str], store: AnyStore | None = None
 ) -> Seen:
     """Which members know labels of these tracks, as far as the configs of their runs say.
 

@@ -27,7 +27,7 @@ from affect_jax.tasks import Task
 from affect_jax.version import __version__
 from data_pipelines.files import read_json
 from data_pipelines.replace_file import replace_text
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 NOT_STATED = "not stated"
@@ -65,7 +65,7 @@ FILES = (
 
 def write(
     run_folder: str | os.PathLike,
-    store: Store,
+    store: AnyStore,
     *,
     step: int,
     parameters: int,
@@ -146,12 +146,12 @@ def _uses(config: Any) -> dict[str, str]:
     return use
 
 
-def _data(use: Mapping[str, str], config: Any, tasks: Sequence[Task], store: Store) -> str:
+def _data(use: Mapping[str, str], config: Any, tasks: Sequence[Task], store: AnyStore) -> str:
     tables = _splits(use, tasks, store), _features(config, store), _provenance(store)
     return "\n\n".join(["## Data", f"Store `{store.name}`.", *tables])
 
 
-def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: Store) -> str:
+def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: AnyStore) -> str:
     labelled = {t.name: _labelled(store, t.name) for t in tasks if t.name in store.labels}
     lines = []
     for split in store.splits:
@@ -165,7 +165,7 @@ def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: Store) -> str:
     return table(heads, lines)
 
 
-def _features(config: Any, store: Store) -> str:
+def _features(config: Any, store: AnyStore) -> str:
     lines = []
     for feature in store.features.values():
         extractor = feature.extractor or NOT_STATED
@@ -175,7 +175,7 @@ def _features(config: Any, store: Store) -> str:
     return table(("feature", "size", "extractor", "extractor trained on", "model input"), lines)
 
 
-def _provenance(store: Store) -> str:
+def _provenance(store: AnyStore) -> str:
     """The rest of the manifest; notes as a list, hashes as a table."""
     known = ("format", "name", "features", "labels", "tracks", "sha256", "notes")
     provenance = {k: v for k, v in store.manifest.items() if k not in known}
@@ -195,7 +195,7 @@ def _provenance(store: Store) -> str:
     return "\n\n".join(parts)
 
 
-def _labelled(store: Store, name: str) -> np.ndarray:
+def _labelled(store: AnyStore, name: str) -> np.ndarray:
     """bool [N]: frames with a label of this name, whole or in part."""
     mask = store.label(name)[1]
     return mask if mask.ndim == 1 else mask.any(-1)

@@ -17,13 +17,17 @@ from affect_jax.scoring import Total
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 MIN_GROUPS = 5  # fewer groups say too little about another draw of groups
 
 
 def scores(
-    places: Mapping[str, pathlib.Path], config: Any, tasks: Sequence[Task], store: Store, step: int
+    places: Mapping[str, pathlib.Path],
+    config: Any,
+    tasks: Sequence[Task],
+    store: AnyStore,
+    step: int,
 ) -> str:
     """Section "Scores": every folder of predictions that has a scores.json.
 
@@ -62,7 +66,7 @@ def _split(
     folder: pathlib.Path,
     config: Any,
     tasks: Sequence[Task],
-    store: Store,
+    store: AnyStore,
     step: int,
     scores: Mapping[str, Any],
 ) -> list[str]:

@@ -20,12 +20,12 @@ from affect_jax.scoring import Total
 from affect_jax.workdir import Workdir
 from data_pipelines import folds
 from data_pipelines.replace_file import replace_text, to_json
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 Scores = Mapping[str, Any]  # what affect_jax.folds.score_folds returns, and `marks`
 
 
-def write(folder: Workdir, config: Any, store: Store, scores: Scores) -> None:
+def write(folder: Workdir, config: Any, store: AnyStore, scores: Scores) -> None:
     """README.md and plots/folds.png of the folder."""
     names = _headline(scores)
     by_fold = {name: fold["scores"] for name, fold in scores["folds"].items()}
@@ -53,7 +53,7 @@ def write(folder: Workdir, config: Any, store: Store, scores: Scores) -> None:
     replace_text(folder.folder / "README.md", "\n\n".join(parts) + "\n")
 
 
-def summary(folder: Workdir, store: Store, scores: Scores) -> str:
+def summary(folder: Workdir, store: AnyStore, scores: Scores) -> str:
     """Text that the command prints when all is done, its last line the pooled scores as JSON."""
     columns = {name: fold["scores"] for name, fold in scores["folds"].items()}
     columns |= {"mean": scores["mean"], "std": scores["std"]}
@@ -77,7 +77,7 @@ def _headline(scores: Scores) -> list[str]:
     return headline_scores([{"scores": {"pooled": scores["pooled"]}}])
 
 
-def _by_fold(config: Any, store: Store, scores: Scores, names: list[str]) -> str:
+def _by_fold(config: Any, store: AnyStore, scores: Scores, names: list[str]) -> str:
     c = config.folds
     view = folds.cut(store, config.data.train_split, c.count, c.seed)
     rows = []
@@ -103,7 +103,7 @@ def _by_fold(config: Any, store: Store, scores: Scores, names: list[str]) -> str
     return table(heads, rows)
 
 
-def _all(folder: Workdir, config: Any, store: Store, scores: Scores) -> str:
+def _all(folder: Workdir, config: Any, store: AnyStore, scores: Scores) -> str:
     train = config.data.train_split
     loaded = read_split(folder.predictions / train, folder.read_tasks())
     group_of = {track.name: track.group for track in store.tracks}
@@ -119,7 +119,7 @@ def _all(folder: Workdir, config: Any, store: Store, scores: Scores) -> str:
     return table(("score", "pooled", "95 % interval", "mean", "deviation", *beside), rows)
 
 
-def _commands(folder: Workdir, store: Store) -> str:
+def _commands(folder: Workdir, store: AnyStore) -> str:
     try:
         shown = folder.folder.relative_to(pathlib.Path.cwd())
     except ValueError:

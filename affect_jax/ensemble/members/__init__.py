@@ -27,10 +27,10 @@ from affect_jax.ensemble.members.predictions import PredictionsMember
 from affect_jax.ensemble.members.run import RunMember
 from affect_jax.members import expand
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
-def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
+def parse(texts: Sequence[str], store: AnyStore | None) -> list[Member]:
     """The members that a command line names, in order.
 
     Raises:
@@ -45,7 +45,7 @@ def parse(texts: Sequence[str], store: Store | None) -> list[Member]:
     return [*members.values()]
 
 
-def _named(text: str, store: Store | None) -> Iterator[Member]:
+def _named(text: str, store: AnyStore | None) -> Iterator[Member]:
     if text.startswith(feature.PREFIX):
         yield from FeatureMember.named(text, store)
         return

@@ -11,7 +11,7 @@ from affect_jax.ensemble.member import FolderMember, Member, Opened, ensembles_i
 from affect_jax.prediction_files import find_tasks
 from affect_jax.scoring import Total
 from data_pipelines.errors import UserError
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EnsembleMember(FolderMember, kind="ensemble", marker=FITTED_FILE):
         return Fitted.read(self.folder)
 
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         self.require_there()
         stored = self.folder / "predictions" / split

@@ -14,7 +14,7 @@ from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import Task
 from data_pipelines import trained_on
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 PREFIX = "feature:"
 
@@ -24,7 +24,7 @@ class FeatureMember(Member, kind="feature"):
     """A feature that is itself a prediction; `where` is its name."""
 
     @classmethod
-    def named(cls, text: str, store: Store | None) -> list[Self]:
+    def named(cls, text: str, store: AnyStore | None) -> list[Self]:
         """The members that "feature:NAME" or "feature:*" names; UserError for none."""
         if store is None:
             raise UserError(f"{text} needs the store that holds it: --config.data.root=STORE.")
@@ -39,24 +39,26 @@ class FeatureMember(Member, kind="feature"):
             known = [name]
         return [cls(name) for name in known]
 
-    def tasks(self, store: Store | None) -> tuple[Task, ...]:
+    def tasks(self, store: AnyStore | None) -> tuple[Task, ...]:
         columns = self._columns(store)
         return tuple(self._task(n, columns.count(n), store) for n in dict.fromkeys(columns))
 
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         return Opened(self.name, self.tasks(store), lambda task: self._read(task, split, store))
 
-    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+    def knows(
+        self, split: str, tracks: frozenset[str], store: AnyStore | None
+    ) -> tuple[bool, bool]:
         columns = self._columns(store)
         return bool(trained_on.seen(store, [self.where], split, columns)), False
 
-    def _columns(self, store: Store | None) -> tuple[str, ...]:
+    def _columns(self, store: AnyStore | None) -> tuple[str, ...]:
         self.named(PREFIX + self.where, store)
         return store.features[self.where].columns
 
-    def _task(self, column: str, size: int, store: Store) -> Task:
+    def _task(self, column: str, size: int, store: AnyStore) -> Task:
         label = store.labels.get(column)
         if label is not None and (label.kind, label.size) != ("values", size):
             raise UserError(
@@ -68,7 +70,7 @@ class FeatureMember(Member, kind="feature"):
         metrics = ("ccc", "pearson", "rmse")
         return Task(column, "values", size, names, loss="mse", metrics=metrics, decode="identity")
 
-    def _read(self, task: Task, split: str, store: Store) -> Predictions:
+    def _read(self, task: Task, split: str, store: AnyStore) -> Predictions:
         """The columns that predict the task."""
         reference = reference_of(task, split, store)
         columns = [k for k, name in enumerate(self._columns(store)) if name == task.name]

@@ -21,7 +21,7 @@ from affect_jax.scoring import Total
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
 from data_pipelines.paths import user_path
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 PREFIX = "folds:"
 
@@ -50,7 +50,7 @@ class FoldsMember(FolderMember, kind="folds", marker=FOLDS_FILE):
         return tuple(RunMember(str(run), checkpoint) for run in all_folds(self.folder))
 
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         self.require_there()
         all_folds(self.folder)
@@ -84,7 +84,9 @@ class FoldsMember(FolderMember, kind="folds", marker=FOLDS_FILE):
     def total(self) -> Total:
         return Total.of(self._config)
 
-    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+    def knows(
+        self, split: str, tracks: frozenset[str], store: AnyStore | None
+    ) -> tuple[bool, bool]:
         trained, chosen = super().knows(split, tracks, store)
         return trained and not self.held_out(split, tracks), chosen
 

@@ -8,7 +8,7 @@ import pathlib
 from affect_jax.ensemble.member import FolderMember, Opened, kind_of
 from affect_jax.prediction_files import find_tasks, splits
 from data_pipelines.errors import UserError, listed
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PredictionsMember(FolderMember, kind="predictions"):
         return self.folder.parent.parent.name if self._inside else self.folder.name
 
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         folder, above = self.folder, self.folder.parent
         self.require_there(above if self._inside else folder)
@@ -36,12 +36,14 @@ class PredictionsMember(FolderMember, kind="predictions"):
     def default_split(self) -> str:
         return self.folder.name
 
-    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+    def knows(
+        self, split: str, tracks: frozenset[str], store: AnyStore | None
+    ) -> tuple[bool, bool]:
         maker = self.folder.parent.parent
         kind = kind_of(maker) if self._inside else None
         return kind(str(maker)).knows(split, tracks, store) if kind else (False, False)
 
     @property
     def _inside(self) -> bool:
-        """Whether it is one split of several."""
+        """True of one split of several."""
         return self.folder.parent.name == "predictions"

@@ -16,7 +16,7 @@ from affect_jax.scoring import Total
 from data_pipelines import folds
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
-from data_pipelines.store import Store
+from data_pipelines.store import AnyStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RunMember(FolderMember, kind="run", marker="config.json"):
         return *super().key, self.checkpoint
 
     def open(
-        self, root: str | None, split: str, store: Store | None, scratch: pathlib.Path
+        self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
         self.require_there()
         made = self.folder / "predictions" / split
@@ -60,7 +60,9 @@ class RunMember(FolderMember, kind="run", marker="config.json"):
     def total(self) -> Total:
         return Total.of(self._config)
 
-    def knows(self, split: str, tracks: frozenset[str], store: Store | None) -> tuple[bool, bool]:
+    def knows(
+        self, split: str, tracks: frozenset[str], store: AnyStore | None
+    ) -> tuple[bool, bool]:
         config = self._config
         checkpoint = self.checkpoint or config.checkpoint
         by_score = checkpoint != "last" and not checkpoint.startswith("epoch:")
@@ -103,5 +105,5 @@ def _holds_any(config: ConfigDict, own: str, split: str, tracks: frozenset[str])
 
 
 @functools.cache
-def _store(root: str, split: str, count: int, seed: int) -> Store:
+def _store(root: str, split: str, count: int, seed: int) -> AnyStore:
     return folds.cut(open_store(root), split, count, seed)
