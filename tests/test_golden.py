@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from affect_jax.interop import save_safetensors
 from data_pipelines.command import exit_code
 from tests.golden import __main__ as command
 from tests.golden import compare, fixture
@@ -140,6 +141,9 @@ def test_missing_folder_is_2_and_missing_default_is_0(tmp_path, monkeypatch, cap
         ("out_loss_total_step3", 2e-5 * 5),
         ("out_grad1_step0", 2e-4 * 4 + 2e-6),
         ("out_clip_norm_step0", 2e-4 * 4 + 2e-6),
+        ("gradin_features_0", 2e-4 * 4 + 2e-6),
+        ("buf_after_norm.running_var", 1e-4 * 5),
+        ("weights_final/norm.weight", 1e-4 * 5),
         ("out_final_l2", 1e-4 * 5),
         ("out_final/encoder.norm1.weight", 1e-4 * 5),
         ("out_eval_after_v_0", 1e-4 * 5),
@@ -170,6 +174,19 @@ def test_limit_follows_the_kind_of_array(name, limit):
 def test_difference_says_what_is_wrong(ours, stored, fault):
     got = compare.difference("out_y", ours, np.asarray(stored), {}).fault
     assert (fault in got) if fault else got == ""
+
+
+def test_a_limit_of_meta_json_is_for_integers_too():
+    stored = np.array([10, 20])
+    faults = [compare.difference("out_n", [12, 20], stored, {"out_n": x}).fault for x in (2, 1)]
+    assert faults[0] == "" and "off by 2.0e+00" in faults[1]
+
+
+def test_all_that_is_no_input_must_be_answered(tmp_path):
+    np.savez(tmp_path / "cases.npz", in_x=[1.0], out_y=[1.0], grad_w=[2.0], buf_mean=[3.0])
+    save_safetensors(tmp_path / "weights_final.safetensors", {"w": np.ones(1)})
+    stored = fixture.Fixture(tmp_path).outputs
+    assert sorted(stored) == ["buf_mean", "grad_w", "out_y", "weights_final/w"]
 
 
 def test_files_are_compared_by_name_text_and_numbers(tmp_path):

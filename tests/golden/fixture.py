@@ -41,7 +41,12 @@ class Fixture:
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
-        return {name: x for name, x in self.arrays.items() if name.startswith("out_")}
+        """All that ours must have: every array that is no input, and weights_final/NAME."""
+        stored = {name: x for name, x in self.arrays.items() if not name.startswith("in_")}
+        final = self.folder / "weights_final.safetensors"
+        if final.is_file():
+            stored |= {f"weights_final/{name}": x for name, x in interop.load(final).items()}
+        return stored
 
 
 @dataclasses.dataclass(frozen=True)
