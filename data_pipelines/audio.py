@@ -28,10 +28,11 @@ from data_pipelines.report import Report
 
 RATE = 16000
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+# What a StoreWriter is told of the stream, and flags of a source.
+FEATURES = {"audio": dict(shape=(), dtype="int16", axis="rate", rate_hz=RATE)}
 FLAGS = {
     "skip-bad": dict(
         action="store_true",
-        dest="skip_bad",
         help="leave out files that are broken, empty, silent or no audio, instead of stopping",
     )
 }
@@ -96,7 +97,7 @@ def clips(
     if cut:
         report.note(f"{label}: samples above full scale, cut to it", cut)
     if bad and (len(bad) == len(files) or not skip_bad):
-        more = f" ({len(bad):,} of {len(files):,} files are bad: {listed(bad[1:])})"
+        more = f" ({len(bad):,} of {len(files):,} files are bad: {listed(bad[1:], 5)})"
         hint = "" if skip_bad else " Mend or delete, or leave out with --skip-bad."
         raise UserError(f"{bad[0]}{more if len(bad) > 1 else ''}{hint}")
     if bad:

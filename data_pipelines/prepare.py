@@ -56,7 +56,8 @@ def _run(arguments: Sequence[str]) -> None:
     refuse_others(given.store)  # before what may take minutes
     report, start = Report(sys.stdout), time.monotonic()
     try:
-        module.fill(folder, given.store, report, **{flag: getattr(given, flag) for flag in flags})
+        keywords = {name: getattr(given, name) for name in (f.replace("-", "_") for f in flags)}
+        module.fill(folder, given.store, report, **keywords)
     except OSError as error:  # a full disk, no permission: nothing of ours to trace
         raise UserError(f"{error.filename or given.store}: {error.strerror or error}.") from None
     _summary(Store(given.store), report, time.monotonic() - start)

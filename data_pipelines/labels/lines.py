@@ -115,10 +115,16 @@ def _check_line(where: str, line: str, fields: Sequence[str], after: str) -> Non
             f"{where}: {len(values)} fields{after} ({line[:60]!r}), {expected}.{separator(line)}"
         )
     for name, value in zip(fields, values):
-        if not _NUMBER.fullmatch(value) or not math.isfinite(float(value)):
+        if finite_number(value) is None:
             raise UserError(
                 f"{where}: {name} is {value[:60]!r}, expected a number.{separator(value)}"
             )
+
+
+def finite_number(text: str) -> float | None:
+    """The finite decimal number that a field is, or None."""
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else None
 
 
 def plain_number(number: float) -> str:
