@@ -12,10 +12,11 @@ import numpy as np
 
 from affect_jax.config import require_kind
 from affect_jax.tasks import Task, loss
-from affect_jax.weighting import WEIGHTINGS, require_weighting
+from affect_jax.weighting import rule
 from data_pipelines.errors import UserError, nearest
 
 Arrays = dict[str, jax.Array]
+_KEY = "config.weighting"
 _INSIDE = "inside"  # beside the parameters and the state of the rule across tasks
 
 
@@ -40,7 +41,7 @@ class Objective:
 
     Attributes:
         tasks: what is predicted.
-        weighting: rule across the tasks (weighting.WEIGHTINGS).
+        weighting: rule across the tasks, with its options (weighting.rule).
         aux: {name in Output.aux["losses"]: weight}; 1 where it is not named.
     """
 
@@ -49,7 +50,7 @@ class Objective:
     aux: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_weighting("config.weighting", self.weighting)
+        rule(_KEY, self.weighting)
         for name, weight in self.aux.items():
             require_kind(f"config.aux.{name}", weight, float)
             if weight < 0:
@@ -76,11 +77,11 @@ class Objective:
         params is {name: {task: scalar}, "inside": {task: {name: [size]}}}; the state has the rule's
         own form, and "inside" as well.
         """
-        params, state = WEIGHTINGS[self.weighting].init(len(self.tasks))
+        params, state = rule(_KEY, self.weighting).init(len(self.tasks))
         params = {
             key: {task.name: x[i] for i, task in enumerate(self.tasks)} for key, x in params.items()
         }
-        inside = {t.name: WEIGHTINGS[t.weighting].init(t.size) for t in self.tasks if t.weighting}
+        inside = {t.name: rule(t.name, t.weighting).init(t.size) for t in self.tasks if t.weighting}
         of_params, of_state = ({name: x[i] for name, x in inside.items()} for i in (0, 1))
         return _joined(params, of_params), _joined(state, of_state)
 
@@ -114,7 +115,7 @@ class Objective:
         labelled = [task.weight * counts[task.name] > 0 for task in self.tasks]
         names = [task.name for task in self.tasks]
         own = {key: jnp.array([x[name] for name in names]) for key, x in _own(params).items()}
-        total, following = WEIGHTINGS[self.weighting].combine(
+        total, following = rule(_KEY, self.weighting).combine(
             own, _own(state), jnp.array(weighted), jnp.array(labelled), epoch
         )
         for name, value in output.aux.get("losses", {}).items():
@@ -132,7 +133,7 @@ class Objective:
         values = loss(task, output.predictions[task.name], target, mask, dimensions=True)
         labelled = mask.any(tuple(range(mask.ndim - 1)))
         own = (tree.get(_INSIDE, {}).get(task.name, {}) for tree in (params, state))
-        return WEIGHTINGS[task.weighting].combine(*own, values, labelled, epoch)
+        return rule(task.name, task.weighting).combine(*own, values, labelled, epoch)
 
 
 def _own(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from affect_jax.bins import Table, assign, expectation
 from affect_jax.config import names_in, require_kind
 from affect_jax.losses import LOSSES, by_dimension, terms_of
 from affect_jax.metrics import METRICS
-from affect_jax.weighting import require_weighting
+from affect_jax.weighting import rule
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import readable
 
@@ -68,8 +68,8 @@ class Task:
         metrics: names in `metrics.METRICS`.
         decode: name in DECODERS.
         weight: multiplied into the loss before the weighting combines the tasks.
-        weighting: rule of `weighting.WEIGHTINGS` by which the losses of the single dimensions
-            become the task's; "": the loss of all together.
+        weighting: rule with its options (weighting.rule) by which the losses of the single
+            dimensions become the task's; "": the loss of all together.
         label_smoothing: share of the label that is spread over all classes, or both answers.
         train_only: the task helps to train the others: it is not scored and not written, and only
             the training split needs its labels.
@@ -279,7 +279,7 @@ def _check_loss(task: Task, where: str) -> None:
             f"{where}.label_smoothing: only classes and labels have it, not {task.kind}"
         )
     if task.weighting:
-        require_weighting(f"{where}.weighting", task.weighting)
+        rule(f"{where}.weighting", task.weighting)
         if task.kind == "classes":
             raise UserError(f"{where}.weighting: classes have one loss, not one a dimension.")
 
