@@ -1,0 +1,158 @@
+"""Any folder of audio files, with or without a csv table of labels.
+
+    FOLDER/.../<file>   of the formats of data_pipelines/audio.py, in folders as deep as they are
+    FOLDER/labels.csv   optional, or --labels=FILE: data_pipelines/labels/clip_table.py says what
+                        its columns are
+
+A track is a file, called by its path without suffix, "_" between folders. The stream is "audio"
+(int16, mono, 16 kHz). Without a table there are no labels and all is the split test, for
+predictions. A config takes a column of numbers x as task.x = dict(kind="values", size=1, ...), the
+columns x:a and x:b as dict(kind="values", size=2, names=("a", "b"), ...), a column of words as
+dict(kind="classes", size=C, names=(...), ...) with the words in alphabetical order; `verify` shows
+them.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+
+from data_pipelines import audio
+from data_pipelines import folder as folders
+from data_pipelines.errors import UserError, listed
+from data_pipelines.labels.clip_table import Clip, ClipTable, read_table
+from data_pipelines.paths import user_path
+from data_pipelines.report import Report
+from data_pipelines.store_writer import StoreWriter
+
+FLAGS = {
+    "labels": dict(metavar="FILE", help="csv table of labels; default FOLDER/labels.csv, if any"),
+    "columns": dict(metavar="NAME,NAME", help="labels of the table that are taken; default all"),
+    **audio.FLAGS,
+}
+KNOWN_SPLITS = ("train", "validation", "test")
+
+
+def fill(
+    folder: str | pathlib.Path,
+    store: str | pathlib.Path,
+    report: Report | None = None,
+    *,
+    labels: str | None = None,
+    columns: str | None = None,
+    skip_bad: bool = False,
+) -> None:
+    """Writes the store; see the module's docstring and FLAGS."""
+    folder, report = pathlib.Path(folder), report or Report()
+    files = _files(folder, report)
+    table = _table(folder, labels, columns, report)
+    folders.note_rest(folder, report)
+    clips = {name: Clip(0, 0, "test", "") for name in files}
+    if table:
+        clips = _matched(table, files, report)
+    order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
+    names = sorted(clips, key=lambda n: (order.get(clips[n].split, len(order)), clips[n].split, n))
+    tracks = _tracks(folder, names)
+    with StoreWriter(
+        store,
+        name=folder.resolve().name,
+        features=audio.FEATURES,
+        labels=table.definitions if table else {},
+        source="audio",
+        notes=report.notes,
+    ) as writer:
+        chosen = {name: files[name] for name in names}
+        for name, samples in audio.clips(chosen, report, "audio", skip_bad=skip_bad):
+            clip = clips[name]
+            writer.add(
+                track=tracks[name],
+                split=clip.split,
+                group=clip.group or None,
+                features={"audio": samples},
+                labels=table.labels(clip) if table else {},
+                frames=[1],
+            )
+
+
+def _files(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
+    """{path from the folder without suffix, "/" between folders: file}, by name."""
+    found: dict[str, pathlib.Path] = {}
+    for inner in folders.folders(folder):
+        for path in folders.files(inner, *audio.SUFFIXES):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = "/".join(folders.plain_name(part, f"{inner}: file") for part in parts)
+            if name in found:
+                one, other = (ascii(str(p))[1:-1] for p in (path, found[name]))
+                raise UserError(f"{one}: beside it {other}. Leave one.")
+            found[name] = path
+    if not found:
+        suffixes = ", ".join(f"*{suffix}" for suffix in audio.SUFFIXES)
+        raise UserError(f"{folders.nothing(folder, f'audio file ({suffixes})')}.")
+    report.use(*found.values())
+    return dict(sorted(found.items()))
+
+
+def _table(
+    folder: pathlib.Path, labels: str | None, columns: str | None, report: Report
+) -> ClipTable | None:
+    path = user_path(labels) if labels else folders.named(folder, "labels.csv")
+    if not labels and not path.exists():
+        if columns:
+            raise UserError(f"--columns={columns}: there is no {path}. Name a table with --labels.")
+        if others := [p.name for p in folders.files(folder, ".csv")]:
+            report.note(f"no {path.name}; a table of labels is named with --labels", others)
+        return None
+    report.use(path)
+    names = [name.strip() for name in columns.split(",")] if columns else ()
+    return read_table(path, names, warn=report.note)
+
+
+def _matched(
+    table: ClipTable, files: Mapping[str, pathlib.Path], report: Report
+) -> dict[str, Clip]:
+    """{name of a file: its row}; rows and files that have no counterpart are noted."""
+    alone: dict[str, str | None] = {}
+    for name in files:
+        last = name.rpartition("/")[2]
+        alone[last] = None if last in alone else name  # None: of several
+    clips: dict[str, Clip] = {}
+    without = []
+    for text, clip in table.clips.items():
+        name = text
+        if pathlib.PurePosixPath(text).suffix.lower() in audio.SUFFIXES:
+            name = text[: text.rindex(".")]
+        if name not in files:
+            if name in alone and alone[name] is None:
+                raise UserError(
+                    f"{table.path}:{clip.line}: several files are called {text!r}. Write the path."
+                )
+            name = alone.get(name)
+        if name is None:
+            without.append(text)
+        elif name in clips:
+            raise UserError(
+                f"{table.path}:{clip.line}: {text!r} is the file of line {clips[name].line} too."
+            )
+        else:
+            clips[name] = clip
+    if not clips:
+        raise UserError(
+            f"{table.path}: no row has a file: {listed(without, 3)}. Files are called "
+            f"{listed(files, 3)}."
+        )
+    if without:
+        report.note(f"{table.path}: rows without a file, left out", without)
+    if spare := [name for name in files if name not in clips]:
+        report.note(f"files without a row of {table.path}, left out", spare)
+    return clips
+
+
+def _tracks(folder: pathlib.Path, names: list[str]) -> dict[str, str]:
+    """{name of a file: name of its track}."""
+    found: dict[str, str] = {}
+    for name in names:
+        track = name.replace("/", "_")
+        if track in found:
+            raise UserError(f"{folder}: {found[track]} and {name} would both be {track}. Rename.")
+        found[track] = name
+    return {name: track for track, name in found.items()}
