@@ -81,8 +81,8 @@ def base_config() -> ConfigDict:
     c.total = ConfigDict(dict(name="total", terms=()))
     # Scores whose best step is kept; the first decides early stopping and the plateau rule.
     c.monitor = ()
-    # How task losses are combined, after each task's own weight: fixed, uncertainty, dwa, rruw, druw,
-    # with options of the rule behind the name, "dwa(temperature=2, by=epoch)" (affect_jax/weighting.py).
+    # How task losses are combined, after each task's own weight: fixed, uncertainty, dwa, rruw or
+    # druw, options behind it: "dwa(temperature=2, by=epoch)" (affect_jax/weighting.py).
     c.weighting = "fixed"
     # Weights of losses that a model adds to the tasks' (reconstruction, say): aux.NAME; others: 1.
     c.aux = ConfigDict()

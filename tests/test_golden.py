@@ -26,6 +26,9 @@ QUICK = (
     "abaw4__smoothing",
     "abaw4__transformer_encoder",
     "abaw4__transformer_encoder_noaffine",
+    "avb__loss_druw",
+    "avb__metrics",
+    "avb__plateau",
 )
 SLOW = (
     "abaw3__fclstm_xl",
@@ -43,6 +46,11 @@ SLOW = (
     "abaw4__mtl_se",
     "abaw4__mtl_se_hsf",
     "abaw4__mtl_weight_param_adjust",
+    "avb__loss_druw_perturbed",
+    "avb__loss_dwa",
+    "avb__loss_mean",
+    "avb__loss_rruw",
+    "avb__loss_rruw_perturbed",
 )
 
 

@@ -149,6 +149,19 @@ def test_a_value_metric_is_the_mean_of_the_references_over_dimensions(name, pair
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+def test_the_mixed_ccc_divides_the_covariance_by_n_and_the_variances_by_n_minus_1(pairs):
+    want = []
+    for p, t, m in zip(*(x.T for x in pairs)):
+        p, t = p[m].astype(np.float64), t[m].astype(np.float64)
+        cov = np.cov(p, t)
+        want.append(2 * cov[0, 1] * (m.sum() - 1) / m.sum() / (cov.trace() + (p - t).mean() ** 2))
+    got = scored("ccc_mixed", task("values", 5), [tuple(x[i::2] for x in pairs) for i in (0, 1)])
+    np.testing.assert_allclose(got, np.mean(want), rtol=1e-12)
+    perfect, every = np.arange(8.0)[:, None], np.ones((8, 1), bool)
+    assert scored("ccc_mixed", task("values", 1), [(perfect, perfect, every)]) == 7 / 8
+    assert scored("ccc_mixed", task("values", 1), [(perfect[:1], perfect[:1], every[:1])]) == 0
+
+
 @hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.given(
     data=hnp.arrays(np.float64, (30, 2), elements=st.floats(-1e3, 1e3, width=32)),

@@ -133,6 +133,15 @@ def test_a_restrained_weight_without_labels_stays_and_the_others_are_held_as_bef
     assert total(a, [False] * 3) == 0
 
 
+def test_the_restraint_does_not_pull_where_it_is_met():
+    chosen = rule("config.weighting", "rruw")
+    for n in (2, 4):
+        a, every = chosen.init(n)[0]["alpha"], jnp.ones(n, bool)
+        zero, epoch = jnp.zeros(n), jnp.float32(0)
+        slope = jax.grad(lambda a: chosen.combine({"alpha": a}, {}, zero, every, epoch)[0])(a)  # noqa: B023
+        np.testing.assert_allclose(slope, 2 * a / (1 + a**2), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -138,6 +138,18 @@ def ccc_of(m: Moments) -> float:
     return _mean(2 * m.c / (whole + (whole == 0)), m.n)
 
 
+def ccc_mixed_of(m: Moments) -> float:
+    """The CCC of the A-VB code's loss: covariance divided by n, variances by n - 1.
+
+    A perfect answer of n pairs has (n - 1) / n. One pair has no variance: 0.
+
+    Source: code of A-VB (specs/vocal_bursts, 4).
+    """
+    n = np.maximum(m.n, 1)
+    whole = (m.m2_p + m.m2_t) / np.maximum(n - 1, 1) + (m.mean_p - m.mean_t) ** 2
+    return _mean(2 * m.c / n / (whole + (whole == 0)), m.n)
+
+
 def pearson_of(m: Moments) -> float:
     """`pearson` from merged moments: the mean over the dimensions that have labels."""
     spread = np.sqrt(m.m2_p) * np.sqrt(m.m2_t)

@@ -76,6 +76,7 @@ def _metric(formula: Callable[[Any], Any], sign: int = 1, **states: type[State])
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "ccc": _metric(regression.ccc_of, values=Moments, bins=Moments),
+        "ccc_mixed": _metric(regression.ccc_mixed_of, values=Moments, bins=Moments),
         "pearson": _metric(regression.pearson_of, values=Moments, bins=Moments),
         "rmse": _metric(regression.rmse_of, sign=-1, values=Errors, bins=Errors),
         "mse": _metric(regression.mse_of, sign=-1, values=Errors, bins=Errors),

@@ -1,0 +1,159 @@
+"""A-VB: the criterion, a rule across the tasks and the same one inside each regression task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from affect_jax import losses
+from affect_jax.optim import Optimiser
+from affect_jax.weighting import WEIGHTINGS, dynamic_weights
+from configs.base import base_config
+from tests.golden.fixture import Answer, Fixture, adapter
+
+TYPE = "voc_type"
+REGRESSIONS = ("low", "high", "culture_emotion")
+ACROSS = "tasks"  # the level above the regressions
+
+
+class Criterion:
+    """The original's loss, from our rules.
+
+    Its odd ways come from here: the mixed estimators of its concordance, a weighting inside each
+    task by the rule that is chosen across them, and means where ours has a sum.
+
+    Attributes:
+        levels: {level: number of its losses}.
+    """
+
+    def __init__(self, strategy: str, sizes: Mapping[str, int], **options: float):
+        """A criterion.
+
+        Args:
+            strategy: mean, dwa, rruw or druw.
+            sizes: {regression task: its dimensions}.
+            options: phi and temperature, those of them that the rule has.
+        """
+        self.levels = {ACROSS: 1 + len(sizes), **sizes}
+        self._mean = strategy == "mean"
+        self._rule = WEIGHTINGS["fixed" if self._mean else strategy]
+        self._options = {k: x for k, x in options.items() if k in self._rule.options}
+        self.dynamic = "temperature" in self._options
+
+    def init(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(params by their original names, {level: state}) before the first step."""
+        params, states = {}, {}
+        for level, n in self.levels.items():
+            own, states[level] = self._rule.init(n)
+            params |= {parameter(level): x for x in own.values()}
+        return params, states
+
+    def __call__(
+        self,
+        params: Mapping[str, jax.Array],
+        states: Mapping[str, Any],
+        predictions: Mapping[str, jax.Array],
+        targets: Mapping[str, jax.Array],
+    ) -> tuple[jax.Array, tuple[dict[str, Any], jax.Array, dict[str, jax.Array]]]:
+        """(total, (next states, losses [4] of the tasks, {regression task: CCC [K]}))."""
+        labelled = jnp.ones(targets[TYPE].shape, bool)
+        values = [losses.ce(predictions[TYPE], targets[TYPE], labelled)]
+        states, ccc = dict(states), {}
+        for name in REGRESSIONS:
+            ccc[name] = ccc_mixed(predictions[name], targets[name])
+            value, states[name] = self._combined(name, params, states, 1 - ccc[name])
+            values.append(value)
+        values = jnp.array(values)
+        total, states[ACROSS] = self._combined(ACROSS, params, states, values)
+        return total, (states, values, ccc)
+
+    def weights(self, states: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """{level: the dynamic weights of the step that these states come from}."""
+        if not self.dynamic:
+            return {}
+        every = {level: jnp.ones(n, bool) for level, n in self.levels.items()}
+        temperature = self._options["temperature"]
+        return {level: dynamic_weights(states[level], every[level], temperature) for level in every}
+
+    def _combined(self, level: str, params: Any, states: Any, values: jax.Array) -> Any:
+        own = {name: params[parameter(level)] for name in self._rule.init(1)[0]}
+        values = values / len(values) if self._mean else values
+        every = jnp.ones(len(values), bool)
+        return self._rule.combine(own, states[level], values, every, 0.0, **self._options)
+
+
+def parameter(level: str) -> str:
+    """The original's name of the learned weights of a level."""
+    return "log_vars" if level == ACROSS else f"losses.{level}.log_vars"
+
+
+def ccc_mixed(pred: jax.Array, target: jax.Array) -> jax.Array:
+    """The original's CCC [K] of arrays [..., K]: covariance by n, variances by n - 1."""
+    p, t = (x.reshape(-1, x.shape[-1]) for x in (pred, target))
+    covariance = ((p - p.mean(0)) * (t - t.mean(0))).mean(0)
+    return 2 * covariance / (p.var(0, ddof=1) + t.var(0, ddof=1) + (p.mean(0) - t.mean(0)) ** 2)
+
+
+@adapter(
+    "avb__loss_druw",
+    "avb__loss_druw_perturbed",
+    "avb__loss_dwa",
+    "avb__loss_mean",
+    "avb__loss_rruw",
+    "avb__loss_rruw_perturbed",
+)
+def trajectory(fixture: Fixture) -> Answer:
+    """Steps of the optimiser on the learned weights, with given predictions."""
+    given, options = fixture.arrays, fixture.meta["constructor"]
+    sizes = {name: given[f"in_pred_{name}_step0"].shape[-1] for name in REGRESSIONS}
+    criterion = Criterion(
+        options["loss_strategy"], sizes, phi=options["phi"], temperature=options["temperature"]
+    )
+    params, states = criterion.init()
+    params |= {name: given[f"in_init_{name}"] for name in params if f"in_init_{name}" in given}
+    optimiser, epoch = _optimiser(fixture, params)
+    opt_state, scale = optimiser.init(params), {"default": 1.0}
+
+    @jax.jit
+    def step(params: Any, states: Any, predictions: Any, targets: Any) -> Any:
+        of = jax.value_and_grad(criterion, argnums=(0, 2), has_aux=True)
+        return of(params, states, predictions, targets)
+
+    arrays = {}
+    for k in range(sum(name.startswith(f"in_pred_{TYPE}_step") for name in given)):
+        predictions, targets = (
+            {name: given[f"in_{kind}_{name}_step{k}"] for name in (TYPE, *REGRESSIONS)}
+            for kind in ("pred", "target")
+        )
+        now = params
+        (total, (states, values, ccc)), (by_param, by_pred) = step(
+            params, states, predictions, targets
+        )
+        params, opt_state = optimiser.update(by_param, opt_state, params, epoch, scale)
+        found = {"out_loss": total, "out_task_losses": values}
+        found |= {f"out_ccc_{name}": x for name, x in ccc.items()}
+        found |= {f"out_dynweight_{name}": x for name, x in criterion.weights(states).items()}
+        found |= {f"grad_pred_{name}": x for name, x in by_pred.items()}
+        found |= {f"grad_param_{name}": x for name, x in by_param.items()}
+        for name, a in now.items():
+            found[f"out_param_{name}"] = a
+            found[f"out_constraint_{name}"] = options["phi"] - jnp.abs(a).sum()
+        arrays |= {f"{name}_step{k}": np.asarray(x) for name, x in found.items()}
+    return Answer(arrays | {f"out_param_{name}_final": a for name, a in params.items()})
+
+
+def _optimiser(fixture: Fixture, params: Any) -> tuple[Optimiser, float]:
+    """(the optimiser that the notes name, an epoch of its constant rate)."""
+    text = " ".join(fixture.meta["notes"])
+    names = {"lr": "lr", "weight_decay": "weight decay", "eps": "eps"}
+    numbers = {key: re.search(rf"\b{name} ([\d.e-]+)", text)[1] for key, name in names.items()}
+    config = base_config().optim
+    config.update(name="adamw", schedule="constant", clip_norm=0.0)
+    config.update({key: float(x) for key, x in numbers.items()})
+    config.beta1, config.beta2 = map(float, re.search(r"betas ([\d.]+)/([\d.]+)", text).groups())
+    return Optimiser(config, params or {"none": jnp.zeros(())}, epochs=1), 0.0
