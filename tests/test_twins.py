@@ -1,4 +1,4 @@
-"""Synthetic twins: official syntax, stated rates, reproducible, and context that pays."""
+"""Twins of Aff-Wild2: official syntax, stated rates, reproducible, and context that pays."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mtl(folder) -> Store:
 @pytest.fixture(scope="module")
 def files(folder) -> dict[str, pathlib.Path]:
     """The files of both small twins."""
-    written = {name: folder / f"files_{name}" for name in twins.NAMES}
+    written = {name: folder / f"files_{name}" for name in affwild2.FLAGS}
     for name, path in written.items():
         affwild2.write(name, path, SIZES["small"], seed=0)
     return written
@@ -129,7 +129,7 @@ def test_the_test_split_is_listed_in_the_official_form_and_has_no_labels(files, 
     for name, (first, fields) in {"mtl": ("image", 2), "va": (VA_EXAMPLE, 3)}.items():
         rows = _lines(files[name] / "annotations" / affwild2.TEST_LIST[name], first)
         assert {len(row) for row in rows} == {fields} and len(rows) > 200
-        source.fill(files[name], tmp_path / name, edition=affwild2.EDITION[name])
+        source.fill(files[name], tmp_path / name, **affwild2.FLAGS[name])
         store = Store(tmp_path / name)
         tracks = [store.tracks[i] for i in store.split("test")]
         assert list(dict.fromkeys(row[0].split("/")[0] for row in rows)) == [

@@ -1,16 +1,24 @@
 """Synthetic twins of the licensed data sets, written in their official layout.
 
-    mtl   s-Aff-Wild2: valence, arousal, expression and action units of a sample of frames
-    va    Aff-Wild2: valence and arousal of every frame
+    mtl      s-Aff-Wild2: valence, arousal, expression and action units of a sample of frames
+    va       Aff-Wild2: valence and arousal of every frame
+    bursts   HUME-VB: vocal bursts with kind, valence, arousal, and emotions by culture
 
 In a config `data.root = "twin:mtl"`, or with arguments "twin:mtl?seed=1&size=small", stands for
 the store of a twin. It is made at first use, through the reader of the licensed data, and kept in
 the user's cache folder. To look at the files: `python -m data_pipelines.twins --help`.
+
+The module of a twin has SOURCE, the name of the source that reads it, FLAGS, {twin: the source's
+flags}, SIZES, {name: what `write` takes as a size}, "default" and "small" among them, and
+
+    write(name, folder, size, seed) -> truth      the files, and what is noise-free of each track
+    references(store, truth) -> references.json   scores that stand beside all others
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import pathlib
@@ -18,20 +26,25 @@ import shutil
 import sys
 import tempfile
 import time
+from types import ModuleType
 from typing import Any
 
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import user_path
 
-NAMES = ("mtl", "va")
+MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts"}
+NAMES = tuple(MODULES)
 PREFIX = "twin:"
 _DEFAULTS = {"seed": 0, "size": "default"}
 # What a store depends on beside its arguments: the modules that write and read the files.
 _SOURCES = (
     "twins",
     "labels",
+    "audio.py",
+    "bursts.py",
     "editions.py",
     "sources/affwild2.py",
+    "sources/humevb.py",
     "feature_files.py",
     "plan.py",
     "chunks.py",
@@ -73,6 +86,13 @@ def seed_of(text: str, what: str) -> int:
     return int(text)
 
 
+def module(name: str) -> ModuleType:
+    """The module that writes a twin; UserError with the nearest name where there is none."""
+    if name not in MODULES:
+        raise UserError(f"twin {name!r}. {nearest(name, NAMES)}")
+    return importlib.import_module(f"{__name__}.{MODULES[name]}")
+
+
 def store(
     name: str,
     folder: str | os.PathLike | None = None,
@@ -86,19 +106,17 @@ def store(
     oracle and of a linear baseline (data_pipelines/twins/references.py).
 
     Args:
-        name: "mtl" or "va".
+        name: of NAMES.
         folder: where stores are kept; by default the user's cache folder or, where that cannot be
             written, one for temporary files.
         seed: of everything random.
-        size: "default" (60 + 20 tracks, 16 000 rows; a test split of 10 tracks, 2 000 rows) or
-            "small" (12 + 6 tracks, 1 800 rows; 3 tracks, 300 rows).
+        size: "default" (of mtl and va 60 + 20 tracks, 16 000 rows, and a test split of 10 tracks,
+            2 000 rows; of bursts 1 200 + 400 + 400 clips) or "small" (12 + 6 + 3 tracks, 2 100
+            rows; 120 + 40 + 20 clips).
     """
-    from data_pipelines.twins.tracks import SIZES
-
-    if name not in NAMES:
-        raise UserError(f"twin {name!r}. {nearest(name, NAMES)}")
-    if size not in SIZES:
-        raise UserError(f"twin {name!r}: size {size!r}. {nearest(size, SIZES)}")
+    sizes = module(name).SIZES
+    if size not in sizes:
+        raise UserError(f"twin {name!r}: size {size!r}. {nearest(size, sizes)}")
     key = f"{name}-{_digest(name=name, seed=seed, size=size)}"
     folders = _folders() if folder is None else [user_path(folder)]
     for place in folders:
@@ -134,21 +152,19 @@ def _digest(**arguments: Any) -> str:
 
 
 def _make(name: str, path: pathlib.Path, seed: int, size: str) -> pathlib.Path:
-    # Imported here: scikit-learn and scipy take seconds, and a twin that exists needs neither.
-    from data_pipelines.sources import affwild2 as source
+    from data_pipelines import sources
     from data_pipelines.store import Store
-    from data_pipelines.twins import affwild2
-    from data_pipelines.twins.references import references
-    from data_pipelines.twins.tracks import SIZES
 
+    twin = module(name)
+    source = sources.load(twin.SOURCE)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=path.parent) as folder:
         print(f"making the synthetic twin {name!r}, once; it is kept in {path}", file=sys.stderr)
         files, made = pathlib.Path(folder) / f"twin_{name}", pathlib.Path(folder) / "store"
-        truth = affwild2.write(name, files, SIZES[size], seed)
-        source.fill(files, made, edition=affwild2.EDITION[name])
-        scores = references(Store(made), truth)
+        truth = twin.write(name, files, twin.SIZES[size], seed)
+        source.fill(files, made, **twin.FLAGS[name])
+        scores = twin.references(Store(made), truth)
         (made / "references.json").write_text(json.dumps(scores, indent=1) + "\n")
         try:
             made.rename(path)

@@ -19,12 +19,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.store import Store
 from data_pipelines.twins import features as streams
+from data_pipelines.twins import tracks as of_splits
 from data_pipelines.twins.annotators import Annotation, annotate
 from data_pipelines.twins.latent import make_latents
 from data_pipelines.twins.tracks import EVERY, LABELLED, Size, Track, make_tracks
 
-EDITION = {"mtl": 4, "va": 5}
+SOURCE = "affwild2"
+FLAGS = {"mtl": {"edition": 4}, "va": {"edition": 5}}
+SIZES = of_splits.SIZES
 MTL_FILES = {
     "train": "training_set_annotations.txt",
     "validation": "validation_set_annotations.txt",
@@ -71,6 +75,13 @@ def write(name: str, folder: pathlib.Path, size: Size, seed: int) -> Truth:
         _write_test_list(name, annotation_folder, test)
     _write_features(folder / "features", tracks, arrays)
     return {latent.track.name: latent.truth for latent in latents}
+
+
+def references(store: Store, truth: Truth) -> dict:
+    """See data_pipelines/twins/references.py."""
+    from data_pipelines.twins import references as scores  # scikit-learn takes seconds
+
+    return scores.references(store, truth)
 
 
 def _write_mtl(
