@@ -1,0 +1,186 @@
+"""Multi-task heads whose tasks ask hidden states of several depths: two versions of BRANCH.
+
+Source: specs/vocal_bursts, sections 3.4 and 3.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from affect_jax.models.blocks.cross_attention import CrossAttention
+from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.linear import Linear
+from affect_jax.models.blocks.pooling import Pool, require_pooling
+from affect_jax.models.blocks.task_heads import HeadTask, Labels, Predictions, TaskHead, gelu
+from data_pipelines.errors import nearest
+
+
+class Branch(nn.Module):
+    """Hidden states in series: each task's asks the output of the task before it.
+
+    x_0 = GELU(linear of the convolutions' output); x_k = MHA(query GELU(linear of state k), keys
+    and values x_(k-1)); task k is predicted from the pooled x_k. Version 1 of the original's two.
+
+    Attributes:
+        tasks: in order.
+        embedding: width E of the queries.
+        pooling: as of Vanilla. The original's "attention" and "max" are "last" here.
+        layers: which hidden states, "even", "first", "middle" or "last": one a task.
+        heads: of the attention, divides `embedding`.
+        dropout: rate on the attention weights.
+        dtype: as of Vanilla.
+    """
+
+    tasks: tuple[HeadTask, ...]
+    embedding: int
+    pooling: str
+    layers: str = "even"
+    heads: int = 8
+    dropout: float = 0.3
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_branch(self)
+
+    def reads(self, depth: int) -> tuple[int, ...]:
+        """As Vanilla: -1 and a hidden state a task."""
+        n = len(self.tasks)
+        first = {"first": 1, "middle": 7 - n // 2, "last": 13 - n}
+        if self.layers == "even":
+            twelfths = [12 * (k + 1) / n for k in range(n)]
+        else:
+            twelfths = [min(max(first[self.layers] + k, 1), 12) for k in range(n)]
+        return (-1, *_layers(twelfths, depth))
+
+    @nn.compact
+    def __call__(
+        self,
+        states: Sequence[jax.Array],
+        mask_bt: jax.Array,
+        rows_b: jax.Array,
+        train: bool = False,
+        labels: Labels | None = None,
+        progress: float | jax.Array = 0.0,
+    ) -> tuple[Predictions, jax.Array]:
+        """As Vanilla."""
+        del labels, progress
+        x = gelu(Linear(self.embedding, self.dtype, name="convolutions")(states[0]))
+        predictions, embeddings = {}, []
+        for task, state in zip(self.tasks, states[1:], strict=True):
+            name = task.name
+            query = gelu(Linear(self.embedding, self.dtype, name=f"mapping_{name}")(state))
+            attention = CrossAttention(
+                self.heads, self.dropout, self.dtype, name=f"attention_{name}"
+            )
+            x = attention(query, x, mask_bt, train)
+            pooled = Pool(self.pooling, name=f"pool_{name}")(x, mask_bt)
+            head = TaskHead(task.size, 0, True, task.sigmoid, self.dtype, name=f"task_{name}")
+            predictions[name], embedding = head(pooled, rows_b, train)
+            embeddings.append(embedding)
+        return predictions, jnp.stack(embeddings, 1)
+
+
+class BranchTowers(nn.Module):
+    """Hidden states as queries in a tower for each task. Version 2 of the original's two.
+
+    m_i = dropout(GELU(linear of state i)), for all tasks; x_0 = m_0,
+    x_i = GELU(LayerNorm(MHA(query m_i, keys and values x_(i-1)) + x_(i-1))); a task is predicted
+    from the pooled x of its tower.
+
+    Attributes:
+        tasks, embedding, pooling, heads, dtype: as of Branch.
+        layers: which hidden states: "even" (2, 4, ..., 12 of 12), "first" (3, 6, 9, 12), "middle"
+            (6, 8, 10, 12) or "last" (9 to 12).
+        dropout: rate on the mappings and on the attention weights.
+    """
+
+    tasks: tuple[HeadTask, ...]
+    embedding: int
+    pooling: str
+    layers: str = "even"
+    heads: int = 8
+    dropout: float = 0.3
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_branch(self)
+
+    def reads(self, depth: int) -> tuple[int, ...]:
+        """As Vanilla."""
+        return _layers(_TOWER_LAYERS[self.layers], depth)
+
+    @nn.compact
+    def __call__(
+        self,
+        states: Sequence[jax.Array],
+        mask_bt: jax.Array,
+        rows_b: jax.Array,
+        train: bool = False,
+        labels: Labels | None = None,
+        progress: float | jax.Array = 0.0,
+    ) -> tuple[Predictions, jax.Array]:
+        """As Vanilla."""
+        del labels, progress
+        mapped = []
+        for i, state in enumerate(states):
+            x = gelu(Linear(self.embedding, self.dtype, name=f"mapping_{i}")(state))
+            mapped.append(Dropout(self.dropout, name=f"dropout_{i}")(x, train))
+        predictions, embeddings = {}, []
+        for task in self.tasks:
+            name = task.name
+            tower = _Tower(self.heads, self.dropout, self.dtype, name=f"tower_{name}")
+            pooled = Pool(self.pooling, name=f"pool_{name}")(tower(mapped, mask_bt, train), mask_bt)
+            head = TaskHead(task.size, 0, False, task.sigmoid, self.dtype, name=f"task_{name}")
+            predictions[name], embedding = head(pooled, rows_b, train)
+            embeddings.append(embedding)
+        return predictions, jnp.stack(embeddings, 1)
+
+
+class _Tower(nn.Module):
+    heads: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, mapped: Sequence[jax.Array], mask_bt: jax.Array, train: bool) -> jax.Array:
+        x = mapped[0]
+        for i, query in enumerate(mapped[1:]):
+            attention = CrossAttention(self.heads, self.dropout, self.dtype, name=f"attention_{i}")
+            # The residual is the stream that is asked, not the query.
+            x = (attention(query, x, mask_bt, train) + x).astype(jnp.float32)
+            # Two passes: flax's fast variance fails for large means.
+            norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}")
+            x = gelu(norm(x)).astype(self.dtype)
+        return x
+
+
+# Twelfths of the depth.
+_TOWER_LAYERS = {
+    "even": (2, 4, 6, 8, 10, 12),
+    "first": (3, 6, 9, 12),
+    "middle": (6, 8, 10, 12),
+    "last": (9, 10, 11, 12),
+}
+
+
+def _require_branch(head: Branch | BranchTowers) -> None:
+    """ValueError for a field that the head refuses."""
+    require_pooling(head.pooling)
+    require_rate(head.dropout)
+    if head.layers not in _TOWER_LAYERS:
+        hint = nearest(head.layers, _TOWER_LAYERS)
+        raise ValueError(f"layers = {head.layers!r}: no such choice. {hint}")
+    if head.heads < 1 or head.embedding % head.heads:
+        raise ValueError(f"heads = {head.heads} does not divide embedding = {head.embedding}.")
+
+
+def _layers(twelfths: Sequence[float], depth: int) -> tuple[int, ...]:
+    """Twelfths of the depth as indices of hidden states: rounded half up, at least 1."""
+    return tuple(max(1, math.floor(t * depth / 12 + 0.5)) for t in twelfths)

@@ -1,0 +1,224 @@
+"""Multi-task heads for clips: hidden states of a backbone in, raw predictions of every task out.
+
+VANILLA and CHAIN, for any tasks in any order; BRANCH is in branches.py.
+
+Source: specs/vocal_bursts, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from affect_jax.models.blocks.batch_norm import BatchNorm
+from affect_jax.models.blocks.linear import Linear
+from affect_jax.models.blocks.pooling import Pool, require_pooling
+
+Predictions = dict[str, jax.Array]
+# {task: (label [B] of classes or [B, K], bool of the same shape: does it exist?)}
+Labels = Mapping[str, tuple[jax.Array, jax.Array]]
+
+
+class HeadTask(NamedTuple):
+    """A task as a head sees it.
+
+    Attributes:
+        name, kind: as of tasks.Task; no "bins".
+        size: number of values, classes or labels.
+        sigmoid: values only: predictions are squashed into (0, 1).
+    """
+
+    name: str
+    kind: str
+    size: int
+    sigmoid: bool = False
+
+
+class TaskHead(nn.Module):
+    """[Linear] [BatchNorm GELU] Linear BatchNorm [sigmoid]: a clip's vector to one task.
+
+    The last batch norm is the original's, on logits too.
+
+    Attributes:
+        size: number of outputs.
+        hidden: width of the first layer; 0: none.
+        activate: norm and GELU before the last layer.
+        sigmoid: behind the last norm.
+        dtype: of the first layer; parameters, norms and outputs are float32.
+    """
+
+    size: int
+    hidden: int
+    activate: bool
+    sigmoid: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x_bd: jax.Array, rows_b: jax.Array, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """(batch, dim), bool (batch,) -> float32 (batch, size), what the last layer reads.
+
+        Rows that are not in `rows_b` are no part of the norms' statistics.
+        """
+        x = x_bd
+        if self.hidden:
+            x = Linear(self.hidden, self.dtype, name="hidden")(x)
+        if self.activate:
+            x = gelu(BatchNorm(name="hidden_norm")(x, rows_b, train))
+        raw = Linear(self.size, name="out")(x.astype(jnp.float32))
+        raw = BatchNorm(name="out_norm")(raw, rows_b, train)
+        return (nn.sigmoid(raw) if self.sigmoid else raw), x
+
+
+class Vanilla(nn.Module):
+    """One network a task, side by side, on the last hidden state.
+
+    Attributes:
+        tasks: in order.
+        embedding: width of the hidden layer of each.
+        pooling: of the frames (pooling.Pool); "attention" has scores of its own for each task.
+        dtype: of the computation; parameters, norms and predictions are float32.
+    """
+
+    tasks: tuple[HeadTask, ...]
+    embedding: int
+    pooling: str
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_pooling(self.pooling)
+
+    def reads(self, depth: int) -> tuple[int, ...]:
+        """Indices of the hidden states 0 .. depth that are read; -1: the convolutions' output."""
+        return (depth,)
+
+    @nn.compact
+    def __call__(
+        self,
+        states: Sequence[jax.Array],
+        mask_bt: jax.Array,
+        rows_b: jax.Array,
+        train: bool = False,
+        labels: Labels | None = None,
+        progress: float | jax.Array = 0.0,
+    ) -> tuple[Predictions, jax.Array]:
+        """Raw predictions of a batch of clips.
+
+        Args:
+            states: (batch, time, dim) of each that `reads` names.
+            mask_bt: bool (batch, time), True for valid frames.
+            rows_b: bool (batch,), False for filling.
+            train: batch statistics and dropout.
+            labels: for a head that is taught by them; read in training alone.
+            progress: in [0, 1], share of the training that is done.
+
+        Returns:
+            ({task: float32 (batch, size)}, (batch, tasks, embedding) that the last layers read).
+        """
+        del labels, progress
+        predictions, embeddings = {}, []
+        for task in self.tasks:
+            x = Pool(self.pooling, name=f"pool_{task.name}")(states[0], mask_bt)
+            head = TaskHead(
+                *(task.size, self.embedding, True, task.sigmoid, self.dtype),
+                name=f"task_{task.name}",
+            )
+            predictions[task.name], embedding = head(x, rows_b, train)
+            embeddings.append(embedding)
+        return predictions, jnp.stack(embeddings, 1)
+
+
+class Chain(nn.Module):
+    """One network a task in a chain: each reads, beside the clip, what those before it are about.
+
+    In training these are the labels (one-hot for classes): teacher forcing, by `teacher_forcing`
+    less and less. Elsewhere, and where a label is missing, they are the own predictions: the
+    probabilities of classes and labels, values as they are; gradients go back through them.
+
+    Attributes:
+        tasks: in the order of the chain.
+        embedding, dtype: as of Vanilla.
+        pooling: of the frames (pooling.Pool), one for all tasks.
+        teacher_forcing: share of the rows whose labels are read, drawn for each row and link, at
+            the start and the end of the training; between them it changes evenly.
+    """
+
+    tasks: tuple[HeadTask, ...]
+    embedding: int
+    pooling: str
+    teacher_forcing: tuple[float, ...] = (1.0, 1.0)
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_pooling(self.pooling)
+        shares = tuple(self.teacher_forcing)
+        if len(shares) != 2 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(
+                f"teacher_forcing = {shares}: expected the shares of rows at the start and the end "
+                "of the training, from 0 to 1: (1.0, 1.0)."
+            )
+
+    reads = Vanilla.reads
+
+    @nn.compact
+    def __call__(
+        self,
+        states: Sequence[jax.Array],
+        mask_bt: jax.Array,
+        rows_b: jax.Array,
+        train: bool = False,
+        labels: Labels | None = None,
+        progress: float | jax.Array = 0.0,
+    ) -> tuple[Predictions, jax.Array]:
+        """As Vanilla."""
+        x = Pool(self.pooling, name="pool")(states[0], mask_bt)
+        predictions, embeddings = {}, []
+        for task in self.tasks:
+            head = TaskHead(
+                *(task.size, self.embedding, True, task.sigmoid, self.dtype),
+                name=f"task_{task.name}",
+            )
+            predictions[task.name], embedding = head(x, rows_b, train)
+            embeddings.append(embedding)
+            link = _own(task, predictions[task.name])
+            if train and labels and task.name in labels:
+                link = self._taught(task, link, *labels[task.name], progress)
+            x = jnp.concatenate([x, link.astype(x.dtype)], -1)
+        return predictions, jnp.stack(embeddings, 1)
+
+    def _taught(
+        self,
+        task: HeadTask,
+        own_bk: jax.Array,
+        label: jax.Array,
+        mask: jax.Array,
+        progress: float | jax.Array,
+    ) -> jax.Array:
+        """(batch, size): labels in the place of predictions, where they exist and are drawn."""
+        if task.kind == "classes":
+            label, mask = jax.nn.one_hot(label, task.size), mask[:, None]
+        start, end = self.teacher_forcing
+        if (start, end) != (1, 1):
+            share = start + (end - start) * progress
+            draw = jax.random.uniform(self.make_rng("dropout"), (own_bk.shape[0], 1))
+            mask = mask & (draw < share)
+        return jnp.where(mask, label, own_bk)
+
+
+def _own(task: HeadTask, raw_bk: jax.Array) -> jax.Array:
+    """What a prediction says to the next link."""
+    if task.kind == "classes":
+        return jax.nn.softmax(raw_bk)
+    return nn.sigmoid(raw_bk) if task.kind == "labels" else raw_bk
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, not the tanh form."""
+    return nn.gelu(x, approximate=False)
