@@ -38,12 +38,17 @@ class Data:
     """
 
     def __init__(
-        self, config: ConfigDict, tasks: Sequence[Task], statistics: Statistics | None = None
+        self,
+        config: ConfigDict,
+        tasks: Sequence[Task],
+        statistics: Statistics | None = None,
+        more_labels: Sequence[str] = (),
     ):
         """Open the store and check that it fits.
 
         Args:
             statistics: those of an existing run; default from the training split.
+            more_labels: those that training batches hold beside the tasks'.
 
         Raises:
             UserError: a key of config.data, or what the store lacks.
@@ -64,7 +69,7 @@ class Data:
             statistics = Statistics.of(self.store, self.features, train)
         self.statistics = statistics
         self._check_statistics()
-        self._labels = tuple(task.name for task in tasks)
+        self._labels = tuple(dict.fromkeys([*(task.name for task in tasks), *more_labels]))
         self._check_labels(tasks)
 
     def _check_statistics(self) -> None:

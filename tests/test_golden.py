@@ -29,6 +29,7 @@ QUICK = (
     "avb__loss_druw",
     "avb__metrics",
     "avb__plateau",
+    "ras__augment",
 )
 SLOW = (
     "abaw3__fclstm_xl",

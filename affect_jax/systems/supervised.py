@@ -39,7 +39,10 @@ class Supervised:
         data: what is fed.
         model: the Linen module.
         objective: the number that is made smaller.
+        more_labels: those that training batches hold beside the tasks'.
     """
+
+    more_labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -56,16 +59,21 @@ class Supervised:
         """
         self.config = config
         self.tasks = tasks or tasks_from_config(config)
-        self.data = Data(config, self.tasks, statistics)
+        self.data = Data(config, self.tasks, statistics, self.more_labels)
         self.model = self.make_model()
         self.objective = Objective(self.tasks, config.weighting, dict(config.aux))
 
     def make_model(self) -> nn.Module:
         """The module of `config.model`."""
-        model = models.build(self.config.model, self.tasks)
+        model = models.build(self.model_config, self.tasks)
         if getattr(model, "of_frames", False):
             self.data.require_frames(self.config.model.name)
         return model
+
+    @property
+    def model_config(self) -> ConfigDict:
+        """`config.model`, with nothing left open."""
+        return self.config.model
 
     def prepare(self, batch: Batch, keys: jax.Array | None, train: bool) -> Batch:
         """Examples as the model takes them: floats, normalised.

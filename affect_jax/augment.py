@@ -1,0 +1,210 @@
+"""Changes of sound at random, for training: gain, noise, band limit and reverb.
+
+Functions of waveforms [..., S], of what is drawn; `augment` draws it, for each row by its own key.
+Source: the rules and ranges of the RAS audio branch (arXiv 2603.13056, its released code). Its
+reverb is applied backwards in time, a swelling echo; here an impulse comes first and then fades.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from affect_jax.models.blocks import choose
+
+Range = tuple[float, ...]  # (from, to), drawn uniformly
+LEAST_POWER = 1e-8
+LEAST_TAPS = 16
+
+
+def gain(x: jax.Array, db: jax.Array) -> jax.Array:
+    """Sound [..., S] made louder by db [...] decibels: x 10^(db / 20)."""
+    return x * 10 ** (jnp.asarray(db)[..., None] / 20)
+
+
+def add_noise(
+    x: jax.Array, noise: jax.Array, snr: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Sound with noise at a signal-to-noise ratio.
+
+    Args:
+        x, noise: [..., S].
+        snr: decibels [...].
+        mask: bool [..., S], samples that exist: the powers are theirs, and only they get noise.
+            None: all.
+    """
+    mask = jnp.ones(x.shape, bool) if mask is None else mask
+    power, of_noise = (jnp.maximum(_power(s, mask), LEAST_POWER) for s in (x, noise))
+    scale = jnp.sqrt(power / (10 ** (jnp.asarray(snr) / 10) * of_noise))
+    return x + jnp.where(mask, scale[..., None] * noise, 0)
+
+
+def _power(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean square [...] of the samples that exist."""
+    return jnp.where(mask, x**2, 0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+
+
+def low_pass(x: jax.Array, bins: jax.Array) -> jax.Array:
+    """The first `bins` [...] of the S // 2 + 1 frequencies of x [..., S]."""
+    spectrum = jnp.fft.rfft(x)
+    kept = jnp.arange(spectrum.shape[-1]) < jnp.asarray(bins)[..., None]
+    return jnp.fft.irfft(jnp.where(kept, spectrum, 0), x.shape[-1])
+
+
+def impulse(noise: jax.Array, decay: jax.Array, length: jax.Array) -> jax.Array:
+    """Impulse response of a room, of absolute sum 1.
+
+    Args:
+        noise: standard normal [..., N].
+        decay: [...], by which exponent the last tap is smaller than the first.
+        length: [...], taps that are not 0, at most N.
+    """
+    decay, length = jnp.asarray(decay)[..., None], jnp.asarray(length)[..., None]
+    tap = jnp.arange(noise.shape[-1])
+    taps = jnp.where(tap < length, noise * jnp.exp(-decay * tap / jnp.maximum(length - 1, 1)), 0)
+    return taps / jnp.abs(taps).sum(-1, keepdims=True)
+
+
+def reverb(x: jax.Array, taps: jax.Array, mix: jax.Array) -> jax.Array:
+    """Sound in a room: (1 - mix) x[t] + mix sum_k taps[k] x[t - k].
+
+    Args:
+        x: [..., S].
+        taps: impulse response [..., N].
+        mix: share of the echo [...].
+    """
+    size = 2 ** math.ceil(math.log2(x.shape[-1] + taps.shape[-1] - 1))
+    spectrum = jnp.fft.rfft(x, size) * jnp.fft.rfft(taps, size)
+    echo = jnp.fft.irfft(spectrum, size)[..., : x.shape[-1]]
+    mix = jnp.asarray(mix)[..., None]
+    return (1 - mix) * x + mix * echo
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Change of one row: step(x [S], mask [S], key, rate) -> [S].
+
+    Attributes:
+        probability: share of the rows that are changed; other fields are (from, to), in between
+            of which is drawn uniformly.
+    """
+
+    probability: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability = {self.probability}: expected a number from 0 to 1")
+        for name, value in dataclasses.asdict(self).items():
+            if name != "probability" and (len(value) != 2 or value[0] > value[1]):
+                raise ValueError(f"{name} = {value}: expected (from, to)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain(Step):
+    """`gain` by `db` decibels."""
+
+    db: Range
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+        return gain(x, _between(key, self.db))
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise(Step):
+    """`add_noise`, white, at a ratio of `snr` decibels."""
+
+    snr: Range
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+        of_noise, of_snr = jax.random.split(key)
+        return add_noise(x, jax.random.normal(of_noise, x.shape), _between(of_snr, self.snr), mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Band(Step):
+    """`low_pass`, or as often a band that is the difference of two; in shares of rate / 2."""
+
+    low_pass: Range
+    band_from: Range
+    band_to: Range
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+        of_kind, *of_bins = jax.random.split(key, 4)
+        count = x.shape[-1] // 2 + 1
+        low, first, last = (
+            jnp.maximum((count * _between(k, share)).astype(jnp.int32), 1)
+            for k, share in zip(of_bins, (self.low_pass, self.band_from, self.band_to), strict=True)
+        )
+        is_band = jax.random.bernoulli(of_kind)
+        return low_pass(x, jnp.where(is_band, last, low)) - low_pass(x, is_band * first)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reverb(Step):
+    """`reverb` by an `impulse` of some `seconds`, 16 taps at least."""
+
+    seconds: Range
+    decay: Range
+    mix: Range
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+        of_noise, of_length, of_decay, of_mix = jax.random.split(key, 4)
+        longest = min(max(int(self.seconds[1] * rate), LEAST_TAPS), x.shape[-1])
+        length = (_between(of_length, self.seconds) * rate).astype(jnp.int32)
+        noise = jax.random.normal(of_noise, (longest,))
+        decay, mix = _between(of_decay, self.decay), _between(of_mix, self.mix)
+        return reverb(x, impulse(noise, decay, jnp.clip(length, LEAST_TAPS, longest)), mix)
+
+
+def _between(key: jax.Array, ends: Range) -> jax.Array:
+    return jax.random.uniform(key, (), jnp.float32, *ends)
+
+
+STEPS = {"gain": Gain, "noise": Noise, "band": Band, "reverb": Reverb}
+
+
+def augment(
+    x: jax.Array, mask: jax.Array, keys: jax.Array, steps: Mapping[str, Step], rate: float
+) -> jax.Array:
+    """Sound after the steps, in the order of STEPS, each drawn for every row by itself.
+
+    Nothing is beyond [-1, 1] afterwards, and padding is 0 as before.
+
+    Args:
+        x: [B, S] in [-1, 1].
+        mask: bool [B, S], samples that exist.
+        keys: [B], a random key a row.
+        steps: {name in STEPS: step}; none changes nothing.
+        rate: samples a second.
+    """
+
+    def row(x: jax.Array, mask: jax.Array, key: jax.Array) -> jax.Array:
+        for name in filter(steps.get, STEPS):
+            step = steps[name]
+            whether, how = jax.random.split(jax.random.fold_in(key, zlib.crc32(name.encode())))
+            changed = jnp.where(mask, step(x, mask, how, rate), 0)
+            x = jnp.where(jax.random.bernoulli(whether, step.probability), changed, x)
+        return jnp.clip(x, -1, 1)
+
+    return jax.vmap(row)(x, mask, keys) if steps else x
+
+
+def steps_of(config: Mapping[str, Any]) -> dict[str, Step]:
+    """The steps of a config.audio.augment that have a probability, as `augment` takes them.
+
+    Raises:
+        UserError: names the key that is wrong.
+    """
+    steps = {}
+    for name, values in config.items():
+        kind = choose.entry("config.audio.augment: step", name, STEPS)
+        step = choose.part(f"config.audio.augment.{name}", kind, dict(values))()
+        if step.probability:
+            steps[name] = step
+    return steps

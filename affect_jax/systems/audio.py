@@ -1,0 +1,155 @@
+"""Supervised training on raw sound: level of a clip, changes in training, labels of a culture.
+
+Keys: `config.audio` (configs/audio_keys.py). Sound is a stream of single numbers at 16 kHz; a
+config without such a stream, on stored hidden states say, leaves level and changes off.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from affect_jax.augment import augment, steps_of
+from affect_jax.config import require_kind
+from affect_jax.feed import Batch
+from affect_jax.models.blocks import choose
+from affect_jax.systems.supervised import Supervised
+from data_pipelines.errors import UserError, listed
+
+_log = logging.getLogger(__name__)
+
+KEYS = ("level", "own_culture", "augment")
+RATE = 16_000  # samples a second
+RMS = 0.1
+SILENCE = 1e-5  # below a step of int16: nothing softer is blown up
+LEAST_VARIANCE = 1e-7  # as the feature extractor of published speech models has it
+
+
+def build(config: ConfigDict, **given: Any) -> Audio:
+    """The system of a config, as systems.build."""
+    return Audio(config, **given)
+
+
+class Audio(Supervised):
+    """Models of sound, which is changed at random in training and brought to a level."""
+
+    def __init__(self, config: ConfigDict, **given: Any):
+        """Open the data and build the model, as Supervised.
+
+        Raises:
+            UserError: also for a key of config.audio, or a store that does not fit it.
+        """
+        audio = config.get("audio", {})
+        for key in KEYS:
+            if key not in audio:
+                raise UserError(f"config.audio.{key} is missing. All keys: configs/audio_keys.py.")
+        require_kind("config.audio.own_culture", audio.own_culture, bool)
+        if audio.own_culture and "culture" not in config.tasks:
+            raise UserError("config.audio.own_culture: config.tasks has no 'culture'. Set false.")
+        self._level = choose.entry("config.audio.level", audio.level, LEVELS)
+        self._steps = steps_of(audio.augment)
+        self.more_labels = ("country",) if audio.own_culture else ()
+        super().__init__(config, **given)
+        self._sounds = self._require_sounds()
+
+    def _require_sounds(self) -> list[str]:
+        """Names of the streams that are sound."""
+        store, audio = self.data.store, self.config.audio
+        features = {name: store.features[name] for name in self.data.features}
+        names = [n for n, one in features.items() if one.axis == "rate" and not one.shape]
+        for name in names:
+            if features[name].rate != RATE:
+                raise UserError(
+                    f"{store.path}: feature {name!r} has {float(features[name].rate):g} samples a "
+                    f"second, expected {RATE}. Prepare its files again."
+                )
+        on = {"level": audio.level != "none", "augment": bool(self._steps)}
+        for key in on if not names else ():
+            if on[key]:
+                raise UserError(
+                    f"config.audio.{key}: none of config.model.features {list(features)} is sound. "
+                    "Leave it off, or name one that is."
+                )
+        return names
+
+    @functools.cached_property
+    def model_config(self) -> ConfigDict:
+        """`config.model`; padding "auto" is heard by weights that heard it, else masked."""
+        model = self.config.model
+        if model.get("padding") != "auto":
+            return model
+        model = model.copy_and_resolve_references()
+        weights = self.config.init.weights
+        model.padding = "heard" if weights else "masked"
+        if weights:
+            _log.info(
+                "padding is heard, as by the weights of %s in their training, so that a clip's "
+                "answer depends on the length it is padded to; config.model.padding = 'masked' "
+                "makes it independent",
+                weights,
+            )
+        return model
+
+    def prepare(self, batch: Batch, keys: jax.Array | None, train: bool) -> Batch:
+        """Examples with sound float32 at its level, changed where `train`; padding is 0."""
+        batch = super().prepare(batch, keys, train)
+        inputs = dict(batch["inputs"])
+        for name in self._sounds:
+            x, mask = inputs[name], batch["inputs_mask"][name]
+            if train:
+                x = augment(x, mask, keys, self._steps, RATE)
+            inputs[name] = self._level(x, mask)
+        batch = batch | {"inputs": inputs}
+        return batch | {"label_mask": self._own_culture(batch)} if train else batch
+
+    def _own_culture(self, batch: Batch) -> dict[str, jax.Array]:
+        """Masks of labels: with config.audio.own_culture, no other country's columns of culture."""
+        masks = batch["label_mask"]
+        if not self.more_labels:
+            return masks
+        country, known = batch["labels"]["country"], masks["country"]
+        foreign = known[:, None] & (country[:, None] != self._column_country)
+        return masks | {"culture": masks["culture"] & ~foreign}
+
+    @functools.cached_property
+    def _column_country(self) -> np.ndarray:
+        """int [K]: the country of each column of culture, by the beginning of its name."""
+        store = self.data.store
+        for name in ("culture", "country"):
+            if name not in store.labels:
+                raise UserError(f"{store.path}: config.audio.own_culture needs label {name!r}.")
+        countries = [name.replace(" ", "") for name in store.labels["country"].names]
+        columns = [name.replace(" ", "") for name in store.labels["culture"].names]
+        beginning = [column.partition("_")[0] for column in columns]
+        for column, of in zip(columns, beginning, strict=True):
+            if of not in countries:
+                raise UserError(
+                    f"{store.path}: label 'culture', column {column}: begins with no country of "
+                    f"label 'country', {listed(countries)}."
+                )
+        return np.array([countries.index(of) for of in beginning])
+
+
+def _rms(x: jax.Array, mask: jax.Array) -> jax.Array:
+    power = (x**2).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+    return x * (RMS / jnp.maximum(jnp.sqrt(power), SILENCE))[:, None]
+
+
+def _peak(x: jax.Array, mask: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.abs(x).max(-1), SILENCE)[:, None]
+
+
+def _standard(x: jax.Array, mask: jax.Array) -> jax.Array:
+    count = jnp.maximum(mask.sum(-1, keepdims=True), 1)
+    x = jnp.where(mask, x - x.sum(-1, keepdims=True) / count, 0)
+    return x / jnp.sqrt((x**2).sum(-1, keepdims=True) / count + LEAST_VARIANCE)
+
+
+# Levels: (sound [B, S], zero where it does not exist, bool [B, S]) -> the same sound at its level.
+LEVELS = {"none": lambda x, mask: x, "rms": _rms, "peak": _peak, "standard": _standard}

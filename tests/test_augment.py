@@ -1,0 +1,99 @@
+"""Changes of sound, against float64 numpy, and how they are drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affect_jax.augment import add_noise, augment, gain, impulse, low_pass, reverb, steps_of
+from configs.audio_keys import audio_keys
+from data_pipelines.errors import UserError
+
+RATE, SIZE = 800, 120
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """(sound, mask, keys) of 12 rows, the last half as long."""
+    x = np.random.default_rng(0).normal(size=(12, SIZE)).astype(np.float32) / 5
+    mask = np.ones((12, SIZE), bool)
+    mask[-1, SIZE // 2 :] = False
+    keys = jax.vmap(jax.random.key)(jnp.arange(12))
+    return jnp.asarray(np.where(mask, x, 0)), jnp.asarray(mask), keys
+
+
+def always(**probability):
+    """All steps off but those."""
+    config = audio_keys().augment.to_dict()
+    for name, share in probability.items():
+        config[name]["probability"] = share
+    return steps_of(config)
+
+
+def test_decibels_are_twenty_logarithms_of_the_amplitude():
+    np.testing.assert_allclose(gain(jnp.ones(3), 20.0), 10 * np.ones(3), rtol=1e-6)
+
+
+def test_noise_has_its_ratio_to_the_samples_that_exist(sound):
+    x, mask, _ = sound
+    noise = jax.random.normal(jax.random.key(1), x.shape) * 7
+    added = np.float64(add_noise(x, noise, jnp.full(12, 10.0), mask) - x)
+    power = np.square(x, dtype=np.float64).sum(1) / mask.sum(1)
+    ratio = power / (np.square(added).sum(1) / mask.sum(1))
+    np.testing.assert_allclose(10 * np.log10(ratio), 10, rtol=1e-4)
+    assert not added[-1, SIZE // 2 :].any()
+
+
+def test_low_pass_keeps_slow_waves_and_takes_fast_ones():
+    time = np.arange(SIZE) / SIZE
+    slow, fast = (np.cos(2 * np.pi * n * time).astype(np.float32) for n in (5, 40))
+    np.testing.assert_allclose(low_pass(slow + fast, 20), slow, atol=1e-5)
+    np.testing.assert_allclose(low_pass(slow + fast, 0), 0, atol=1e-6)
+
+
+def test_reverb_is_a_convolution_whose_impulse_fades(sound):
+    x = np.float64(sound[0][0])
+    taps = impulse(jax.random.normal(jax.random.key(0), (40,)), 4.0, 30)
+    assert np.abs(taps).sum() == pytest.approx(1) and not taps[30:].any()
+    envelope = taps[:30] / jax.random.normal(jax.random.key(0), (40,))[:30]
+    np.testing.assert_allclose(envelope[29] / envelope[0], np.exp(-4), rtol=1e-4)
+    expected = 0.7 * x + 0.3 * np.convolve(x, np.float64(taps))[:SIZE]
+    np.testing.assert_allclose(reverb(sound[0][0], taps, 0.3), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gain", "noise", "band", "reverb"])
+def test_each_step_changes_a_row_by_its_own_key_and_leaves_padding(sound, name):
+    x, mask, keys = sound
+    changed = augment(x, mask, keys, always(**{name: 1.0}), RATE)
+    assert np.isfinite(changed).all() and (np.abs(changed - x).max(1) > 1e-4).all()
+    assert not changed[-1, SIZE // 2 :].any()
+    alone = augment(x[3:4], mask[3:4], keys[3:4], always(**{name: 1.0}), RATE)
+    np.testing.assert_allclose(alone[0], changed[3], atol=1e-6)
+
+
+def test_a_step_changes_the_share_of_rows_that_its_probability_says():
+    x, mask = jnp.full((400, 4), 0.1), jnp.ones((400, 4), bool)
+    keys = jax.vmap(jax.random.key)(jnp.arange(400))
+    changed = augment(x, mask, keys, always(gain=0.3), RATE)
+    assert np.mean(np.asarray(changed != x).any(1)) == pytest.approx(0.3, abs=0.07)
+
+
+def test_no_probability_changes_nothing_and_others_stay_in_the_range_of_sound(sound):
+    x, mask, keys = sound
+    assert augment(x, mask, keys, always(), RATE) is x
+    assert np.abs(augment(x * 9, mask, keys, always(gain=1.0), RATE)).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "values", "message"),
+    [
+        ("gian", {}, "no such choice. Did you mean 'gain'"),
+        ("gain", dict(probability=1.5, db=(0.0, 1.0)), "gain: probability = 1.5: expected"),
+        ("gain", dict(probability=0.5, db=(1.0, 0.0)), r"gain: db = \(1.0, 0.0\): expected \(from"),
+        ("gain", dict(probability=0.5), "gain.db is missing"),
+        ("noise", dict(probability=0.5, snr=3.0), "noise.snr = 3.0: expected finite numbers"),
+    ],
+)
+def test_a_wrong_step_is_one_line(step, values, message):
+    with pytest.raises(UserError, match=message):
+        steps_of({step: values})
