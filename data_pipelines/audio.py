@@ -36,7 +36,7 @@ FLAGS = {
         help="leave out files that are broken, empty, silent or no audio, instead of stopping",
     )
 }
-_BLOCK = 10.0  # seconds that are decoded at once
+_BLOCK, _MOST = 10.0, 1 << 22  # seconds, and numbers in all channels, that are decoded at once
 _RATES = (1000, 768_000)  # Hz, of files; beyond is damage, and would be a flood of samples
 _LOUDEST = 2.0  # times full scale: codecs stay below, floats in another unit do not
 _STEPS = 2  # of int16, between which sound is silence: dither, an offset
@@ -86,10 +86,11 @@ def clips(
         UserError: at the end, naming those that are bad; none is given behind the first. With
             `skip_bad`: all are.
     """
-    bad, cut = [], []
+    bad: dict[str, str] = {}
+    cut = []
     for name, (samples, over) in _side_by_side(files, report, label):
         if isinstance(samples, UserError):
-            bad.append(str(samples))
+            bad[str(files[name])] = str(samples)
         elif skip_bad or not bad:
             if over:
                 cut.append(f"{name} ({over:,} of {len(samples):,})")
@@ -97,11 +98,12 @@ def clips(
     if cut:
         report.note(f"{label}: samples above full scale, cut to it", cut)
     if bad and (len(bad) == len(files) or not skip_bad):
-        more = f" ({len(bad):,} of {len(files):,} files are bad: {listed(bad[1:], 5)})"
-        hint = "" if skip_bad else " Mend or delete, or leave out with --skip-bad."
-        raise UserError(f"{bad[0]}{more if len(bad) > 1 else ''}{hint}")
+        first, *more = bad
+        also = f" Bad are also {len(more):,} of {len(files):,}: {listed(more, 5)}." if more else ""
+        hint = "" if skip_bad else " Mend or delete them, or leave them out with --skip-bad."
+        raise UserError(f"{bad[first]}{also}{hint}")
     if bad:
-        report.note(f"{label}: bad files, left out", bad)
+        report.note(f"{label}: bad files, left out", list(bad.values()))
 
 
 def _side_by_side(
@@ -135,7 +137,7 @@ def _decode(path: str | os.PathLike, rate: int) -> tuple[np.ndarray, int]:
         over += int(np.count_nonzero((x < -1) | (x * 32768 > 32767.5)))
     samples = np.concatenate(pieces)
     if int(samples.max()) - int(samples.min()) <= _STEPS:
-        raise UserError(f"{os.fspath(path)}: not usable sound (it is silent).")
+        raise UserError(f"{os.fspath(path)}: not usable audio (it is silent).")
     return samples, over
 
 
@@ -147,9 +149,10 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
     """float32 [n]: mono, at `rate`, about so many seconds each; at least one sample in all."""
     soundfile, soxr = libraries()
     empty = True
-    with readable(path, "an audio file that can be read"):
-        if not os.stat(path).st_size:
-            raise ValueError("it has 0 bytes")
+    with readable(path, "readable audio"):
+        with open(path, "rb") as opened:  # the system says better why one cannot be
+            if not opened.read(1):
+                raise ValueError("it has 0 bytes")
         try:
             # As bytes: names in no encoding are files' names too.
             with soundfile.SoundFile(os.fsencode(path)) as file:
@@ -165,7 +168,7 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
 
 def _mono(file: Any, seconds: float) -> Iterator[np.ndarray]:
     """float32 [n]: means of the channels of what is read, until nothing comes."""
-    size = max(1, round(seconds * file.samplerate))
+    size = max(1, min(round(seconds * file.samplerate), _MOST // file.channels))
     # The length that a header tells is a guess in some formats: all is read that comes.
     block = np.empty((size, file.channels), np.float32)
     while len(read := file.read(out=block)):

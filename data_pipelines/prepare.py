@@ -76,7 +76,7 @@ def _summary(store: Store, report: Report, seconds: float) -> None:
         frames = sum(track.frames for track in tracks)
         report.say(f"{split}: {len(tracks):,} tracks, {frames:,} frames")
     features = ", ".join(f"{f.name} {list(f.shape)}" for f in store.features.values())
-    report.say(f"features: {features}; labels: {', '.join(store.labels)}")
+    report.say(f"features: {features}; labels: {', '.join(store.labels) or 'none'}")
     report.say(f"{store.path} is ready after {seconds:.1f} s. Next, check it:")
     report.say(f"  python -m data_pipelines.verify --store={store.path}")
 

@@ -129,8 +129,8 @@ def test_what_is_no_sound_is_named_with_the_reason(tmp_path):
         with pytest.raises(UserError, match=message) as error:
             audio.decode(path)
         assert str(error.value).count(str(path)) == 1 and "\n" not in str(error.value)
-    for gone in (tmp_path / "gone.wav", tmp_path):
-        with pytest.raises(UserError, match=str(gone)):
+    for gone, message in ((tmp_path / "gone.wav", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError, match=f"{gone}: not readable audio .{message}"):
             audio.decode(gone)
 
 
@@ -153,6 +153,14 @@ def test_blocks_joined_are_the_whole_file(tmp_path, rate):
     pieces = list(audio.blocks(tmp_path / "a.wav", seconds=0.25))
     assert [len(piece) for piece in pieces] == [4000] * 5 + [800]
     np.testing.assert_array_equal(np.concatenate(pieces), audio.decode(tmp_path / "a.wav"))
+
+
+def test_many_channels_are_read_in_smaller_pieces(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).integers(-99, 99, (300, 7)).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    whole = audio.decode(tmp_path / "a.wav")
+    monkeypatch.setattr(audio, "_MOST", 700)
+    np.testing.assert_array_equal(audio.decode(tmp_path / "a.wav"), whole)
 
 
 def test_a_pause_in_a_recording_is_no_error(tmp_path):
@@ -193,13 +201,13 @@ def test_bad_files_are_all_named_at_the_end_and_left_out_where_that_is_asked(tmp
     files["a"].write_bytes(b"")
     files["c"].write_bytes(b"text")
     given = []
-    with pytest.raises(UserError, match=r"a.wav: .* \(2 of 4 files .* --skip-bad") as error:
+    with pytest.raises(UserError, match=r"a.wav: .* Bad are also 1 of 4: .* --skip-bad") as error:
         given.extend(audio.clips(files, Report(), "mine"))
     assert not given and str(files["c"]) in str(error.value)
     report = Report()
     assert [name for name, _ in audio.clips(files, report, "mine", skip_bad=True)] == ["b", "d"]
     assert len(report.notes) == 1 and all(str(files[name]) in report.notes[0] for name in "ac")
-    with pytest.raises(UserError, match=r"2 of 2 files are bad"):
+    with pytest.raises(UserError, match="Bad are also 1 of 2"):
         list(audio.clips({n: files[n] for n in "ac"}, Report(), "mine", skip_bad=True))
 
 

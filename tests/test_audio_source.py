@@ -124,7 +124,7 @@ def test_the_command_takes_labels_columns_and_skips_bad_files(folder, tmp_path, 
     table = [f"--labels={folder / 't.csv'}", "--columns=y"]
     assert prepare.main([*arguments, *table]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "02.FLAC: not an audio file that can be read (it has 0 bytes)" in line
+    assert "02.FLAC: not readable audio (it has 0 bytes)" in line
     assert prepare.main([*arguments, *table, "--skip-bad"]) == 0
     store = Store(tmp_path / "store")
     assert [track.name for track in store.tracks] == ["anna_01"] and list(store.labels) == ["y"]

@@ -115,7 +115,7 @@ def test_a_broken_clip_is_refused_or_left_out_by_the_command(folder, tmp_path, c
     arguments = ["--source=emogator", f"--input={folder}", f"--store={tmp_path / 'store'}"]
     assert prepare.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "000001-02-1.wav: not an audio file" in line and "--skip-bad" in line
+    assert "000001-02-1.wav: not readable audio" in line and "--skip-bad" in line
     assert not (tmp_path / "store").exists()
     assert prepare.main([*arguments, "--skip-bad"]) == 0
     assert [track.name for track in Store(tmp_path / "store").tracks] == ["000001-01-1"]

@@ -26,8 +26,12 @@ from data_pipelines.report import Report
 from data_pipelines.store_writer import StoreWriter
 
 FLAGS = {
-    "labels": dict(metavar="FILE", help="csv table of labels; default FOLDER/labels.csv, if any"),
-    "columns": dict(metavar="NAME,NAME", help="labels of the table that are taken; default all"),
+    "labels": dict(
+        metavar="FILE",
+        help="csv with the columns file, perhaps split and group, and one a label (numbers are "
+        "values, words classes); default FOLDER/labels.csv, if it is there",
+    ),
+    "columns": dict(metavar="NAME,NAME", help="labels of the csv that are taken; default all"),
     **audio.FLAGS,
 }
 KNOWN_SPLITS = ("train", "validation", "test")
