@@ -4,7 +4,8 @@ python -m affect_jax.submission write --track=mtl --predictions=RUN --list=LIST 
 python -m affect_jax.submission check --track=mtl --list=LIST FILE
 
 LIST is the organisers' file of the test images (or, in the first three editions, of the test
-videos). Exit code 2 where something is wrong, with file, line and reason of each problem.
+videos); of A-VB a table with the test clips. Exit code 2 where something is wrong, with file,
+line and reason of each problem.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from affect_jax.submission.check import SHOWN, Refused, check
-from affect_jax.submission.formats import DEFAULT_EDITION, ONE_FILE_FROM, TRACKS, format_of
+from affect_jax.submission.formats import (
+    DEFAULT_EDITION,
+    ONE_FILE_FROM,
+    TRACKS,
+    format_of,
+    require_file_name,
+)
 from affect_jax.submission.official import read_list
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
@@ -60,10 +67,9 @@ def _add_common(parser: Parser) -> None:
     parser.add_argument(
         "--edition",
         type=int,
-        default=DEFAULT_EDITION,
         metavar="N",
-        help=f"of the challenge: from {ONE_FILE_FROM} on (default) an entry is one file, in 1 to 3 "
-        "that of va, expr and au is a folder with a text a video",
+        help=f"of ABAW (default: {DEFAULT_EDITION}): from {ONE_FILE_FROM} on an entry is one file, "
+        "in 1 to 3 that of va, expr and au is a folder with a text a video",
     )
 
 
@@ -72,8 +78,9 @@ def _check(arguments: Sequence[str]) -> None:
     _add_common(parser)
     parser.add_argument("path", metavar="PATH", help="file, or folder of texts")
     given = parser.parse_all(arguments)
-    form = format_of(given.track, given.edition)
-    print(check(user_path(given.path), read_list(user_path(given.list), form, warn=_note), form))
+    form, path = format_of(given.track, given.edition), user_path(given.path)
+    require_file_name(path, form)
+    print(check(path, read_list(user_path(given.list), form, warn=_note), form))
 
 
 def _write(arguments: Sequence[str]) -> None:

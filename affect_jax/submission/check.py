@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence, Sized
 
 from affect_jax.submission.formats import Format, described, format_with_header
 from affect_jax.submission.official import Official
+from data_pipelines.bursts import file_id
 from data_pipelines.errors import UserError
 
 SHOWN = 20  # problems that are printed
@@ -54,8 +55,10 @@ def counted(things: Sized, name: str) -> str:
 def _check_file(path: pathlib.Path, official: Official, form: Format) -> tuple[list[str], str]:
     first, rows, problems = _read(path, form)
     problems += _wrong_fields(rows, first, form)
-    problems += _wrong_order(rows, first, official)
-    summary = f"{counted(rows, 'row')} of {counted(official.frames, 'video')}"
+    problems += _wrong_order(rows, first, official, form)
+    summary = f"{counted(rows, 'row')} of {counted(official.frames, form.unit)}"
+    if form.clips:
+        return _shown(path, problems), f"{summary}, those of {official.path}."
     return _shown(path, problems), f"{summary}, in the order of {official.path}."
 
 
@@ -119,7 +122,7 @@ def _read(path: pathlib.Path, form: Format) -> tuple[int, list[str], list[Proble
     if not text.endswith("\n"):
         # A row cut within a number still reads as a number.
         problems.append((len(lines), "the file ends within this line, it may be cut off."))
-    if lines[0] == form.header:
+    if lines[0] in (form.header, *form.other_headers):
         if len(lines) == 1:
             problems.append((1, "a header and no rows."))
         return 2, lines[1:], problems
@@ -142,6 +145,12 @@ def _wrong_fields(rows: Sequence[str], first: int, form: Format) -> Iterator[Pro
         cells = row.split(",")
         if len(cells) != width:
             yield line, _wrong_width(row, width)
+            continue
+        if form.clips and cells[0] != f"[{file_id(cells[0])}]":
+            yield (
+                line,
+                f"{cells[0][:60]!r}, expected its File_ID in brackets: [{file_id(cells[0])}].",
+            )
             continue
         for field, cell in zip(form.fields, cells[-len(form.fields) :]):
             complaint = field.complaint(cell)
@@ -168,10 +177,15 @@ def _wrong_length(
         yield first + expected, f"a row beyond the {expected:,} that {official.path} has."
 
 
-def _wrong_order(rows: Sequence[str], first: int, official: Official) -> Iterator[Problem]:
-    """Rows that the list does not have, that come twice, too early, too late or not at all."""
+def _wrong_order(
+    rows: Sequence[str], first: int, official: Official, form: Format
+) -> Iterator[Problem]:
+    """Rows that the list does not have, that come twice, too early, too late or not at all.
+
+    Clips may come in any order: their rows are found by name.
+    """
     place = {image: i for i, image in enumerate(official.images)}
-    images = {first + i: _image(row) for i, row in enumerate(rows) if row.strip()}
+    images = {first + i: _image(row, form) for i, row in enumerate(rows) if row.strip()}
     strange = {line: image for line, image in images.items() if image not in place}
     if 2 * len(strange) > len(images):
         line, image = next(iter(strange.items()))
@@ -186,7 +200,7 @@ def _wrong_order(rows: Sequence[str], first: int, official: Official) -> Iterato
         elif image in seen:
             yield line, f"{image!r} again, it is in line {seen[image]}."
         else:
-            if before and place[image] < place[before]:
+            if before and not form.clips and place[image] < place[before]:
                 yield line, f"{image!r} stands after {before!r}, but {official.path} has it before."
             seen[image], before = line, image
     if rows:
@@ -206,6 +220,7 @@ def _missing(seen: dict[str, int], first: int, official: Official) -> Iterator[P
             yield line, f"{len(run):,} rows are missing, {run[0]!r} to {run[-1]!r}."
 
 
-def _image(row: str) -> str:
-    """The first field, whatever separates it from the next."""
-    return row.partition(",")[0] if "," in row else re.split(r"[;|\s]", row, maxsplit=1)[0]
+def _image(row: str, form: Format) -> str:
+    """The first field, whatever separates it from the next; of clips in brackets."""
+    name = row.partition(",")[0] if "," in row else re.split(r"[;|\s]", row, maxsplit=1)[0]
+    return f"[{file_id(name)}]" if form.clips else name

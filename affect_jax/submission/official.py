@@ -1,4 +1,4 @@
-"""The organisers' list: which videos and images an entry has, and in which order."""
+"""The organisers' list: which videos and images, or clips, an entry has, and in which order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from affect_jax.submission.formats import ONE_FILE_FROM, Format, described, form
 from data_pipelines import labels
 from data_pipelines.errors import UserError
 from data_pipelines.folder import by_name, files
+from data_pipelines.labels.bursts import read_table
 from data_pipelines.labels.folders import kind_of_test_list
 from data_pipelines.labels.lines import Warn, read_lines
 
@@ -24,7 +25,9 @@ class Official:
         path: of the list, for messages.
         frames: {video: int32 image numbers ascending, or None where the list has names only}, in
             the order of the list. Two persons in one video are two of them, `_left` and `_right`.
-        images: the images as the list writes them, in its order; [] where it has names only.
+            A clip is a video of one image.
+        images: the images as the list writes them, in its order; [] where it has names only. Of
+            clips their names in brackets.
     """
 
     path: pathlib.Path
@@ -37,8 +40,11 @@ def read_list(path: pathlib.Path, form: Format, *, warn: Warn) -> Official:
 
     Three things count as a list: a list of images, as the sample files of the organisers are and
     the annotations of the multi-task track; names of videos, one a line; and, to try things out on
-    labelled videos, a folder of annotation texts, whose rows are counted.
+    labelled videos, a folder of annotation texts, whose rows are counted. Of clips it is a table
+    with a column File_ID; where there is a column Split, the rows of Test.
     """
+    if form.clips:
+        return _of_clips(path, warn)
     if path.is_dir():
         return _of_texts(path, form, warn)
     kind = kind_of_test_list(path.name)
@@ -65,6 +71,14 @@ def read_list(path: pathlib.Path, form: Format, *, warn: Warn) -> Official:
         images = list(dict.fromkeys(images))  # what comes twice is taken once
         images = images[len(images) - sum(map(len, frames.values())) :]  # without a header
     return _checked(Official(path, frames, images), form)
+
+
+def _of_clips(path: pathlib.Path, warn: Warn) -> Official:
+    table = read_table(path, warn=warn)
+    clips = [clip for clip, split in zip(table.ids, table.splits) if split in ("", "test")]
+    clips = clips or table.ids  # val.csv is a list to rehearse with
+    frames = dict.fromkeys(clips, np.ones(1, np.int32))
+    return Official(path, frames, [f"[{clip}]" for clip in clips])
 
 
 def _of_texts(path: pathlib.Path, form: Format, warn: Warn) -> Official:

@@ -1,7 +1,7 @@
 """From folders of predictions to the official files of a track.
 
-The official list says which videos and images count. Predictions are decoded as their task table
-says, then valence and arousal are clipped to [-1, 1].
+The official list says which videos and images, or clips, count. Predictions are decoded as their
+task table says, then values are clipped to the range of the labels.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import numpy as np
 
 from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.submission.check import SHOWN, Refused, check, counted
-from affect_jax.submission.formats import Format
+from affect_jax.submission.formats import Format, described, require_file_name
 from affect_jax.submission.official import Official
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
-from data_pipelines.labels import RANGES, definitions
 from data_pipelines.paths import require_name
 
 Frames = tuple[np.ndarray, np.ndarray]  # image numbers [T] ascending; decoded, [T] or [T, K]
@@ -64,6 +63,9 @@ def write(
     """
     if not out.name:
         raise UserError(f"--out={out}: has no name. Give a file or a folder of its own.")
+    require_file_name(out, form)
+    if fill and form.clips:
+        raise UserError("--fill: clips have no neighbours; every clip needs a prediction.")
     if form.per_video and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is not a new or empty folder. Give another.")
     if not form.per_video and out.is_dir():
@@ -72,9 +74,12 @@ def write(
         raise UserError(f"{out}: exists and is no entry of track {form.track}. Give another --out.")
     decoded = _read(folders, split, form)
     frames = {video: _numbers(video, official, decoded) for video in official.frames}
-    notes = _compare(frames, decoded, official, fill=fill, drop=drop)
+    notes = _compare(frames, decoded, official, form, fill=fill, drop=drop)
     columns = {
-        video: [_at(numbers, *d.tracks[video], between=t in RANGES) for t, d in decoded.items()]
+        video: [
+            _at(numbers, *d.tracks[video], between=form.parts[task].range is not None)
+            for task, d in decoded.items()
+        ]
         for video, numbers in frames.items()
     }
     partial = out.with_name(f".{out.name}.partial")
@@ -116,7 +121,7 @@ def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> d
             file = folder / f"{task.name}.npz"
             if not file.is_file():
                 continue
-            if task.name not in form.tasks:
+            if task.name not in form.parts:
                 others.append(task.name)
             elif task.name in decoded:
                 raise UserError(
@@ -124,13 +129,13 @@ def _read(folders: Sequence[pathlib.Path], split: str | None, form: Format) -> d
                 )
             else:
                 decoded[task.name] = _decoded(file, task, form)
-    for name in form.tasks:
+    for name in form.parts:
         if name not in decoded:
             raise UserError(
                 f"{', '.join(map(str, folders))}: no predictions of {name}, which track "
                 f"{form.track} needs. {nearest(name, [*decoded, *others])}"
             )
-    return {name: decoded[name] for name in form.tasks}
+    return {name: decoded[name] for name in form.parts}
 
 
 def _of_split(folder: pathlib.Path, split: str | None) -> pathlib.Path:
@@ -155,14 +160,15 @@ def _of_split(folder: pathlib.Path, split: str | None) -> pathlib.Path:
 
 
 def _decoded(file: pathlib.Path, task: Task, form: Format) -> Decoded:
-    spec = definitions(form.edition)[task.name]
+    part = form.parts[task.name]
+    spec = part.spec
     names = tuple(spec.get("names", ()))
     if (task.label_kind, task.size) != (spec["kind"], spec["size"]) or (
         names and task.names and task.names != names
     ):
         raise UserError(
-            f"{file}: {task.size} {task.kind} {', '.join(task.names)}; {task.name} of edition "
-            f"{form.edition} is {spec['size']} {spec['kind']} {', '.join(names)}."
+            f"{file}: {task.size} {task.kind} {', '.join(task.names)}; {task.name} of "
+            f"{described(form)} is {spec['size']} {spec['kind']} {', '.join(names)}."
         )
     read = Predictions.read(file)
     if read.raw.shape != (len(read.frame), *task.raw_shape):
@@ -178,10 +184,14 @@ def _decoded(file: pathlib.Path, task: Task, form: Format) -> Decoded:
             f"{read.raw[row].tolist()}, which is not finite."
         )
     values, clipped = decode(task, read.raw[given]), 0
-    if task.name in RANGES:
-        low, high = RANGES[task.name]
+    if part.range is not None:
+        low, high = part.range
         clipped = int(((values < low) | (values > high)).sum())
-        values = np.clip(values[:, 0], low, high)
+        values = np.clip(values, low, high)
+    if part.columns:
+        values = values[:, list(part.columns)]
+    if part.words:
+        values = np.array(part.words)[values]
     frame, tracks = read.frame[given], {}
     bounds = np.concatenate([[0], np.cumsum(given)])[read.bounds]  # of the rows that are given
     for name, start, stop in zip(read.tracks, bounds[:-1], bounds[1:]):
@@ -206,6 +216,7 @@ def _compare(
     frames: Mapping[str, np.ndarray],
     decoded: Mapping[str, Decoded],
     official: Official,
+    form: Format,
     *,
     fill: bool,
     drop: bool,
@@ -218,7 +229,9 @@ def _compare(
         for video, numbers in frames.items():
             if video not in d.tracks:
                 hint = nearest(video, spare) if len(problems) < SHOWN else ""
-                problems.append(f"{d.path}: no prediction for video {video!r}. {hint}".rstrip())
+                problems.append(
+                    f"{d.path}: no prediction for {form.unit} {video!r}. {hint}".rstrip()
+                )
                 continue
             missing = np.setdiff1d(numbers, d.tracks[video][0])
             extra = np.setdiff1d(d.tracks[video][0], numbers)
@@ -239,14 +252,14 @@ def _compare(
                 for track in spare
             ]
         if d.clipped:
-            low, high = RANGES[task]
+            low, high = form.parts[task].range
             notes.append(f"{task}: values clipped to {low:g} or {high:g}: {d.clipped:,}.")
         if filled:
             notes.append(f"{task}: images that took their neighbours' values: {filled:,}.")
         if dropped or spare:
             notes.append(
-                f"{task}: left out, not in {official.path}: {counted(spare, 'video')}, images of "
-                f"other videos: {dropped:,}."
+                f"{task}: left out, not in {official.path}: {counted(spare, form.unit)}"
+                + ("." if form.clips else f", images of other videos: {dropped:,}.")
             )
     if problems:
         raise Refused(f"{counted(problems, 'problem')}, nothing was written.", problems)
@@ -262,7 +275,9 @@ def _images(numbers: np.ndarray) -> str:
 def _at(wanted: np.ndarray, known: np.ndarray, values: np.ndarray, *, between: bool) -> np.ndarray:
     """Values [T] or [T, K] of the wanted images from those of the known ones (see `write`)."""
     if between:
-        return np.interp(wanted, known, values)
+        columns = values.reshape(len(values), -1).T
+        lines = np.stack([np.interp(wanted, known, column) for column in columns], axis=1)
+        return lines.reshape(len(wanted), *values.shape[1:])
     right = np.searchsorted(known, wanted).clip(max=len(known) - 1)
     left = (right - 1).clip(min=0)
     return values[np.where(wanted - known[left] <= abs(known[right] - wanted), left, right)]
