@@ -26,6 +26,7 @@ QUICK = (
     "abaw4__smoothing",
     "abaw4__transformer_encoder",
     "abaw4__transformer_encoder_noaffine",
+    "avb__data",
     "avb__loss_druw",
     "avb__metrics",
     "avb__plateau",
@@ -203,17 +204,30 @@ def test_files_are_compared_by_name_text_and_numbers(tmp_path):
     (tmp_path / "sub" / "a-1.txt").write_text("a-1\t0.5\n")
     (tmp_path / "b.txt").write_text("none")
     good = {"sub/a-1.txt": "a-1\t0.500009\n", "b.txt": "none"}
-    assert [d.fault for d in compare.files(good, tmp_path)] == ["", ""]
+    stored = fixture.Fixture(tmp_path).expected(())
+    assert [d.fault for d in compare.files(good, stored)] == ["", ""]
     for wrong, fault in (
         ({"sub/a-1.txt": "a-1\t0.51\n"}, "number 2 is off by 1.0e-02"),
         ({"sub/a-1.txt": "a-1 0.5\n"}, "differ in more than numbers"),
         ({"c.txt": ""}, "c.txt: a file that is not expected"),
     ):
-        faults = [d for d in compare.files(good | wrong, tmp_path) if d.fault]
+        faults = [d for d in compare.files(good | wrong, stored) if d.fault]
         assert len(faults) == 1 and fault in faults[0].fault
         assert faults[0].share > 1
-    (missing,) = (d for d in compare.files({"b.txt": "none"}, tmp_path) if d.fault)
+    (missing,) = (d for d in compare.files({"b.txt": "none"}, stored) if d.fault)
     assert "was not written" in missing.fault and missing.share > 1
+
+
+def test_files_beside_meta_json_are_expected_unless_the_adapter_reads_them(tmp_path):
+    for name in ("meta.json", "cases.npz", "weights.safetensors", "raw.csv", "wav/1.wav", "a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    one = fixture.Fixture(tmp_path)
+    assert list(one.expected(("raw.csv", "wav/*"))) == ["a.csv"]
+    assert list(one.expected(("raw.csv",))) == ["a.csv", "wav/1.wav"]
+    (tmp_path / "expected").mkdir()
+    (tmp_path / "expected" / "b.csv").write_text("x")
+    assert list(one.expected(())) == ["b.csv"]
 
 
 def test_ignored_arrays_are_left_out_and_forgotten_ones_fail(folder):

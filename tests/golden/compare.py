@@ -104,7 +104,7 @@ def judge(fixture: Fixture, adapter: Callable[[Fixture], Answer] | None) -> Resu
         elif _glob(answer.ignored, name) is None:
             compared.append(difference(name, answer.arrays.get(name), stored, limits))
     if answer.files is not None:
-        compared += files(answer.files, fixture.folder / "expected")
+        compared += files(answer.files, fixture.expected(answer.inputs))
     worst = max(compared, key=lambda one: one.share, default=None)
     faults = [one.fault for one in compared if one.fault]
     if faults:
@@ -143,14 +143,13 @@ def difference(name: str, ours: Any, stored: np.ndarray, limits: Mapping[str, fl
     return Difference(name, error, allowed, f"{name}: off by {error:.1e}, {allowed:.1e} allowed")
 
 
-def files(ours: Mapping[str, str], stored: pathlib.Path) -> list[Difference]:
-    """A comparison for each file of the folder `stored`, and for each of ours beyond them.
+def files(ours: Mapping[str, str], wanted: Mapping[str, pathlib.Path]) -> list[Difference]:
+    """A comparison for each stored file, and for each of ours beyond them.
 
     Args:
-        ours: {path below the folder: text}. Texts must be equal, numbers in them to
-            1e-5 (1 + |stored|).
+        ours: {path: text}. Texts must be equal, numbers in them to 1e-5 (1 + |stored|).
+        wanted: {path: file}.
     """
-    wanted = {str(p.relative_to(stored)): p for p in sorted(stored.rglob("*")) if p.is_file()}
     more = [f"{name}: a file that is not expected" for name in ours if name not in wanted]
     found = [Difference(fault, np.inf, 0, fault) for fault in more]
     for name, path in wanted.items():

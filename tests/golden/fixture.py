@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import importlib
 import json
 import pathlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from affect_jax import interop
+
+# Files that no adapter writes.
+INPUTS = ("meta.json", "cases.npz", "*.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,17 @@ class Fixture:
     def weights(self) -> dict[str, np.ndarray]:
         return interop.load(self.folder / "weights.safetensors")
 
+    def expected(self, inputs: Sequence[str]) -> dict[str, pathlib.Path]:
+        """{path: file} of the files that an adapter must write; `inputs` as an answer has them."""
+        inside = self.folder / "expected"
+        root, left_out = (inside, ()) if inside.is_dir() else (self.folder, (*INPUTS, *inputs))
+        found = {str(p.relative_to(root)): p for p in sorted(root.rglob("*")) if p.is_file()}
+        return {
+            name: path
+            for name, path in found.items()
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in left_out)
+        }
+
     @property
     def outputs(self) -> dict[str, np.ndarray]:
         """All that ours must have: every array that is no input, and weights_final/NAME."""
@@ -58,13 +73,16 @@ class Answer:
             others.
         differs: {glob of stored names: why ours does something else}, as golden/README.md allows.
         ignored: {glob of stored names: why meta.json says not to compare}.
-        files: {path below expected/: text} of ours, where the fixture holds such a folder.
+        files: {path below expected/: text} of ours, where the fixture holds such a folder; else
+            below the fixture's own, where all that it holds beside INPUTS and `inputs` is expected.
+        inputs: globs of files of the fixture that the adapter reads.
     """
 
     arrays: dict[str, Any] = dataclasses.field(default_factory=dict)
     differs: dict[str, str] = dataclasses.field(default_factory=dict)
     ignored: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, str] | None = None
+    inputs: tuple[str, ...] = ()
 
 
 class Mismatch(Exception):
