@@ -176,6 +176,20 @@ def test_what_belongs_to_nothing_is_named_and_left_out(folder):
     assert not store.label("two")[1][2].any()  # not what somebody has predicted
 
 
+def test_suffixes_line_ends_blank_lines_and_accents_of_other_systems_change_nothing(folder):
+    values = values_of()
+    values["é"] = values.pop("12")
+    splits = SPLIT_OF | {"é": "Train"}
+    rows = [[f"[{c}]", splits[c], *(row[k] for k in COLUMNS)] for c, row in values.items()]
+    write(folder / "Data_Info.CSV", ["File_ID", "Split", *COLUMNS], rows)
+    text = (folder / "Data_Info.CSV").read_text()
+    odd = "\ufeff" + text.replace("\n", "\r\n") + "  \r\n"
+    (folder / "Data_Info.CSV").write_bytes(odd.encode())
+    (folder / "wav" / "12.wav").rename(folder / "wav" / "e\u0301.WAV")  # as a Mac writes it
+    store, notes = fill(folder)
+    assert [t.name for t in store.tracks] == ["00012", "é", "00007", "50000"] and not notes
+
+
 def test_a_broken_clip_is_named_and_left_out_only_where_that_is_asked_for(folder, capsys):
     raw(folder, values_of())
     (folder / "wav" / "12.wav").write_text("no sound")

@@ -7,7 +7,8 @@
     tracks = labels.read_mtl("training_set_annotations.txt")
 
 Whatever does not follow the organisers' syntax is a UserError with file and line. A `warn`
-callable gets what is worth a look and no error; by default it is `warnings.warn`.
+callable gets what is worth a look and no error; by default it is `warnings.warn`. The tables of
+HUME-VB are read by `labels.bursts`.
 """
 
 from data_pipelines.editions import (
