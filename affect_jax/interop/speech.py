@@ -47,8 +47,8 @@ def _rules(there: str, here: str) -> tuple[Rule, ...]:
 
     return (
         Rule(f"{there}masked_spec_embed", f"{here}mask_embedding"),
-        *rules.conv(f"{convolution}.conv", f"{here}conv_{{i}}"),
-        *rules.norm(f"{convolution}.layer_norm", f"{here}conv_{{i}}_norm"),
+        *rules.conv(f"{convolution}.conv", f"{here}conv_{{i}}/convolution"),
+        *rules.norm(f"{convolution}.layer_norm", f"{here}conv_{{i}}/norm"),
         *rules.norm(f"{there}feature_projection.layer_norm", f"{here}projection_norm"),
         *rules.linear(f"{there}feature_projection.projection", f"{here}projection"),
         Rule(f"{positions}.conv.bias", f"{here}positions/bias"),

@@ -13,53 +13,49 @@ from affect_jax.models.blocks.speech.config import SpeechConfig
 gelu = functools.partial(nn.gelu, approximate=False)
 
 
-class Convolutions(nn.Module):
-    """gelu(norm(convolution)) for each entry of `config.conv_dim`, without padding.
+class Convolution(nn.Module):
+    """gelu(norm(convolution)), one of those that turn samples into frames, without padding.
 
     Attributes:
         config: of the model.
+        index: which of `config.conv_dim`, from 0.
         dtype: of the computation; parameters and norms are float32.
     """
 
     config: SpeechConfig
+    index: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, audio_bs: jax.Array, samples_b: jax.Array | None = None) -> jax.Array:
-        """(batch, samples) -> (batch, frames, conv_dim[-1]).
+    def __call__(self, x_btc: jax.Array, samples_b: jax.Array | None = None) -> jax.Array:
+        """(batch, time, channels) -> (batch, shorter time, conv_dim[index]).
 
         Args:
-            audio_bs: sound in [-1, 1].
+            x_btc: what the convolution before gives; sound (batch, samples, 1) for the first.
             samples_b: int, valid samples of each row, whose frames alone count in the group norm.
                 None: all do, padding too.
         """
-        config, x = self.config, audio_bs[..., None].astype(self.dtype)
-        for i, width in enumerate(config.conv_dim):
-            x = nn.Conv(
-                width,
-                config.conv_kernel[i : i + 1],
-                config.conv_stride[i : i + 1],
-                padding="VALID",
-                use_bias=config.conv_bias,
-                dtype=self.dtype,
-                kernel_init=nn.initializers.he_normal(),
-                name=f"conv_{i}",
-            )(x)
-            if config.feat_extract_norm == "layer":
-                x = layer_norm(1e-5, self.dtype, f"conv_{i}_norm")(x.astype(jnp.float32))
-            elif i == 0:
-                x = self._over_time(x, samples_b)
-            x = gelu(x)
-        return x
-
-    def _over_time(self, x_btc: jax.Array, samples_b: jax.Array | None) -> jax.Array:
-        """A group norm of one channel a group."""
-        mask = None
-        if samples_b is not None:
-            frames = (samples_b - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
-            mask = frame_mask(frames, x_btc.shape[1])[..., None]
-        norm = layer_norm(1e-5, self.dtype, "conv_0_norm", reduction_axes=1)
-        return norm(x_btc.astype(jnp.float32), mask=mask)
+        config, i = self.config, self.index
+        kernel, stride = config.conv_kernel[i], config.conv_stride[i]
+        x = nn.Conv(
+            config.conv_dim[i],
+            (kernel,),
+            (stride,),
+            padding="VALID",
+            use_bias=config.conv_bias,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(),
+            name="convolution",
+        )(x_btc)
+        if config.feat_extract_norm == "layer":
+            x = layer_norm(1e-5, self.dtype, "norm")(x.astype(jnp.float32))
+        elif i == 0:  # a group norm of one channel a group
+            mask = None
+            if samples_b is not None:
+                mask = frame_mask((samples_b - kernel) // stride + 1, x.shape[1])[..., None]
+            norm = layer_norm(1e-5, self.dtype, "norm", reduction_axes=1)
+            x = norm(x.astype(jnp.float32), mask=mask)
+        return gelu(x)
 
 
 def frame_mask(frames_b: jax.Array, length: int) -> jax.Array:

@@ -55,9 +55,10 @@ def span_mask(
     position = jnp.arange(length)
     # The first of a random order, in which places where no span can start come last.
     order = jax.random.uniform(start_key, shape)
-    order = jnp.where(position <= (lengths - span)[:, None], order, 1.0)
-    rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
-    starts = jnp.where(number > 0, rank < number, position == length - 1)
-    begun = jnp.cumsum(starts, axis=1)
-    ended = jnp.pad(begun, ((0, 0), (span, 0)))[:, :length]
-    return (begun > ended) & (spans(length) > 0)
+    order = jnp.where(position <= (lengths - span)[:, None], order, -1.0)
+    most = min(max(int(share * length / span) + 1, least), length // span)
+    _, start = jax.lax.top_k(order, most)
+    start = jnp.where(jnp.arange(most) < number, start, length)
+    start = start.at[:, 0].set(jnp.where(number[:, 0] > 0, start[:, 0], length - 1))
+    ahead = position[:, None] - start[:, None, :]
+    return ((ahead >= 0) & (ahead < span)).any(-1) & (spans(length) > 0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout
 from affect_jax.models.blocks.speech.config import SpeechConfig, frames_of
-from affect_jax.models.blocks.speech.convolutions import Convolutions, frame_mask, layer_norm
+from affect_jax.models.blocks.speech.convolutions import Convolution, frame_mask, layer_norm
 from affect_jax.models.blocks.speech.layers import Layer
 from affect_jax.models.blocks.speech.masking import span_mask
 from affect_jax.models.blocks.speech.positions import Positions
@@ -47,7 +47,8 @@ class SpeechTransformer(nn.Module):
         masked_norm: with a mask, the norms over time and over the batch count valid frames only, so
             that a sound gives the same frames alone, padded, and in any batch. Published models
             were trained without: their norms see padding as silence.
-        remat: keep no activations inside the layers; the backward pass computes them again.
+        remat: keep no activations inside convolutions and layers; the backward pass computes them
+            again.
         dtype: of the computation; parameters, norms and softmax are float32.
     """
 
@@ -80,9 +81,7 @@ class SpeechTransformer(nn.Module):
         """
         config = self.config
         samples = None if mask_bs is None else mask_bs.sum(1, dtype=jnp.int32)
-        convolutions = Convolutions(config, self.dtype, name="convolutions")
-        nn.share_scope(self, convolutions)  # their parameters lie beside the others, "conv_0"
-        x = convolutions(audio_bs, samples if self.masked_norm else None)
+        x = self._convolved(audio_bs, samples if self.masked_norm else None)
         mask = None if samples is None else frame_mask(frames_of(config, samples), x.shape[1])
         x, features = self._projected(x, train)
         x = self._augmented(x, mask, train, time_mask, feature_mask)
@@ -97,6 +96,15 @@ class SpeechTransformer(nn.Module):
             hidden[-1] = self._norm(hidden[-1])
         features = None if config.model_type == "hubert" else features
         return SpeechOutput(hidden[-1], tuple(hidden), features, mask)
+
+    def _convolved(self, audio_bs: jax.Array, samples_b: jax.Array | None) -> jax.Array:
+        """(batch, samples) -> (batch, time, conv_dim[-1])."""
+        layer_of = nn.remat(Convolution) if self.remat else Convolution
+        x = audio_bs[..., None].astype(self.dtype)
+        for i in range(len(self.config.conv_dim)):
+            layer = layer_of(self.config, i, self.dtype, name=f"conv_{i}")
+            x = layer(x, None if i else samples_b)
+        return x
 
     def _norm(self, x: jax.Array) -> jax.Array:
         """The norm in front of the layers or, of those that have theirs in front, behind them."""
