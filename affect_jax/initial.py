@@ -124,7 +124,7 @@ def _of_run(folder: str, wanted: Leaves) -> tuple[str, Leaves]:
 def _of_file(config: ConfigDict, tasks: Sequence[str], wanted: Leaves) -> tuple[str, Leaves]:
     """Weights of the original, by its names."""
     path, family = user_path(config.init.weights), family_of(config.model.name)
-    state_dict = family.load(path)
+    state_dict = family.load(path, config.model)
     template = {
         name: traverse_util.unflatten_dict(leaves, sep="/") for name, leaves in wanted.items()
     }

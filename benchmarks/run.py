@@ -8,6 +8,11 @@ we are faster) with its smallest and largest round, and beside each round what e
 computed: PyTorch's threads suffer more from others than ours, so that rounds under load flatter us.
 Without torch (pip install ".[torch]") ours alone is measured.
 
+    python -m benchmarks.run --suite=audio
+
+Training and inference of a speech transformer from raw audio: benchmarks/audio.py, with flags of
+its own.
+
     python -m benchmarks.run --suite=growth
 
 Time and memory of the commands as the data grow: benchmarks/growth.py, with flags of its own.
@@ -16,19 +21,20 @@ Time and memory of the commands as the data grow: benchmarks/growth.py, with fla
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import importlib
 import importlib.util
 import json
 import re
-import statistics
 import sys
 from collections.abc import Sequence
 
+from benchmarks.rounds import printed
 from data_pipelines.command import Parser, exit_code, whole
 from data_pipelines.errors import shown
 from data_pipelines.paths import user_path
 
-SUITES = ("temporal", "growth")
+OWN_FLAGS = ("audio", "growth")  # suites that read their own
+SUITES = ("temporal", *OWN_FLAGS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,10 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     first = Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--suite")
     chosen, others = first.parse_known_args(arguments)
-    if chosen.suite == "growth":
-        from benchmarks import growth
-
-        return growth.main(others)
+    if chosen.suite in OWN_FLAGS:
+        return importlib.import_module(f"benchmarks.{chosen.suite}").main(others)
     parser = Parser(
         prog="python -m benchmarks.run", description=__doc__.split("\n")[0], allow_abbrev=False
     )
@@ -68,19 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     for batch, length in flags.shapes:
         shape = temporal.Shape(batch, length, flags.steps, flags.bf16, flags.model)
         print(f"{flags.model}, batch {batch}x{length}", flush=True)
-        rounds, loads = [], []
-        for times, load in temporal.measure(shape, flags.rounds, peer=peer):
-            rounds.append(times)
-            loads.append(load)
-            each = "   ".join(f"{name} {1e3 * seconds:.2f}" for name, seconds in times.items())
-            print(f"  round {len(rounds)}   {each}   {load}", flush=True)
-        print(report(shape.frames, rounds), flush=True)
-        if noisy := sum(not load.quiet for load in loads):
-            print(f"  {noisy} of {len(loads)} rounds were taken under load", flush=True)
-        kept = [
-            times | dataclasses.asdict(load) | {"quiet": load.quiet}
-            for times, load in zip(rounds, loads, strict=True)
-        ]
+        measured = temporal.measure(shape, flags.rounds, peer=peer)
+        kept = printed(measured, shape.frames, "frames")
         results.append({"model": flags.model, "shape": f"{batch}x{length}", "rounds": kept})
     if flags.json:
         text = json.dumps({"header": header, "results": results}, indent=1)
@@ -94,23 +87,6 @@ def shapes(text: str) -> list[tuple[int, int]]:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"{shown(text)}: expected BATCHxFRAMES, as in 8x64,8x250")
     return [(int(part[1]), int(part[2])) for part in parts]
-
-
-def report(frames: int, rounds: list[dict[str, float]]) -> str:
-    """Lines on a model and shape; a round is {"ours chunk": s a step, "torch epoch": ..., ...}."""
-    lines = []
-    for what in ("chunk", "epoch"):
-        ours = statistics.median(r[f"ours {what}"] for r in rounds)
-        line = f"  {what:<6} ours {ours * 1e3:8.2f} ms a step ({frames / ours:,.0f} frames/s)"
-        if f"torch {what}" in rounds[0]:
-            theirs = statistics.median(r[f"torch {what}"] for r in rounds)
-            ratios = sorted(r[f"torch {what}"] / r[f"ours {what}"] for r in rounds)
-            line += (
-                f"   torch {theirs * 1e3:8.2f} ms   ratio {statistics.median(ratios):.2f} "
-                f"({ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} rounds)"
-            )
-        lines.append(line)
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

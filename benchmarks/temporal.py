@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load
+from benchmarks.rounds import alternate
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
@@ -191,9 +192,4 @@ def measure(
             for side, thing in sides.items()
             for what in ("chunk", "epoch")
         }
-        for timer in timers.values():
-            timer()  # compile, fill caches
-        for _ in range(rounds):
-            watch = load.Watch()
-            times = {name: timer() for name, timer in timers.items()}
-            yield times, watch.stop()
+        yield from alternate(timers, rounds)

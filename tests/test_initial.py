@@ -71,7 +71,7 @@ def exported(run, out):
     """(variables of the run, those in its export, what became of the tensors)."""
     config, tasks = configs.read(run.config_file), [task.name for task in run.read_tasks()]
     family = family_of(config.model.name)
-    state_dict = family.load(out)
+    state_dict = family.load(out, config.model)
     own = variables_of(choose_step(run, "last")[1])
     read = interop.to_variables(family.table(config.model, tasks, state_dict), state_dict, own)
     return own, *read

@@ -103,6 +103,7 @@ def save_safetensors(path: str | pathlib.Path, tensors: Mapping[str, np.ndarray]
     with replace_file(path) as partial:
         partial.touch()  # a folder that is missing or closed: the writer's own error is of no kind
         try:
-            safetensors.numpy.save_file(whole, partial)
+            # transformers refuses a file that does not say for which library it is.
+            safetensors.numpy.save_file(whole, partial, metadata={"format": "pt"})
         except safetensors.SafetensorError as error:
             raise UserError(f"{path}: cannot be written ({error}).") from None

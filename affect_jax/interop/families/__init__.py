@@ -2,11 +2,11 @@
 
 A module gives three functions, all that the rest of the program knows of an original:
 
-    load(path) -> state_dict                        tensors as the original's program saves them
+    load(path, model) -> state_dict                 tensors as the original's program saves them
     table(model, tasks, state_dict) -> Table        rules for the names as this file spells them
     to_original(model, tasks, variables) -> state_dict    what the original's program loads
 
-`model` is config.model, `tasks` are the names of what it predicts.
+`model` is config.model, `tasks` are the names of what it predicts, `path` is config.init.weights.
 """
 
 from __future__ import annotations

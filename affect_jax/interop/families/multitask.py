@@ -13,12 +13,13 @@ from affect_jax.interop.rules import Table
 from data_pipelines.errors import UserError, nearest
 
 
-def load(path: pathlib.Path) -> files.StateDict:
+def load(path: pathlib.Path, model: Any) -> files.StateDict:
     """The tensors of a file, of the nets FOLDER/EPOCH_net<net>.pth, or of FOLDER's latest ones.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
+    del model
     if path.is_dir():
         return abaw4.load_nets(path)
     if path.suffix or path.is_file():
