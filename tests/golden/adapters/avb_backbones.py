@@ -131,7 +131,7 @@ def specaugment(fixture: Fixture) -> Answer:
 
 
 def _drawn(case: dict[str, Any], rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """(share of masks [rounds, batch, length], number of masked positions [rounds, draws, batch])."""
+    """(share of masks [rounds, batch, length], masked positions [rounds, draws, batch])."""
     lengths = case["valid_lengths"]
 
     def draw(key: jax.Array) -> jax.Array:

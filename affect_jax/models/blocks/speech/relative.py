@@ -50,7 +50,8 @@ class RelativePositions(nn.Module):
             jnp.float32,
         )
         distance = np.arange(1 - time, time)
-        bias = embedding[buckets(distance, config.num_buckets, config.max_bucket_distance)]
+        bucket = buckets(distance, config.num_buckets, config.max_bucket_distance)
+        bias = jnp.take(embedding, bucket, axis=0)
         frame = jnp.arange(time)
         return jnp.moveaxis(bias[frame - frame[:, None] + time - 1], -1, 0)
 
