@@ -13,7 +13,6 @@ export use; there the share of the card's peak is printed. Without torch and tra
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import json
 import statistics
@@ -24,43 +23,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer, frames_of
 from benchmarks import temporal
+from benchmarks.audio_shape import CLASSES, RATE, Shape
 from benchmarks.rounds import Times, alternate, printed
 from data_pipelines.command import Parser, whole
 from data_pipelines.errors import shown
 from data_pipelines.paths import user_path
 
-RATE, CLASSES = 16_000, 8
-# What the base models share beside the defaults of config.json: nothing is dropped whole.
-BASE = {"layerdrop": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.1}
 # Dense peak in FLOP/s: bfloat16, and float32 as the cards multiply it by default (TF32).
 PEAKS = {"A100": (312e12, 156e12), "H100": (989e12, 495e12), "H200": (989e12, 495e12)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """Model type, clips a batch, samples a clip, steps a round."""
-
-    model: str
-    batch: int
-    samples: int
-    steps: int
-    bf16: bool
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Fields of config.json, for both sides."""
-        return {"model_type": self.model, **BASE}
-
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """(audio float32 [B, S], classes [B])."""
-        rng = np.random.default_rng(0)
-        audio = rng.standard_normal((self.batch, self.samples), np.float32) / 10
-        return audio, rng.integers(0, CLASSES, self.batch)
 
 
 class Classifier(nn.Module):

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch.nn import functional as F
 
-from benchmarks.audio import CLASSES, Shape
+from benchmarks.audio_shape import CLASSES, Shape
 
 
 class Peer:

@@ -134,7 +134,10 @@ def _cached(name: str) -> pathlib.Path:
             f"{name}: no such file or folder; to find it in the Hugging Face cache, "
             "pip install huggingface-hub."
         ) from None
-    found = (try_to_load_from_cache(name, file) for file in (CONFIG, *_WEIGHTS))
+    try:
+        found = [try_to_load_from_cache(name, file) for file in (CONFIG, *_WEIGHTS)]
+    except ValueError:  # no name that a repository can have
+        found = []
     first = next((path for path in found if isinstance(path, str)), None)
     if first is None:
         raise UserError(
