@@ -20,7 +20,18 @@ def params_of(
     *inputs: Any,
     weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """The fixture's weights as the parameters of `model`, and back to the same names and values.
+    """The parameters of `variables_of`."""
+    return variables_of(fixture, table, model, *inputs, weights=weights)["params"]
+
+
+def variables_of(
+    fixture: Fixture,
+    table: interop.Table,
+    model: nn.Module,
+    *inputs: Any,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """The fixture's weights as the variables of `model`, and back to the same names and values.
 
     Args:
         inputs: of a call of the model, for the shapes.
@@ -43,4 +54,4 @@ def params_of(
             raise Mismatch(f"{name} comes back changed")
     if back:
         raise Mismatch(f"written back, but not in the file: {sorted(back)}")
-    return variables["params"]
+    return variables

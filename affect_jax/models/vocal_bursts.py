@@ -1,0 +1,194 @@
+"""The A-VB family: raw sound -> self-supervised speech transformer -> multi-task head, for clips.
+
+Source: specs/vocal_bursts. The backbone: models/blocks/speech.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from affect_jax.config import require_kind
+from affect_jax.models import Output
+from affect_jax.models.blocks import choose, pooling
+from affect_jax.models.blocks.branches import Branch, BranchTowers
+from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer
+from affect_jax.models.blocks.task_heads import Chain, HeadTask, Vanilla
+from data_pipelines.errors import UserError, nearest, shown
+
+HEADS: dict[str, type[nn.Module]] = {
+    "vanilla": Vanilla,
+    "chain": Chain,
+    "branch": Branch,
+    "branch_v2": BranchTowers,
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# The mask of valid samples is given to the backbone and the head, or padding is heard as silence.
+PADDING = ("masked", "heard")
+# In the place of a backbone's type: hidden states come from the store.
+STORED = "stored"
+KEYS = ("name", "features", "dtype", "padding", "backbone", "head")
+
+
+class VocalBursts(nn.Module):
+    """Clips in, raw predictions of every task out. First keys of the parameters: backbone, head.
+
+    Attributes:
+        features: the stream of sound; or hidden states of clips, from the first layer's input on.
+        masked: padding is no part of anything; else it is heard, as by the original.
+        backbone: makes the backbone, called with name=; None where hidden states are stored.
+        head: makes the head, called with name=.
+    """
+
+    features: tuple[str, ...]
+    masked: bool
+    backbone: Callable[..., nn.Module] | None
+    head: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(
+        self,
+        batch: Mapping[str, Any],
+        carry: Any = None,
+        train: bool = False,
+        progress: float | jax.Array = 0.0,
+    ) -> Output:
+        """Predictions (batch, size) of a batch of clips.
+
+        Arrays: "embedding" (batch, tasks, width), what the last layers read; of a backbone also
+        "hidden_0" ... "hidden_N" (batch, dim), the means over time of its hidden states, and
+        "convolutions" where it hands on what they begin from: a store of these is read by the
+        model of the type "stored".
+
+        Raises:
+            UserError: the data are no clips, or lack a feature.
+        """
+        if batch["mask"].ndim != 1:
+            raise UserError("config.data.clips is false: the model vocal_bursts reads clips.")
+        states, mask, arrays = self._states(batch, train)
+        labels = {
+            name: (label, batch["label_mask"][name])
+            for name, label in (batch.get("labels", {}) if train else {}).items()
+        }
+        head = self.head(name="head")
+        read = [states[i] for i in head.reads(len(states) - 2)]
+        predictions, embedding = head(read, mask, batch["mask"], train, labels, progress)
+        return Output(predictions, carry, {"arrays": {"embedding": embedding, **arrays}})
+
+    def _states(
+        self, batch: Mapping[str, Any], train: bool
+    ) -> tuple[list[jax.Array], jax.Array, dict[str, jax.Array]]:
+        """Hidden states (batch, time, dim) 0 .. N and what the convolutions gave, at index -1; the
+        mask of their frames; arrays."""
+        streams = [self._stream(batch, name) for name in self.features]
+        if self.backbone is None:
+            states = [x.reshape(len(x), 1, -1).astype(jnp.float32) for x, _ in streams]
+            # What the first layer reads stands for the convolutions' output.
+            return [*states, states[0]], jnp.ones((len(states[0]), 1), bool), {}
+        audio, valid = streams[0]
+        output = self.backbone(name="backbone")(audio, valid if self.masked else None, train)
+        mask = output.mask if self.masked else None
+        mask = jnp.ones(output.last.shape[:2], bool) if mask is None else mask
+        named = {f"hidden_{i}": x for i, x in enumerate(output.hidden)}
+        if output.features is not None:
+            named["convolutions"] = output.features
+        arrays = {name: pooling.mean(x.astype(jnp.float32), mask) for name, x in named.items()}
+        # HuBERT hands on no such output: the first hidden state is what comes of it.
+        begin = output.hidden[0] if output.features is None else output.features
+        return [*output.hidden, begin], mask, arrays
+
+    def _stream(self, batch: Mapping[str, Any], name: str) -> tuple[jax.Array, jax.Array]:
+        """(a feature, zero where it does not exist; the mask of that, (batch,) or (batch, S))."""
+        if name not in batch["inputs"]:
+            raise UserError(
+                f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
+            )
+        x = batch["inputs"][name]
+        mask = batch.get("inputs_mask", {}).get(name, batch["mask"])
+        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, 0), mask
+
+
+def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
+    """The module of a `config.model` with name "vocal_bursts" (keys: configs/vocal_bursts.py).
+
+    Raises:
+        UserError: names the key that is wrong.
+    """
+    for key in config:
+        if key not in KEYS:
+            raise UserError(f"config.model.{key}: no such key. {nearest(key, KEYS)}")
+    for key in KEYS:
+        if key not in config:
+            raise UserError(f"config.model.{key} is missing.")
+    require_kind("config.model.features", config.features, tuple[str, ...])
+    for key in ("backbone", "head"):
+        if not isinstance(config[key], Mapping | ConfigDict):
+            raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
+    dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
+    choose.entry("config.model.padding", config.padding, dict.fromkeys(PADDING))
+    masked = config.padding == "masked"
+    features, backbone = tuple(config.features), _backbone(config.backbone, masked, dtype)
+    if not features or (backbone and len(features) > 1):
+        wanted = (
+            "the stream of sound" if backbone else "hidden states, from the first layer's input"
+        )
+        raise UserError(f"config.model.features = {shown(features)}: expected {wanted}.")
+    return VocalBursts(
+        features=features,
+        masked=masked,
+        backbone=backbone,
+        head=_head(config.head, tasks, dtype),
+    )
+
+
+def speech_config(group: Mapping[str, Any]) -> SpeechConfig:
+    """The backbone that `config.model.backbone` describes, in the words of a config.json.
+
+    Raises:
+        UserError: names the key that is wrong.
+    """
+    where = "config.model.backbone"
+    known = [*(field.name for field in dataclasses.fields(SpeechConfig)), "remat"]
+    for key in group:
+        if key not in known:
+            raise UserError(f"{where}.{key}: no such key. {nearest(key, known)}")
+    return SpeechConfig.from_json({k: x for k, x in group.items() if k != "remat"}, where)
+
+
+def _backbone(group: Any, masked: bool, dtype: Any) -> Callable[..., nn.Module] | None:
+    if group.get("model_type") == STORED:
+        if others := [key for key in group if key not in ("model_type", "remat")]:
+            raise UserError(f"config.model.backbone.{others[0]}: stored hidden states have none.")
+        return None
+    remat = group.get("remat", False)
+    require_kind("config.model.backbone.remat", remat, bool)
+    config = speech_config(group)
+    return functools.partial(
+        SpeechTransformer, config, masked_norm=masked, remat=remat, dtype=dtype
+    )
+
+
+def _head(group: Any, tasks: Sequence[Any], dtype: Any) -> Callable[..., nn.Module]:
+    where = "config.model.head"
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
+    kind = choose.entry(f"{where}.name", settings.pop("name", ""), HEADS)
+    squashed = settings.pop("sigmoid", ())
+    require_kind(f"{where}.sigmoid", squashed, tuple[str, ...])
+    values = [task.name for task in tasks if task.kind == "values"]
+    for name in squashed:
+        if name not in values:
+            raise UserError(
+                f"{where}.sigmoid: {name!r} is no task of values. {nearest(name, values)}"
+            )
+    for task in tasks:
+        if task.kind == "bins":
+            raise UserError(f"config.task.{task.name}.kind = 'bins': vocal_bursts predicts none.")
+    specs = tuple(HeadTask(t.name, t.kind, t.size, t.name in squashed) for t in tasks)
+    return choose.part(where, kind, settings, tasks=specs, dtype=dtype)
