@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax.interop import files, rules, speech
+from affect_jax.interop import files, published, rules, speech
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.vocal_bursts import STORED, speech_config
 from data_pipelines.errors import UserError
@@ -27,9 +27,16 @@ _OUTPUTS = {
 }
 
 
-def load(path: pathlib.Path) -> files.StateDict:
-    """The tensors of a file."""
-    return files.load(path)
+def load(path: pathlib.Path, model: Any) -> files.StateDict:
+    """The tensors of a file, of a published backbone's folder, or of one in the Hub's cache.
+
+    Raises:
+        UserError: there is none, it is damaged, or a config.json beside it is of another backbone.
+    """
+    found = published.find(path)
+    if model.backbone.model_type != STORED:
+        found.require(speech_config(model.backbone))
+    return found.load()
 
 
 def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]) -> Table:
