@@ -1,0 +1,39 @@
+"""Convolutions with gradients written out, against those that JAX derives."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from affect_jax.models.blocks.convolution import fast_in_scan
+
+# Size of space, window, strides, padding.
+CASES = {
+    "a line": ((11,), (3,), (1,), "SAME"),
+    "a line whose end no place reaches": ((12,), (4,), (3,), "VALID"),
+    "a plane": ((7, 8), (3, 3), (2, 2), ((1, 1), (1, 1))),
+    "a plane, uneven": ((6, 9), (2, 5), (1, 3), ((0, 2), (4, 1))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_value_and_gradients_are_those_of_the_convolution(case):
+    size, window, strides, padding = CASES[case]
+    x = np.random.default_rng(0).normal(size=(3, *size, 2)).astype(np.float32)
+    given = nn.Conv(4, window, strides, padding)
+    ours = nn.Conv(4, window, strides, padding, conv_general_dilated=fast_in_scan)
+    params = given.init(jax.random.key(0), x)
+
+    def both(module):
+        loss = lambda x, params: (module.apply(params, x) ** 3).sum()  # noqa: E731
+        return module.apply(params, x), *jax.grad(loss, (0, 1))(x, params)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), both(ours), both(given)
+    )
+
+
+def test_what_it_does_not_know_is_no_silent_result():
+    grouped = nn.Conv(4, (3,), feature_group_count=2, conv_general_dilated=fast_in_scan)
+    with pytest.raises(NotImplementedError, match="groups"):
+        jax.eval_shape(grouped.init, jax.random.key(0), np.zeros((1, 5, 2), np.float32))
