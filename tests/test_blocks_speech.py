@@ -231,8 +231,9 @@ def test_bfloat16_computes_near_float32_from_float32_parameters():
     assert gap < 0.1 * np.abs(full.last).max()
 
 
-@pytest.mark.parametrize("taps", [4, 5])
-def test_the_positional_convolution_is_one_over_taps_in_groups(taps):
+@pytest.mark.parametrize(("taps", "backend"), [(4, "cpu"), (5, "cpu"), (4, "gpu"), (5, "gpu")])
+def test_the_positional_convolution_is_one_over_taps_in_groups(taps, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 7, 6)), rng.normal(size=(taps, 3, 6))
     want = np.zeros_like(x)
