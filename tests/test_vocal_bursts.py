@@ -1,0 +1,79 @@
+"""The A-VB family in the training loop, killed and resumed, and on stored hidden states."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from affect_jax import checkpoint
+from affect_jax import train as loop
+from affect_jax.export import cli as export
+from affect_jax.run import Run
+from affect_jax.train_run import train_run
+from configs.base import base_config
+from data_pipelines.store import Store
+from tests.test_models_vocal_bursts import SMALL
+from tests.test_train import _StopAfter
+from tests.toys.stores import sound
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return sound(tmp_path_factory.mktemp("data") / "sound")
+
+
+def config(root, features=("audio",), backbone=SMALL, head="chain", **options) -> ConfigDict:
+    c = base_config()
+    c.data.root = str(root)
+    c.data.clips, c.data.normalise = True, "none"
+    if features == ("audio",):
+        c.data.seconds, c.data.random_start = 0.05, True
+    c.data.batch_size, c.data.eval_batch_size, c.chunk_steps = 4, 4, 2
+    head = dict(name=head, embedding=8, pooling="mean", sigmoid=("loudness",), **options)
+    c.model = ConfigDict(dict(name="vocal_bursts", features=features, dtype="float32"))
+    c.model.padding = "masked"
+    c.model.backbone, c.model.head = ConfigDict(backbone), ConfigDict(head)
+    c.tasks = ("tone", "loudness")
+    c.task.tone = ConfigDict(dict(kind="classes", size=2, loss="ce", metrics=("uar",)))
+    c.task.loudness = ConfigDict(dict(kind="values", size=1, loss="ccc", metrics=("ccc",)))
+    c.monitor = ("loudness/ccc",)
+    c.optim.lr, c.epochs, c.checkpoint = 0.01, 2, "last"
+    return c
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("runs") / "speech")
+    train_run(config(store, teacher_forcing=(1.0, 0.0)), run)
+    return run
+
+
+def digest(run):
+    return checkpoint.digest(checkpoint.last_whole(run.checkpoints)[1])
+
+
+def test_a_chain_on_a_backbone_that_is_killed_goes_the_same_way(store, trained, tmp_path):
+    run = Run(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_signals", lambda: contextlib.nullcontext(_StopAfter(3)))
+        with pytest.raises(loop.Stopped):
+            train_run(config(store, teacher_forcing=(1.0, 0.0)), run)
+    assert len(run.records()) < 2
+    train_run(config(store, teacher_forcing=(1.0, 0.0)), run)
+    assert digest(run) == digest(trained)
+
+
+def test_exported_hidden_states_train_another_head(store, trained, tmp_path):
+    names = [f"hidden_{i}" for i in range(3)]
+    out = tmp_path / "states"
+    arrays = f"--arrays={','.join(names)}"
+    assert export([str(trained.folder), f"--out={out}", arrays]) == 0
+    features = tuple(f"speech/{name}" for name in names)
+    assert {Store(out).features[name].shape for name in features} == {(8,)}
+    run = Run(tmp_path / "run")
+    data = f"{store},{out}"
+    train_run(config(data, features, dict(model_type="stored"), "branch", heads=2), run)
+    assert np.isfinite(run.records()[-1]["scores"]["validation"]["loudness/ccc"])
