@@ -146,15 +146,15 @@ def main(arguments: Sequence[str]) -> int:
     flags = parser.parse_all(arguments)
     if flags.json:
         flags.json.open("a").close()
-    peer = _peer()
-    header = temporal.header(peer is not None)
+    other = peer()
+    header = temporal.header(other is not None)
     print(header, flush=True)
     device, results = jax.devices()[0], []
     for batch in flags.batches:
         steps = flags.steps or (2 if device.platform == "cpu" else 50)
         shape = Shape(flags.model, batch, round(flags.seconds * RATE), steps, flags.bf16)
         print(f"{flags.model}, {batch} clips of {flags.seconds:g} s", flush=True)
-        rounds = printed(alternate(timers(shape, peer), flags.rounds), batch, "clips")
+        rounds = printed(alternate(timers(shape, other), flags.rounds), batch, "clips")
         if line := share(shape, device.device_kind, rounds):
             print(line, flush=True)
         case = f"{batch}x{flags.seconds:g}s"
@@ -164,9 +164,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def timers(shape: Shape, peer: Callable[[Shape], Any] | None) -> dict[str, Callable[[], float]]:
+def timers(shape: Shape, other: Callable[[Shape], Any] | None) -> dict[str, Callable[[], float]]:
     """{"ours training": seconds a step, ...}; those of torch where there is a peer."""
-    sides = {"ours": Ours(shape)} | ({"torch": peer(shape)} if peer else {})
+    sides = {"ours": Ours(shape)} | ({"torch": other(shape)} if other else {})
     return {
         f"{side} {what}": getattr(thing, what)
         for what in ("training", "inference")
@@ -174,7 +174,8 @@ def timers(shape: Shape, peer: Callable[[Shape], Any] | None) -> dict[str, Calla
     }
 
 
-def _peer() -> Callable[[Shape], Any] | None:
+def peer() -> Callable[[Shape], Any] | None:
+    """The other side; None where torch or transformers is missing."""
     if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
         return None
     from benchmarks.torch_speech import Peer

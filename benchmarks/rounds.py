@@ -46,7 +46,8 @@ def report(items: int, unit: str, rounds: list[Times]) -> str:
     lines = []
     for what in (name.removeprefix("ours ") for name in rounds[0] if name.startswith("ours ")):
         ours = statistics.median(r[f"ours {what}"] for r in rounds)
-        line = f"  {what:<9} ours {ours * 1e3:8.2f} ms a step ({items / ours:,.0f} {unit}/s)"
+        digits = 0 if items / ours >= 100 else 1
+        line = f"  {what:<9} ours {ours * 1e3:8.2f} ms a step ({items / ours:,.{digits}f} {unit}/s)"
         if f"torch {what}" in rounds[0]:
             theirs = statistics.median(r[f"torch {what}"] for r in rounds)
             ratios = sorted(r[f"torch {what}"] / r[f"ours {what}"] for r in rounds)

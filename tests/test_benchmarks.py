@@ -5,12 +5,17 @@ import json
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import commits, load, many_tracks, run, temporal
+from affect_jax.speech import SpeechConfig, SpeechTransformer
+from benchmarks import audio, commits, load, many_tracks, rounds, run, temporal
+from benchmarks.audio_shape import Shape
 from data_pipelines.command import exit_code
 from data_pipelines.errors import UserError
+from tests.speech_files import CONFIG
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,11 @@ from data_pipelines.errors import UserError
         ("run", ["--json=/proc/x"], "/proc/x: "),
         ("run", ["--suite=speed"], "invalid choice: 'speed'"),
         ("run", ["--round=3"], "unknown argument '--round=3'. Did you mean --rounds?"),
+        ("run", ["--suite=audio", "--batches=8,x"], "expected numbers of clips, as in 8,64"),
+        ("run", ["--suite=audio", "--batches=0"], "expected numbers of clips, as in 8,64"),
+        ("run", ["--suite=audio", "--seconds=nan"], "expected seconds from 0.1 to 1000"),
+        ("run", ["--suite=audio", "--model=hubrt"], "invalid choice: 'hubrt'"),
+        ("run", ["--suite=audio", "--step=1"], "Did you mean --steps?"),
         ("kill", ["--config=nope.py"], "no file nope.py"),
         ("kill", ["--seed=x"], "expected a whole number"),
         ("ccc", ["--means=1,x"], "expected numbers, as in 0.1,5"),
@@ -148,3 +158,48 @@ def test_our_side_of_the_temporal_suite_runs():
     shape = temporal.Shape(2, 4, 1, False, "gru")
     ((times, _),) = temporal.measure(shape, 1, peer=None)
     assert set(times) == {"ours chunk", "ours epoch"} and all(t > 0 for t in times.values())
+
+
+def tiny(monkeypatch, model="wav2vec2"):
+    """A shape of 2 clips whose model is tiny."""
+    fields = CONFIG | {"model_type": model}
+    monkeypatch.setattr(Shape, "config", property(lambda self: fields))
+    return Shape(model, 2, 400, 1, False)
+
+
+def test_the_flops_of_the_audio_suite_are_those_that_the_compiler_counts():
+    # Products are nearly all of its work, and none is done by FFT.
+    fields = CONFIG | {"conv_dim": [32, 64], "hidden_size": 128, "intermediate_size": 512}
+    fields["num_conv_pos_embeddings"] = 1
+    config = SpeechConfig.from_json(fields, "here")
+    model = SpeechTransformer(config)
+    audio_bs = jnp.zeros((1, 800))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), audio_bs)
+    counted = jax.jit(model.apply).lower(shapes, audio_bs).cost_analysis()["flops"]
+    assert audio.flops(config, 800) == pytest.approx(counted, rel=0.1)
+
+
+def test_the_share_of_a_card_is_that_of_its_peak(monkeypatch):
+    shape = tiny(monkeypatch)
+    seconds = 2 * audio.flops(SpeechConfig.from_json(CONFIG, ""), 400) / 495e12
+    times = {"ours training": 30 * seconds, "torch inference": 2 * seconds}
+    line = audio.share(shape, "NVIDIA H100 80GB HBM3", [times])
+    assert line == "  of the 495 TFLOP/s of one H100: ours training 10.0%, torch inference 50.0%"
+    assert not audio.share(shape, "cpu", [times])
+
+
+def test_a_report_gives_items_a_second_and_the_ratio_of_the_rounds():
+    taken = [{"ours a": 0.5, "torch a": 1.0}, {"ours a": 0.5, "torch a": 2.0}]
+    assert rounds.report(4, "clips", taken) == (
+        "  a         ours   500.00 ms a step (8.0 clips/s)   torch  1500.00 ms   "
+        "ratio 3.00 (2.00 to 4.00, 2 rounds)"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["wav2vec2", "hubert", "wavlm"])
+def test_both_sides_of_the_audio_suite_run(model, monkeypatch):
+    taken = list(rounds.alternate(audio.timers(tiny(monkeypatch, model), audio.peer()), 1))
+    sides = {name.split()[0] for name in taken[0][0]}
+    assert sides == ({"ours", "torch"} if audio.peer() else {"ours"})
+    assert all(seconds > 0 for seconds in taken[0][0].values())
