@@ -41,7 +41,7 @@ class VocalBursts(nn.Module):
     """Clips in, raw predictions of every task out. First keys of the parameters: backbone, head.
 
     Attributes:
-        features: the stream of sound; or hidden states of clips, from the first layer's input on.
+        features: the stream of sound; or hidden states of clips, in their order.
         masked: padding is no part of anything; else it is heard, as by the original.
         backbone: makes the backbone, called with name=; None where hidden states are stored.
         head: makes the head, called with name=.
@@ -63,9 +63,8 @@ class VocalBursts(nn.Module):
         """Predictions (batch, size) of a batch of clips.
 
         Arrays: "embedding" (batch, tasks, width), what the last layers read; of a backbone also
-        "hidden_0" ... "hidden_N" (batch, dim), the means over time of its hidden states, and
-        "convolutions" where it hands on what they begin from: a store of these is read by the
-        model of the type "stored".
+        "hidden" (batch, N + 1, dim), the means over time of its hidden states, and "hidden_0" ...
+        "hidden_N" (batch, dim), each alone: a store of all or some is read by the type "stored".
 
         Raises:
             UserError: the data are no clips, or lack a feature.
@@ -89,17 +88,19 @@ class VocalBursts(nn.Module):
         mask of their frames; arrays."""
         streams = [self._stream(batch, name) for name in self.features]
         if self.backbone is None:
-            states = [x.reshape(len(x), 1, -1).astype(jnp.float32) for x, _ in streams]
+            states = [
+                x[:, i : i + 1].astype(jnp.float32)
+                for x in (x.reshape(len(x), -1, x.shape[-1]) for x, _ in streams)
+                for i in range(x.shape[1])
+            ]
             # What the first layer reads stands for the convolutions' output.
             return [*states, states[0]], jnp.ones((len(states[0]), 1), bool), {}
         audio, valid = streams[0]
         output = self.backbone(name="backbone")(audio, valid if self.masked else None, train)
         mask = output.mask if self.masked else None
         mask = jnp.ones(output.last.shape[:2], bool) if mask is None else mask
-        named = {f"hidden_{i}": x for i, x in enumerate(output.hidden)}
-        if output.features is not None:
-            named["convolutions"] = output.features
-        arrays = {name: pooling.mean(x.astype(jnp.float32), mask) for name, x in named.items()}
+        means = [pooling.mean(x.astype(jnp.float32), mask) for x in output.hidden]
+        arrays = {"hidden": jnp.stack(means, 1)} | {f"hidden_{i}": x for i, x in enumerate(means)}
         # HuBERT hands on no such output: the first hidden state is what comes of it.
         begin = output.hidden[0] if output.features is None else output.features
         return [*output.hidden, begin], mask, arrays
