@@ -81,6 +81,7 @@ def test_fields_that_make_no_sense_are_refused(form):
         (dict(layers="evn"), "layers = 'evn': no such choice. Did you mean 'even'"),
         (dict(pooling="avg"), "pooling = 'avg': no such pooling."),
         (dict(dropout=1.0), "dropout = 1.0"),
+        (dict(embedding=0), "embedding = 0: expected 1 or more."),
     ):
         with pytest.raises(ValueError) as error:
             form(TASKS, **{**SIZES, **changes})

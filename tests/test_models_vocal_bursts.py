@@ -230,6 +230,7 @@ def test_models_that_the_original_has_not_are_not_written():
         (dict(backbone__remat=1), "config.model.backbone.remat = 1: expected true or false"),
         (dict(head__name="chian"), "config.model.head.name = 'chian': no such choice. Did you"),
         (dict(head__sigmoid=("type",)), "config.model.head.sigmoid: 'type' is no task of values."),
+        (dict(head__embedding=0), "config.model.head: embedding = 0: expected 1 or more."),
         (dict(head__pooling="avg"), "config.model.head: pooling = 'avg': no such pooling."),
         (dict(head__layers="even"), "config.model.head.layers: no such key."),
     ],
@@ -240,10 +241,19 @@ def test_wrong_keys_and_values_are_named(changes, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_bins_and_rows_of_frames_are_refused():
+def test_bfloat16_is_of_activations_alone():
+    model = models.build(config("branch_v2", dtype="bfloat16"), TASKS)
+    out, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), clips())
+    assert {x.dtype.name for x in jax.tree.leaves((out.predictions, variables))} == {"float32"}
+    assert out.aux["arrays"]["embedding"].dtype == jnp.bfloat16
+
+
+def test_bins_no_tasks_and_rows_of_frames_are_refused():
     bins = Task("va", "bins", 1, centres=((0.0, 1.0),), edges=((0.5,),))
     with pytest.raises(UserError, match="config.task.va.kind = 'bins': vocal_bursts predicts none"):
         models.build(config(head__sigmoid=()), (bins,))
+    with pytest.raises(UserError, match="config.tasks is empty"):
+        models.build(config(head__sigmoid=()), ())
     batch = clips() | {"mask": jnp.ones((B, 2), bool)}
     model = models.build(config(), TASKS)
     with pytest.raises(UserError, match="config.data.clips is false"):

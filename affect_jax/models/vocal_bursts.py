@@ -182,6 +182,8 @@ def _head(group: Any, tasks: Sequence[Any], dtype: Any) -> Callable[..., nn.Modu
     kind = choose.entry(f"{where}.name", settings.pop("name", ""), HEADS)
     squashed = settings.pop("sigmoid", ())
     require_kind(f"{where}.sigmoid", squashed, tuple[str, ...])
+    if not tasks:
+        raise UserError("config.tasks is empty: vocal_bursts needs at least one task.")
     values = [task.name for task in tasks if task.kind == "values"]
     for name in squashed:
         if name not in values:

