@@ -115,7 +115,7 @@ class Predictor:
     def _batches(self, variables: Any, only: np.ndarray | None) -> Iterator[tuple[np.ndarray, Raw]]:
         """(row ids [B], outputs [B, T, ...] on the host); the device works one batch ahead."""
         means = AuxMeans()
-        for ids, computed in _one_behind(self._computed(variables, only)):
+        for ids, computed in one_behind(self._computed(variables, only)):
             outputs, losses = _to_host(computed)
             means.add(losses)
             if self._rows.clip:
@@ -220,7 +220,7 @@ def _shapes(
     return shapes, frozenset(of_rows)
 
 
-def _one_behind(items: Iterable[Any]) -> Iterator[Any]:
+def one_behind(items: Iterable[Any]) -> Iterator[Any]:
     """The items, each when the next one has been asked for: the device computes meanwhile."""
     waiting: list[Any] = []
     for item in items:
