@@ -32,7 +32,7 @@ CONFIG = {
 def variables_of(fields: dict[str, Any], seed: int = 0) -> dict[str, Any]:
     """Random variables of a config.json's model."""
     model = speech.SpeechTransformer(speech.SpeechConfig.from_json(fields, "here"))
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 40)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 400)))
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(x.dtype), shapes)
 

@@ -1,6 +1,7 @@
 """Published speech models read and written; beside transformers where it is installed."""
 
 import logging
+import re
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from affect_jax import speech
 from data_pipelines.errors import UserError
+from tests.conftest import ROOT
 from tests.speech_files import CONFIG, tensors_of, variables_of, write
 
 
@@ -151,3 +153,28 @@ def _output(torch, model, audio, mask):
     given = {} if mask is None else {"attention_mask": torch.tensor(mask).long()}
     with torch.no_grad():
         return model(torch.tensor(audio), output_hidden_states=True, **given)
+
+
+@pytest.mark.slow
+def test_the_code_of_its_page_runs(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--facebook--wav2vec2-base"
+    stack = {
+        "conv_dim": [4] * 7,
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+        "conv_stride": [5] + [2] * 6,
+    }
+    base = CONFIG | stack
+    write(repository / "snapshots" / "1", base, tensors_of(base))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "speech.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["output"].last.shape == (2, 49, 8) and len(names["output"].hidden) == 3
+    assert names["output"].mask.sum(1).tolist() == [49, 27]
+    assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), names["gradient"]))
+    assert same(speech.load("mine")[1], names["variables"])

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from affect_jax.models.blocks.convolution import fast_in_scan
 from affect_jax.models.blocks.speech.config import SpeechConfig
 
 gelu = functools.partial(nn.gelu, approximate=False)
@@ -45,6 +46,7 @@ class Convolution(nn.Module):
             use_bias=config.conv_bias,
             dtype=self.dtype,
             kernel_init=nn.initializers.he_normal(),
+            conv_general_dilated=fast_in_scan if jax.default_backend() == "cpu" else None,
             name="convolution",
         )(x_btc)
         if config.feat_extract_norm == "layer":
