@@ -311,10 +311,11 @@ def _assigned(groups: Sequence[Group], names: Sequence[str]) -> dict[str, str]:
 
     Raises:
         UserError: a pattern matches nothing (a misspelt name would freeze nothing, silently), or
-            a group gets nothing.
+            other groups leave a group nothing; `config.freeze` may.
     """
     of: dict[str, str] = {}
     for group in groups:
+        owners = set()  # of what it matches, freeze aside
         for pattern in patterns_of(group.key, group.match):
             hits = [name for name in names if pattern.fullmatch(name)]
             if not hits and group.name != DEFAULT:
@@ -323,7 +324,8 @@ def _assigned(groups: Sequence[Group], names: Sequence[str]) -> dict[str, str]:
                     f"{group.key}: pattern {pattern.pattern!r} matches no parameter. {hint}"
                 )
             of = {name: group.name for name in hits} | of
-        if group.name != DEFAULT and group.name not in of.values():
+            owners |= {of[name] for name in hits} - {_FREEZE}
+        if group.name != DEFAULT and owners and group.name not in owners:
             raise UserError(
                 f"{group.key}: groups before it have all that it matches. Name it earlier in "
                 "config.optim.groups, or leave it out."

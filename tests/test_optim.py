@@ -171,6 +171,16 @@ def test_freeze_comes_before_the_groups():
     assert rule.summary == "parameters by group: freeze 1 (frozen), all 2, default 0"
 
 
+@pytest.mark.parametrize("freeze", [("encoder/.*",), (".*",)])
+def test_freeze_may_have_all_that_a_group_matches(freeze):
+    groups = dict(slow=dict(match="encoder/.*", rate=0.1, clip_norm=1.0))
+    rule = optim.Optimiser(grouped(groups), PARAMS, freeze, epochs=1)
+    assert rule.summary.endswith("slow 0, default 1" if "encoder" in freeze[0] else "0, default 0")
+    got, _ = updated(rule, PARAMS, GRADIENTS)
+    jax.tree.map(np.testing.assert_array_equal, got["encoder"], PARAMS["encoder"])
+    assert (got["valence"]["w"] != PARAMS["valence"]["w"]).all() == ("encoder" in freeze[0])
+
+
 def test_the_plateau_cuts_the_groups_that_have_it_down_to_the_least_rate():
     c = grouped(dict(head=dict(match="valence/.*", schedule="plateau", rate=0.5)), lr=1.0)
     c.factor, c.patience, c.threshold, c.least_rate = 0.1, 1, 0.1, 0.02
