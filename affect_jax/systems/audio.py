@@ -20,12 +20,12 @@ from affect_jax.config import require_kind
 from affect_jax.feed import Batch
 from affect_jax.models.blocks import choose
 from affect_jax.systems.supervised import Supervised
+from data_pipelines.audio import RATE
 from data_pipelines.errors import UserError, listed
 
 _log = logging.getLogger(__name__)
 
 KEYS = ("level", "own_culture", "augment")
-RATE = 16_000  # samples a second
 RMS = 0.1
 SILENCE = 1e-5  # below a step of int16: nothing softer is blown up
 LEAST_VARIANCE = 1e-7  # as the feature extractor of published speech models has it
