@@ -45,7 +45,7 @@ def small_backbone() -> ConfigDict:
     b.mask_feature_length = 10
     b.mask_feature_min_masks = 0
     b.initializer_range = 0.02  # standard deviation of fresh linear layers
-    b.remat = False  # compute activations again in the backward pass: less memory, a third more work
+    b.remat = False  # activations are computed again going back: less memory, a third more work
     return b
 
 
