@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from affect_jax.kinds import expected, fits, kind_of
 from affect_jax.python_file import blamed, execute, function_in
 from data_pipelines.errors import UserError, listed, nearest, shown
-from data_pipelines.paths import user_path
+from data_pipelines.paths import is_repository, user_path
 from data_pipelines.replace_file import replace_json
 
 # Whole numbers without a bound in configs/base.py: two of them have a sum below 2^31, what a device
@@ -339,5 +339,8 @@ def absolute_paths(config: ConfigDict) -> None:
         )
     for group, key in ((config, "system"), (config.data, "keep"), (config.init, "weights")):
         path = group[key]
-        if isinstance(path, str) and path and (key != "system" or path.endswith(".py")):
+        if not isinstance(path, str) or not path:
+            continue
+        a_name = is_repository(path) if key == "weights" else not path.endswith(".py")
+        if key == "keep" or not a_name:
             group[key] = os.path.abspath(user_path(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import unicodedata
 
 from data_pipelines.errors import UserError, shown
@@ -30,6 +31,13 @@ def user_path(text: str | os.PathLike) -> pathlib.Path:
         return pathlib.Path(name).expanduser()
     except RuntimeError:
         raise UserError(f"{name}: no such home folder. Write the path out.") from None
+
+
+def is_repository(text: str | os.PathLike) -> bool:
+    """Is it a name as repositories of the Hugging Face Hub have, and no path into a folder here?"""
+    name = os.fspath(text)
+    known = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name)
+    return known is not None and not os.path.exists(name.partition("/")[0])
 
 
 def require_name(name: str, what: str) -> str:

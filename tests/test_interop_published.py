@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from affect_jax import interop
+from affect_jax.config import absolute_paths, load
 from affect_jax.interop import published
 from affect_jax.models.blocks.speech import SpeechConfig
 from data_pipelines.errors import UserError
@@ -162,3 +163,13 @@ def test_other_rates_of_dropout_and_masking_are_said_and_allowed(folder, caplog)
 def test_the_config_of_a_run_beside_a_file_is_none_of_a_model(folder):
     (folder / "config.json").write_text(json.dumps({"model": {"name": "vocal_bursts"}}))
     published.find(folder / "model.safetensors").require(SpeechConfig("wav2vec2"))
+
+
+def test_a_config_keeps_the_name_of_published_weights_and_writes_out_a_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets").mkdir()
+    config = load("configs/mtl.py:smoke")
+    for given, kept in ((NAME, NAME), ("nets/12", f"{tmp_path}/nets/12")):
+        config.init.weights = given
+        absolute_paths(config)
+        assert config.init.weights == kept

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from affect_jax.interop import files
 from affect_jax.models.blocks.speech import SpeechConfig
 from data_pipelines.errors import UserError, listed, shown
 from data_pipelines.files import read_json
-from data_pipelines.paths import require_name, user_path
+from data_pipelines.paths import is_repository, require_name, user_path
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ _OF_TRAINING = (
     *("mask_time_prob", "mask_time_length", "mask_time_min_masks"),
     *("mask_feature_prob", "mask_feature_length", "mask_feature_min_masks"),
 )
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,7 @@ def find(source: str | pathlib.Path) -> Published:
         return Published(path, config if config.is_file() else None)
     if path.is_dir():
         return _of_folder(path)
-    if _REPOSITORY.fullmatch(str(source)):
+    if is_repository(source):
         return _of_folder(_cached(str(source)))
     raise UserError(
         f"{source}: no such file or folder, nor a name like facebook/wav2vec2-base. Expected a "
