@@ -94,8 +94,8 @@ def base_config() -> ConfigDict:
     c.early_stop = 0  # evaluations without a better first monitored score; 0: off
     c.ema_decay = 0.0  # > 0: moving average of the parameters, used for evaluation
     c.freeze = ()  # regular expressions over parameter paths ("encoder/.*") that are not trained
-    # Start from the weights of another run, or of the original (a file; FOLDER/EPOCH of its nets; of
-    # a speech model a folder, or its name in the Hugging Face cache, "facebook/wav2vec2-base"), those
+    # Start from the weights of another run, or of the original (a file; FOLDER/EPOCH of its nets; a
+    # speech model's folder, or its name in the Hugging Face cache, facebook/wav2vec2-base), those
     # whose whole path here matches one of the expressions.
     c.init = ConfigDict(dict(run="", weights="", match=(".*",)))
     c.chunk_steps = 32  # steps in one compiled scan; checkpoints and signals act between them
