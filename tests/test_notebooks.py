@@ -46,20 +46,42 @@ def test_a_notebook_is_python_and_holds_no_output(notebook: Path) -> None:
         ast.parse(re.sub(r"^!.*$", "", cell, flags=re.MULTILINE))
 
 
+@pytest.fixture
+def twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs a notebook in an empty folder, and again, as one does; returns its names.
+
+    Its texts are replaced by others before, so that it is run in small.
+    """
+
+    def run(name: str, **replaced: str) -> dict:
+        monkeypatch.chdir(tmp_path)
+        matplotlib.use("Agg")
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+        names, cells = {}, code_of(ROOT / "notebooks" / f"{name}.ipynb")
+        for variable, value in replaced.items():
+            line = re.compile(rf"^{variable} = .*?(?=  #|$)", re.MULTILINE)
+            assert sum(len(line.findall(cell)) for cell in cells) == 1
+            cells = [line.sub(f"{variable} = {value}", cell) for cell in cells]
+        for cell in 2 * cells:
+            run_cell(cell, names, environment)
+        return names
+
+    return run
+
+
 @pytest.mark.slow
-def test_the_way_from_a_metric_to_an_entry_runs_in_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    matplotlib.use("Agg")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    names = {}
-    for cell in 2 * code_of(ROOT / "notebooks" / "challenge_entry.ipynb"):  # and again, as one does
-        small = cell.replace('config = "configs/mtl.py"', 'config = "configs/mtl.py:smoke"')
-        run_cell(small, names, environment)
-    assert names["config"] == "configs/mtl.py:smoke"
+def test_the_way_from_a_metric_to_an_entry_runs_in_small(tmp_path: Path, twice) -> None:
+    names = twice("challenge_entry", config='"configs/mtl.py:smoke"')
     assert names["score"](names["predictions"], names["target"], names["mask"])[0] > 0.9
     listed = (tmp_path / names["official"]).read_text().splitlines()
     assert len((tmp_path / "entry.txt").read_text().splitlines()) == len(listed)
     assert names["scores"]("runs/both")["valence/ccc"] > 0
+
+
+@pytest.mark.slow
+def test_the_way_from_a_folder_of_audio_to_a_recording_runs_in_small(tmp_path: Path, twice) -> None:
+    names = twice("vocal_bursts", clips="40", config='"sounds.py:smoke"')
+    assert [row["start"] for row in names["rows"][:3]] == ["0.0", "0.25", "0.5"]
+    assert len(names["rows"]) == 117 and {row["kind"] for row in names["rows"]} <= {*names["KINDS"]}
+    assert names["output"].last.shape == (1, 99, 96)
