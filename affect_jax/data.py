@@ -283,11 +283,11 @@ class Data:
             f"Make it smaller, or config.data.length = {data.length}.",
         )
 
-    def feeder(self, rows: Rows, *, training: bool) -> Resident | Streamed:
-        """Feeder of the batches of these rows; labels in training alone."""
+    def feeder(self, rows: Rows, *, training: bool, labels: bool = False) -> Resident | Streamed:
+        """Feeder of the batches of these rows; labels in training, or where asked for."""
         data = self._config.data
         return feeder(
-            self.source(labels=training),
+            self.source(labels=training or labels),
             rows,
             self.shape(training=training),
             self.mesh,

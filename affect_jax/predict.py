@@ -17,13 +17,13 @@ from jax.experimental import multihost_utils
 
 from affect_jax import sharding
 from affect_jax.diagnose import explain_prediction
-from affect_jax.models import Output
+from affect_jax.models import TAUGHT, Output
 from affect_jax.objective import AuxMeans, aux_sums
 from affect_jax.prediction_files import ORIGIN, write_split
-from affect_jax.scoring import Raw, Total, score
+from affect_jax.scoring import Raw, Total, labelled, score
 from affect_jax.state import zero_carry
 from affect_jax.systems.supervised import Supervised
-from affect_jax.tasks import scored
+from affect_jax.tasks import Task, scored
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.plan import FILLING
 from data_pipelines.replace_file import replace_json
@@ -39,12 +39,15 @@ class Predictor:
         losses: means of the model's own losses, of the last pass over tracks.
     """
 
-    def __init__(self, system: Supervised, split: str, *, arrays: Sequence[str] = ()):
+    def __init__(
+        self, system: Supervised, split: str, *, arrays: Sequence[str] = (), labels: bool = False
+    ):
         """Place the data and compile nothing yet.
 
         Args:
             split: one, or several joined by "+".
             arrays: what to collect of `Output.aux["arrays"]` beside the predictions.
+            labels: the model sees the labels, which some arrays are made of.
 
         Raises:
             UserError: the model gives no such array.
@@ -52,12 +55,12 @@ class Predictor:
         data = system.data
         self._system = system
         self._rows = rows = data.rows(split)
-        self.shapes, self.of_rows = _shapes(system, rows, arrays)
+        self.shapes, self.of_rows = _shapes(system, rows, arrays, labels)
         self.losses = AuxMeans()
         frames = np.array([track.frames for track in data.store.tracks])
         self._sizes = rows.sizes
         self._whole = self._sizes == frames[rows.track]  # rows that are all of their track
-        self._feeder = data.feeder(rows, training=False)
+        self._feeder = data.feeder(rows, training=False, labels=labels)
         mesh, model, fetch = data.mesh, system.model, self._feeder.fetch
         same, batched = sharding.replicated(mesh), sharding.batched(mesh)
 
@@ -188,7 +191,7 @@ class Predictor:
 
 
 def _shapes(
-    system: Supervised, rows: Rows, arrays: Sequence[str]
+    system: Supervised, rows: Rows, arrays: Sequence[str], labels: bool
 ) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
     """({name: shape of one item}, those with an item a row) of the tasks and these arrays."""
     shapes = {task.name: task.raw_shape for task in scored(system.tasks)}
@@ -197,7 +200,7 @@ def _shapes(
 
     def given(length: int) -> dict[str, jax.ShapeDtypeStruct]:
         shape = dataclasses.replace(system.data.shape(), length=length)
-        batch = system.data.source(labels=False).example(rows, shape, 1)
+        batch = system.data.source(labels=labels).example(rows, shape, 1)
 
         def output(variables: Any) -> Output:
             return system.model.apply(variables, system.prepare(batch, None, False), train=False)
@@ -244,14 +247,18 @@ def predict_split(
 ) -> dict[str, Any]:
     """Predict a split into `folder` and score it where it is labelled; returns the scores.
 
+    "taught/task/metric" are those of tasks that a model predicts from the labels of others.
+
     Args:
         folder: of these predictions alone; `replace_folder` gives one where others are.
         origin: what origin.json says of them.
     """
     store, tasks = system.data.store, scored(system.tasks)
-    predictor = Predictor(system, split)
+    taught = _taught(system, split)
+    arrays = [task.name for task in taught]
+    predictor = Predictor(system, split, arrays=arrays, labels=bool(arrays))
     tracks = write_split(folder, tasks, store, store.split(split), predictor.tracks(variables))
-    scores = score(tasks, store, tracks)
+    scores = score([*tasks, *taught], store, tracks)
     if scores or not tasks:  # of a split without labels there are predictions alone
         scores = Total.of(system.config).added_to(scores | predictor.losses.scores())
     if scores:
@@ -259,3 +266,13 @@ def predict_split(
     if origin:
         replace_json(folder / ORIGIN, origin)
     return scores
+
+
+def _taught(system: Supervised, split: str) -> list[Task]:
+    """The model's `taught` tasks, called as their arrays, where the split can be scored."""
+    names, store = getattr(system.model, "taught", ()), system.data.store
+    held, tasks = [*(t.name for t in system.tasks), *system.more_labels], scored(system.tasks)
+    whole = names and all(name in store.labels for name in held)
+    if not whole or not any(labelled(store, task, split) for task in tasks):
+        return []
+    return [dataclasses.replace(t, name=f"{TAUGHT}{t.name}") for t in tasks if t.name in names]

@@ -10,6 +10,7 @@ import numpy as np
 from affect_jax.metrics import METRICS
 from affect_jax.metrics.arrays import Groups
 from affect_jax.metrics.table import State
+from affect_jax.models import TAUGHT
 from affect_jax.prediction_files import TOGETHER, Predictions, pieces
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, listed, nearest
@@ -66,11 +67,15 @@ def score(
 ) -> dict[str, Any]:
     """{"task/metric": float or list} over all labelled frames of the tracks joined.
 
-    A metric is left out where the tracks have no label of the task.
+    A metric is left out where the tracks have no label of the task. One that is called
+    "taught/<task>" has the labels of <task>.
     """
-    tallies = [Tally(task) for task in tasks if task.name in store.labels]
+    label_of = {task.name: task.name.removeprefix(TAUGHT) for task in tasks}
+    tallies = [Tally(task) for task in tasks if label_of[task.name] in store.labels]
     # Views of the maps: a slice of a map costs as much as many frames.
-    labels = {t.task.name: [np.asarray(a) for a in store.label(t.task.name)] for t in tallies}
+    labels = {
+        t.task.name: [np.asarray(a) for a in store.label(label_of[t.task.name])] for t in tallies
+    }
     labelled = dict.fromkeys(labels, False)
     for spans, raws in _together(store, tracks):
         for tally in tallies:

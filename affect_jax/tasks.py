@@ -52,7 +52,7 @@ DECODERS = {
 }
 KINDS = ("values", "classes", "labels", "bins")
 # Names that a task may not have: keys of the parameters beside the heads, and of scores.
-RESERVED = ("aux", "encoder", "feature_norm", "joint", "weighting")
+RESERVED = ("aux", "encoder", "feature_norm", "joint", "taught", "weighting")
 
 
 @dataclasses.dataclass(frozen=True)

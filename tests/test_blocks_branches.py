@@ -64,12 +64,12 @@ def test_padding_changes_nothing_and_dropout_is_of_training_alone(form):
             0
         ]
 
-    want, embedding = run(states)
+    want, arrays = run(states)
     got, _ = run([np.where(mask[..., None], x, 1e2) for x in states])
     for task in want:
         np.testing.assert_allclose(got[task], want[task], atol=1e-5)
         assert want[task].shape == (B, 2)
-    assert embedding.shape == (B, 2, 8)
+    assert arrays["embedding"].shape == (B, 2, 8)
     first, second = (run(states, seed, train=True)[0]["b"] for seed in (1, 2))
     assert np.abs(first - second).max() > 1e-3
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.models.blocks.task_heads import Chain, HeadTask, Vanilla
+from affect_jax.models.blocks.pooling import Pool
+from affect_jax.models.blocks.task_heads import Chain, HeadTask, TaskHead, Vanilla
 
 TASKS = (
     HeadTask("burst", "classes", 3),
@@ -65,11 +66,11 @@ def test_each_link_reads_all_before_it(variables):
 
 
 def test_predictions_are_float32_of_each_size_and_the_squashed_ones_lie_in_0_1(variables):
-    predictions, embedding = chained(variables, train=False)
+    predictions, arrays = chained(variables, None, train=False)
     assert {n: (p.shape, p.dtype.name) for n, p in predictions.items()} == {
         t.name: ((B, t.size), "float32") for t in TASKS
     }
-    assert embedding.shape == (B, len(TASKS), 6)
+    assert {n: x.shape for n, x in arrays.items()} == {"embedding": (B, len(TASKS), 6)}
     level = np.asarray(predictions["level"])
     assert ((level > 0) & (level < 1)).all() and np.abs(predictions["mood"]).max() > 1
 
@@ -87,9 +88,39 @@ def test_labels_decide_the_links_in_training_where_they_exist(variables):
     assert np.abs(chained(variables, moved)[0]["cues"] - taught["cues"]).max() > 1e-6
 
 
-def test_labels_are_not_read_in_evaluation(variables):
-    want, got = (chained(variables, labels, train=False) for labels in (None, LABELS))
+def test_labels_change_no_prediction_in_evaluation(variables):
+    (want, of_none), (got, of_labels) = (
+        chained(variables, labels, train=False) for labels in (None, LABELS)
+    )
     jax.tree.map(np.testing.assert_array_equal, got, want)
+    np.testing.assert_array_equal(of_none["embedding"], of_labels["embedding"])
+
+
+def test_each_link_is_also_evaluated_on_the_labels_before_it_where_they_exist(variables):
+    def of_link(name, x):
+        task = next(task for task in TASKS if task.name == name)
+        own = {kind: tree[f"task_{name}"] for kind, tree in variables.items()}
+        head = TaskHead(task.size, 6, True, task.sigmoid, jnp.float32)
+        return head.apply(own, x, ROWS, False)[0]
+
+    scores = {"params": variables["params"]["pool"]}
+    clip = Pool("attention").apply(scores, X, MASK)
+    burst, burst_mask = LABELS["burst"]
+    x = clip
+    told = np.where(burst_mask[:, None], np.eye(3)[burst], jax.nn.softmax(of_link("burst", x)))
+    x, want = np.concatenate([x, told], 1), {}
+    for name in ("mood", "cues", "level"):
+        want[name] = of_link(name, x)
+        label, mask = LABELS[name]
+        own = jax.nn.sigmoid(want[name]) if name == "cues" else want[name]
+        x = np.concatenate([x, np.where(mask, label, own)], 1)
+    predictions, arrays = chained(variables, train=False)
+    assert CHAIN.taught == tuple(want)
+    for name, taught in want.items():
+        np.testing.assert_allclose(arrays[f"taught/{name}"], taught, atol=1e-5)
+        assert np.abs(predictions[name] - taught)[:2].max() > 1e-5
+    assert set(arrays) == {"embedding", *(f"taught/{name}" for name in want)}
+    assert set(chained(variables)[1]) == {"embedding"}
 
 
 def test_own_predictions_are_probabilities_of_classes_and_labels(variables):

@@ -219,6 +219,33 @@ def test_models_that_the_original_has_not_are_not_written():
             family.to_original(model, NAMES, drawn())
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_the_original_s_weights_are_of_its_order_where_a_task_reads_those_before_it(head):
+    family, order = family_of("vocal_bursts"), NAMES[::-1]
+    written = family.to_original(config(head), NAMES, drawn(head))
+    if head in ("vanilla", "branch_v2"):
+        other = family.to_original(config(head), order, drawn(head))
+        jax.tree.map(np.testing.assert_array_equal, other, written)
+        return
+    for call in (
+        lambda: family.table(config(head), order, written),
+        lambda: family.to_original(config(head), order, drawn(head)),
+    ):
+        with pytest.raises(
+            UserError, match=f"config.tasks = .*: the original's {head} goes type, "
+        ):
+            call()
+
+
+def test_a_chain_goes_in_the_order_of_the_tasks():
+    model = models.build(config("chain"), TASKS[::-1])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), clips())["params"]["head"]
+    widths = {n: shapes[f"task_{n}"]["hidden"]["kernel"].shape[0] - 8 for n in NAMES}
+    assert widths == {"culture": 0, "high": 6, "two": 10, "type": 12}
+    assert model.taught == ("high", "two", "type")
+    assert models.build(config("branch"), TASKS).taught == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -3,15 +3,20 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from affect_jax import systems
+from affect_jax.metrics import ccc
+from affect_jax.models import Output
 from affect_jax.predict import Predictor, predict_split
 from affect_jax.prediction_files import find_tasks
 from affect_jax.run import Run
 from affect_jax.state import State
+from affect_jax.systems.supervised import Supervised
 from affect_jax.tasks import to_json
 from affect_jax.train import train
 from configs import mtl, va
@@ -146,6 +151,43 @@ def test_a_split_is_predicted_and_scored_without_tasks_of_training_alone(tmp_pat
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["scores.json", "valence.npz"]
     (tmp_path / "out" / "tasks.json").write_text(to_json(system.tasks))
     assert find_tasks(tmp_path / "out") == (valence,)
+
+
+class Taught(nn.Module):
+    """Arousal is 1, or twice the label of valence where that exists."""
+
+    taught = ("arousal",)
+
+    @nn.compact
+    def __call__(self, batch, carry=None, train=False, progress=0.0):
+        raw = nn.Dense(1)(jnp.where(batch["mask"][..., None], batch["inputs"]["a"], 0))
+        arrays = {}
+        if batch["labels"]:
+            label, mask = (batch[part]["valence"] for part in ("labels", "label_mask"))
+            arrays["taught/arousal"] = jnp.where(mask, 2 * label, 1.0)
+        return Output({"valence": raw, "arousal": jnp.ones_like(raw)}, None, {"arrays": arrays})
+
+
+class TaughtSystem(Supervised):
+    def make_model(self):
+        return Taught()
+
+
+def test_tasks_that_read_others_are_scored_on_the_labels_of_these_too(tmp_path):
+    store = small_store(tmp_path / "store", frames=(11, 3), validation=(9,))
+    config = tiny_config(store.path, tasks="valence,arousal", data__normalise="none")
+    system = TaughtSystem(config)
+    scores = predict_split(system, system.init().variables(), "train", tmp_path / "out")
+    span = slice(0, 14)
+    (valence, known), (arousal, mask) = (
+        [a[span] for a in store.label(name)] for name in ("valence", "arousal")
+    )
+    told = np.where(known, 2 * valence, 1)
+    assert scores["taught/arousal/ccc"] == pytest.approx(float(ccc(told, arousal, mask)), abs=1e-5)
+    assert scores["arousal/ccc"] == 0 and np.abs(scores["taught/arousal/ccc"]) > 1e-3
+    assert not [name for name in scores if name.startswith("taught/valence")]
+    written = {"scores.json", "valence.npz", "arousal.npz"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written
 
 
 @pytest.mark.parametrize("name", ["frame", "valence"])

@@ -547,6 +547,19 @@ def test_the_card_has_every_plain_score_beside_its_references(run, card):
         assert row[3:] == [f"{r[name]:.3f}" if name in r else "" for r in REFERENCES.values()]
 
 
+def test_the_card_compares_tasks_that_read_others_on_predictions_and_labels(run, card, tmp_path):
+    assert "on predictions" not in card
+    other = Run(shutil.copytree(run[0].folder, tmp_path / "run"))
+    file = other.predictions / "validation" / "scores.json"
+    scores = json.loads(file.read_text()) | {"taught/arousal/ccc": 0.9876}
+    file.write_text(json.dumps(scores))
+    text = report.write_card(other.folder, run[1], step=2910, parameters=1).read_text()
+    heads, rows = "| score | on predictions | on labels |", section(text, "Scores").split("\n\n")
+    (found,) = [part for part in rows if part.startswith(heads)]
+    assert found.splitlines()[2:] == [f"| arousal/ccc | {scores['arousal/ccc']:.3f} | 0.988 |"]
+    assert text.replace(found, "").count("0.988") == 0
+
+
 def test_the_card_says_what_was_trained(card):
     text = section(card, "Model")
     assert row_of(text, "config")[1] == "`configs/mtl.py:transformer`"

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 from affect_jax import checkpoint
 from affect_jax import train as loop
 from affect_jax.export import cli as export
+from affect_jax.metrics import ccc
+from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
 from affect_jax.train_run import train_run
 from configs.base import base_config
@@ -66,6 +68,25 @@ def test_a_chain_on_a_backbone_that_is_killed_goes_the_same_way(store, trained, 
     assert digest(run) == digest(trained)
 
 
+def test_a_chain_is_scored_on_its_predictions_and_on_the_labels_in_their_place(store, trained):
+    scores = trained.finished["scores"]
+    own = config(store, teacher_forcing=(1.0, 0.0))
+    own.data.split, own.data.feeder = "validation", "streamed"
+    system = system_of(trained, own)
+    _, variables = weights(system, trained, "last")
+    data, rows = system.data, system.data.rows("validation")
+    batch = data.source().batch(rows, data.shape(), np.arange(6, dtype=np.int32))
+    batch = system.prepare(batch, None, False)
+    taught = system.model.apply(variables, batch).aux["arrays"]["taught/loudness"]
+    want = float(ccc(taught, batch["labels"]["loudness"], batch["label_mask"]["loudness"]))
+    assert scores["taught/loudness/ccc"] == pytest.approx(want, abs=1e-5)
+    assert abs(want - scores["loudness/ccc"]) > 1e-6
+    assert not [name for name in scores if name.startswith("taught/tone")]
+    card = (trained.folder / "README.md").read_text()
+    row = f"| loudness/ccc | {scores['loudness/ccc']:.3f} | {want:.3f} |"
+    assert row in card.split("| score | on predictions | on labels |")[1]
+
+
 def test_exported_hidden_states_train_another_head(store, trained, tmp_path):
     names = [f"hidden_{i}" for i in range(3)]
     out = tmp_path / "states"
@@ -77,3 +98,5 @@ def test_exported_hidden_states_train_another_head(store, trained, tmp_path):
     data = f"{store},{out}"
     train_run(config(data, features, dict(model_type="stored"), "branch", heads=2), run)
     assert np.isfinite(run.records()[-1]["scores"]["validation"]["loudness/ccc"])
+    assert "on predictions" not in (run.folder / "README.md").read_text()
+    assert not [name for name in run.finished["scores"] if name.startswith("taught")]

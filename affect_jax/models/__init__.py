@@ -6,7 +6,10 @@ A model is a Linen module, called as
 
 It returns an `Output` and knows no losses. `progress` in [0, 1] is the part of the training that is
 done. Shapes of inputs and masks: data_pipelines/gather.py. One that has `of_frames` set reads
-nothing but features of frames: clips, and streams with rows of their own, are refused.
+nothing but features of frames: clips, and streams with rows of their own, are refused. One whose
+tasks read what it predicts of others has `taught`, the names of these tasks: in evaluation, of a
+batch with labels, it gives an array "taught/<task>" for each, predicted from the labels of the
+others, where they exist, in the place of their predictions.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import flax.struct
 import jax
 
 from data_pipelines.errors import UserError, nearest
+
+TAUGHT = "taught/"  # what the names of such arrays begin with
 
 
 @flax.struct.dataclass

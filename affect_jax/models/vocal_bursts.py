@@ -52,6 +52,11 @@ class VocalBursts(nn.Module):
     backbone: Callable[..., nn.Module] | None
     head: Callable[..., nn.Module]
 
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Tasks with an array "taught/<task>" where a batch has labels (affect_jax.models)."""
+        return getattr(self.head(parent=None), "taught", ())
+
     @nn.compact
     def __call__(
         self,
@@ -62,9 +67,9 @@ class VocalBursts(nn.Module):
     ) -> Output:
         """Predictions (batch, size) of a batch of clips.
 
-        Arrays: "embedding" (batch, tasks, width), what the last layers read; of a backbone also
-        "hidden" (batch, N + 1, dim), the means over time of its hidden states, and "hidden_0" ...
-        "hidden_N" (batch, dim), each alone: a store of all or some is read by the type "stored".
+        Arrays: those of the head; of a backbone also "hidden" (batch, N + 1, dim), the means over
+        time of its hidden states, and "hidden_0" ... "hidden_N" (batch, dim), each alone: a store
+        of all or some is read by the type "stored".
 
         Raises:
             UserError: the data are no clips, or lack a feature.
@@ -74,12 +79,12 @@ class VocalBursts(nn.Module):
         states, mask, arrays = self._states(batch, train)
         labels = {
             name: (label, batch["label_mask"][name])
-            for name, label in (batch.get("labels", {}) if train else {}).items()
+            for name, label in batch.get("labels", {}).items()
         }
         head = self.head(name="head")
         read = [states[i] for i in head.reads(len(states) - 2)]
-        predictions, embedding = head(read, mask, batch["mask"], train, labels, progress)
-        return Output(predictions, carry, {"arrays": {"embedding": embedding, **arrays}})
+        predictions, of_head = head(read, mask, batch["mask"], train, labels, progress)
+        return Output(predictions, carry, {"arrays": {**of_head, **arrays}})
 
     def _states(
         self, batch: Mapping[str, Any], train: bool

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from affect_jax.models import TAUGHT
 from affect_jax.places import fingerprint
 from affect_jax.prediction_files import ORIGIN, groups_of, read_split
 from affect_jax.report import markdown
@@ -98,12 +99,30 @@ def _split(
             f"Intervals: percentiles of 2000 bootstrap draws of the {groups} groups (videos, "
             "speakers). They do not hold the spread between training seeds."
         )
+    parts += _taught(scores, tasks)
     for task in tasks:
         for key in (f"{task.name}/f1_per_class", f"{task.name}/f1_per_label"):
             if isinstance(scores.get(key), list) and task.names:
                 cells = [markdown.score(value) for value in scores[key]]
                 parts += [f"F1 of {task.name}:", markdown.table(task.names, [cells])]
     return parts
+
+
+def _taught(scores: Mapping[str, Any], tasks: Sequence[Task]) -> list[str]:
+    """A table of the tasks that were also predicted from the labels of others, if there are any."""
+    names = [f"{task.name}/{metric}" for task in tasks for metric in task.metrics]
+    rows = [
+        (name, *(markdown.score(scores.get(key)) for key in (name, f"{TAUGHT}{name}")))
+        for name in names
+        if math.isfinite(number(scores.get(f"{TAUGHT}{name}")))
+    ]
+    if not rows:
+        return []
+    return [
+        "Tasks that read what is predicted of others, and the same tasks reading the labels of "
+        "these in its place, where they exist. The gap is what the mistakes before them cost:",
+        markdown.table(("score", "on predictions", "on labels"), rows),
+    ]
 
 
 def _plain_names(scores: Mapping[str, Any], config: Any, tasks: Sequence[Task]) -> list[str]:

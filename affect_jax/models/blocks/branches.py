@@ -17,6 +17,7 @@ from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.pooling import Pool
 from affect_jax.models.blocks.task_heads import (
+    Arrays,
     HeadTask,
     Labels,
     Predictions,
@@ -74,7 +75,7 @@ class Branch(nn.Module):
         train: bool = False,
         labels: Labels | None = None,
         progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, jax.Array]:
+    ) -> tuple[Predictions, Arrays]:
         """As Vanilla."""
         del labels, progress
         x = gelu(Linear(self.embedding, self.dtype, name="convolutions")(states[0]))
@@ -90,7 +91,7 @@ class Branch(nn.Module):
             head = TaskHead(task.size, 0, True, task.sigmoid, self.dtype, name=f"task_{name}")
             predictions[name], embedding = head(pooled, rows_b, train)
             embeddings.append(embedding)
-        return predictions, jnp.stack(embeddings, 1)
+        return predictions, {"embedding": jnp.stack(embeddings, 1)}
 
 
 class BranchTowers(nn.Module):
@@ -132,7 +133,7 @@ class BranchTowers(nn.Module):
         train: bool = False,
         labels: Labels | None = None,
         progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, jax.Array]:
+    ) -> tuple[Predictions, Arrays]:
         """As Vanilla."""
         del labels, progress
         mapped = []
@@ -147,7 +148,7 @@ class BranchTowers(nn.Module):
             head = TaskHead(task.size, 0, False, task.sigmoid, self.dtype, name=f"task_{name}")
             predictions[name], embedding = head(pooled, rows_b, train)
             embeddings.append(embedding)
-        return predictions, jnp.stack(embeddings, 1)
+        return predictions, {"embedding": jnp.stack(embeddings, 1)}
 
 
 class _Tower(nn.Module):

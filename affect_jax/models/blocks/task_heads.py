@@ -14,11 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from affect_jax.models import TAUGHT
 from affect_jax.models.blocks.batch_norm import BatchNorm
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.pooling import Pool, require_pooling
 
 Predictions = dict[str, jax.Array]
+Arrays = dict[str, jax.Array]
 # {task: (label [B] of classes or [B, K], bool of the same shape: does it exist?)}
 Labels = Mapping[str, tuple[jax.Array, jax.Array]]
 
@@ -107,7 +109,7 @@ class Vanilla(nn.Module):
         train: bool = False,
         labels: Labels | None = None,
         progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, jax.Array]:
+    ) -> tuple[Predictions, Arrays]:
         """Raw predictions of a batch of clips.
 
         Args:
@@ -115,11 +117,12 @@ class Vanilla(nn.Module):
             mask_bt: bool (batch, time), True for valid frames.
             rows_b: bool (batch,), False for filling.
             train: batch statistics and dropout.
-            labels: for a head that is taught by them; read in training alone.
+            labels: for a head that is taught by them; they change no prediction but in training.
             progress: in [0, 1], share of the training that is done.
 
         Returns:
-            ({task: float32 (batch, size)}, (batch, tasks, embedding) that the last layers read).
+            ({task: float32 (batch, size)}, arrays: "embedding" (batch, tasks, embedding), what the
+            last layers read).
         """
         del labels, progress
         predictions, embeddings = {}, []
@@ -131,7 +134,7 @@ class Vanilla(nn.Module):
             )
             predictions[task.name], embedding = head(x, rows_b, train)
             embeddings.append(embedding)
-        return predictions, jnp.stack(embeddings, 1)
+        return predictions, {"embedding": jnp.stack(embeddings, 1)}
 
 
 class Chain(nn.Module):
@@ -167,6 +170,11 @@ class Chain(nn.Module):
 
     reads = Vanilla.reads
 
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Tasks that read those before them."""
+        return tuple(task.name for task in self.tasks[1:])
+
     @nn.compact
     def __call__(
         self,
@@ -176,37 +184,69 @@ class Chain(nn.Module):
         train: bool = False,
         labels: Labels | None = None,
         progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, jax.Array]:
-        """As Vanilla."""
+    ) -> tuple[Predictions, Arrays]:
+        """As Vanilla.
+
+        In evaluation labels give one more array for each of `taught`, "taught/<task>": what it
+        predicts from the labels of the tasks before it, where they exist.
+        """
         x = Pool(self.pooling, name="pool")(states[0], mask_bt)
-        predictions, embeddings = {}, []
-        for task in self.tasks:
-            head = TaskHead(
+        heads = [
+            TaskHead(
                 *(task.size, self.embedding, True, task.sigmoid, self.dtype),
                 name=f"task_{task.name}",
             )
+            for task in self.tasks
+        ]
+        share = None
+        if train and self.teacher_forcing != (1, 1):
+            start, end = self.teacher_forcing
+            share = start + (end - start) * progress
+        told = labels if train else None
+        predictions, embedding = self._links(heads, x, rows_b, train, told or {}, share)
+        arrays = {"embedding": embedding}
+        if labels and not train:
+            taught, _ = self._links(heads, x, rows_b, False, labels)
+            arrays |= {f"{TAUGHT}{name}": taught[name] for name in self.taught}
+        return predictions, arrays
+
+    def _links(
+        self,
+        heads: Sequence[TaskHead],
+        x_bd: jax.Array,
+        rows_b: jax.Array,
+        train: bool,
+        labels: Labels,
+        share: jax.Array | None = None,
+    ) -> tuple[Predictions, jax.Array]:
+        """(predictions, embedding) of the tasks one after the other.
+
+        Args:
+            labels: read in the place of predictions, where they exist.
+            share: of the rows whose labels are read; None: all.
+        """
+        x, predictions, embeddings = x_bd, {}, []
+        for task, head in zip(self.tasks, heads, strict=True):
             predictions[task.name], embedding = head(x, rows_b, train)
             embeddings.append(embedding)
             link = _own(task, predictions[task.name])
-            if train and labels and task.name in labels:
-                link = self._taught(task, link, *labels[task.name], progress)
+            if task.name in labels:
+                link = self._told(task, link, *labels[task.name], share)
             x = jnp.concatenate([x, link.astype(x.dtype)], -1)
         return predictions, jnp.stack(embeddings, 1)
 
-    def _taught(
+    def _told(
         self,
         task: HeadTask,
         own_bk: jax.Array,
         label: jax.Array,
         mask: jax.Array,
-        progress: float | jax.Array,
+        share: jax.Array | None,
     ) -> jax.Array:
         """(batch, size): labels in the place of predictions, where they exist and are drawn."""
         if task.kind == "classes":
             label, mask = jax.nn.one_hot(label, task.size), mask[:, None]
-        start, end = self.teacher_forcing
-        if (start, end) != (1, 1):
-            share = start + (end - start) * progress
+        if share is not None:
             draw = jax.random.uniform(self.make_rng("dropout"), (own_bk.shape[0], 1))
             mask = mask & (draw < share)
         return jnp.where(mask, label, own_bk)
