@@ -15,7 +15,7 @@ import numpy as np
 from affect_jax.interop import files, published, rules, speech
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.vocal_bursts import STORED, speech_config
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, shown
 
 # The challenge's names of the tasks and the original's, in the original's order.
 TASKS = {"type": "voc_type", "two": "low", "high": "high", "culture": "culture_emotion"}
@@ -40,10 +40,13 @@ def load(path: pathlib.Path, model: Any) -> files.StateDict:
 
 
 def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]) -> Table:
-    """Rules for a whole model, or for a backbone alone where the state dict is of one."""
-    del tasks
+    """Rules for a whole model, or for a backbone alone where the state dict is of one.
+
+    Raises:
+        UserError: the original has its tasks in another order, and that matters.
+    """
     if any(name.startswith("feature_extractor.encoder.") for name in state_dict):
-        return _whole(model)
+        return _whole(model, tasks)
     return speech.table(speech_config(model.backbone), path="backbone/")
 
 
@@ -53,15 +56,20 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     Raises:
         UserError: the original has no such model.
     """
-    del tasks
     if model.backbone.model_type == STORED:
         raise UserError("a model of stored hidden states has no backbone, which the original has.")
     if model.head.pooling in ("max", "statistics"):
         raise UserError(f"the original has no pooling {model.head.pooling!r}.")
-    return rules.to_original(_whole(model), variables)
+    return rules.to_original(_whole(model, tasks), variables)
 
 
-def _whole(model: Any) -> Table:
+def _whole(model: Any, tasks: Sequence[str]) -> Table:
+    # In these a task reads what comes of the ones before it.
+    if model.head.name in ("chain", "branch") and list(tasks) != list(TASKS):
+        raise UserError(
+            f"config.tasks = {shown(tuple(tasks))}: the original's {model.head.name} goes "
+            f"{', '.join(TASKS)}."
+        )
     config = speech_config(model.backbone)
     backbone = speech.table(config, prefix="feature_extractor.", path="backbone/")
     return backbone | head(model.head.name, "classifier.", "head/")
