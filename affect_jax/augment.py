@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from affect_jax.models.blocks import choose
 Range = tuple[float, ...]  # (from, to), drawn uniformly
 LEAST_POWER = 1e-8
 LEAST_TAPS = 16
+_MIXUP = zlib.crc32(b"mixup")
 
 
 def gain(x: jax.Array, db: jax.Array) -> jax.Array:
@@ -193,6 +194,57 @@ def augment(
         return jnp.clip(x, -1, 1)
 
     return jax.vmap(row)(x, mask, keys) if steps else x
+
+
+def mixup(
+    batch: Mapping[str, Any],
+    sounds: Sequence[str],
+    classes: Mapping[str, int],
+    keys: jax.Array,
+    alpha: float,
+) -> dict[str, Any]:
+    """Batch of clips in which each is mixed with the next one, and so are their labels.
+
+    x <- s x + (1 - s) x', with the share s of the clip itself at least 1/2: the larger part of a
+    draw from Beta(alpha, alpha). Clips without a next one stay. Labels of classes become shares of
+    the classes [B, C]; a mixed label exists where both do.
+
+    Args:
+        batch: with inputs [B, S], inputs_mask, labels [B] or [B, K], label_mask, mask.
+        sounds: streams that are mixed.
+        classes: {label of classes: C}.
+        keys: [B], a random key a row.
+        alpha: above 0; the larger, the more even are the mixtures.
+
+    Source: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
+    """
+    draw = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, _MIXUP), alpha, alpha))
+    part = draw(keys)
+    share = jnp.where(_next(batch["mask"]), jnp.maximum(part, 1 - part), 1)
+
+    def mixed(x: jax.Array) -> jax.Array:
+        own = share.reshape(-1, *(1,) * (x.ndim - 1))
+        return own * x + (1 - own) * jnp.where(own < 1, _next(x), 0)
+
+    def both(mask: jax.Array) -> jax.Array:
+        alone = (share == 1).reshape(-1, *(1,) * (mask.ndim - 1))
+        return mask & (alone | _next(mask))
+
+    inputs, masks = dict(batch["inputs"]), dict(batch["inputs_mask"])
+    for name in sounds:
+        inputs[name] = mixed(inputs[name])
+        masks[name] |= _next(masks[name]) & (share < 1)[:, None]
+    labels = {
+        name: mixed(jax.nn.one_hot(x, classes[name]) if name in classes else x)
+        for name, x in batch["labels"].items()
+    }
+    exist = {name: both(mask) for name, mask in batch["label_mask"].items()}
+    new = {"inputs": inputs, "inputs_mask": masks, "labels": labels, "label_mask": exist}
+    return dict(batch) | new
+
+
+def _next(x: jax.Array) -> jax.Array:
+    return jnp.roll(x, -1, 0)
 
 
 def steps_of(config: Mapping[str, Any]) -> dict[str, Step]:

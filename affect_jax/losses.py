@@ -56,14 +56,27 @@ def ce(pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float 
     Args:
         pred: logits [..., C].
         target: class numbers [...]. An unmasked one outside 0..C-1 gives NaN: a run must not go on
-            with it.
+            with it. Or shares of the classes [..., C], as a mixture of clips has them.
         mask: bool [...].
         smoothing: e from 0 to below 1.
 
     Source: Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7.
     """
+    if jnp.ndim(target) == jnp.ndim(pred):
+        return _ce_of_shares(pred, target, mask, smoothing)
     pred, target, mask = arrays.checked("ce loss", pred, target, mask, logits=True)
     return _ce_entries(pred, target, mask, smoothing).sum() / _count(mask)
+
+
+def _ce_of_shares(
+    pred: jax.Array, target: jax.Array, mask: jax.Array, smoothing: float
+) -> jax.Array:
+    entries = jnp.broadcast_to(jnp.asarray(mask)[..., None], jnp.shape(pred))
+    pred, target, _ = arrays.checked("ce loss", pred, target, entries)
+    logits, shares = _labelled(mask[..., None], pred, target)
+    shares = (1 - smoothing) * shares + smoothing / pred.shape[-1]
+    terms = jnp.where(entries, -shares * jax.nn.log_softmax(logits), 0)
+    return terms.sum() / _count(mask)
 
 
 def balanced_ce(

@@ -12,6 +12,9 @@ def audio_keys() -> ConfigDict:
     # Labels of task "culture" in training: those of the clip's own country alone. It needs a store
     # with label "country". Scores are over all that are labelled.
     a.own_culture = False
+    # > 0: in training each clip is mixed with another of its batch, and their labels with them, in
+    # shares drawn from Beta(mixup, mixup). Task losses: ce of classes, and those of values.
+    a.mixup = 0.0
     # Changes in training, before the level: each with the probability that a clip has it in an
     # epoch, in this order, and the range (from, to) of what is drawn. Values as in the audio branch
     # of RAS, which has the probabilities .3, .6, .3, .2.

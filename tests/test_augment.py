@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affect_jax.augment import add_noise, augment, gain, impulse, low_pass, reverb, steps_of
+from affect_jax.augment import add_noise, augment, gain, impulse, low_pass, mixup, reverb, steps_of
 from configs.audio_keys import audio_keys
 from data_pipelines.errors import UserError
 
@@ -97,3 +97,45 @@ def test_no_probability_changes_nothing_and_others_stay_in_the_range_of_sound(so
 def test_a_wrong_step_is_one_line(step, values, message):
     with pytest.raises(UserError, match=message):
         steps_of({step: values})
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """(batch of four clips and an empty place, mixed; the third clip has no class)."""
+    exists = np.array([True, True, True, True, False])
+    mask = (np.arange(6) < np.array([[6], [3], [5], [4], [0]])) & exists[:, None]
+    batch = {
+        "inputs": {"audio": np.where(mask, np.arange(5.0)[:, None] + 1, 0)},
+        "inputs_mask": {"audio": mask},
+        "labels": {"kind": np.array([0, 2, 1, 2, 0]), "value": np.arange(10.0).reshape(5, 2)},
+        "label_mask": {
+            "kind": exists & (np.arange(5) != 2),
+            "value": np.broadcast_to(exists[:, None], (5, 2)),
+        },
+        "mask": exists,
+    }
+    keys = jax.vmap(jax.random.key)(jnp.arange(5))
+    return batch, jax.jit(lambda b: mixup(b, ("audio",), {"kind": 3}, keys, 1.0))(batch)
+
+
+def test_mixed_clips_and_their_labels_have_the_same_shares(mixed):
+    batch, new = mixed
+    value, sound = (np.asarray(new[k][n]) for k, n in (("labels", "value"), ("inputs", "audio")))
+    share = 1 - (value[:3, 0] - batch["labels"]["value"][:3, 0]) / 2
+    assert ((share >= 0.5) & (share < 1)).all() and len(set(share.tolist())) == 3
+    whole = batch["inputs"]["audio"]
+    expected = share[:, None] * whole[:3] + (1 - share[:, None]) * whole[1:4]
+    np.testing.assert_allclose(sound[:3], expected, rtol=1e-5)
+    kinds = np.eye(3)[batch["labels"]["kind"]]
+    expected = share[:, None] * kinds[:3] + (1 - share[:, None]) * kinds[1:4]
+    np.testing.assert_allclose(new["labels"]["kind"][:3], expected, atol=1e-6)
+    longer = batch["inputs_mask"]["audio"][:3] | batch["inputs_mask"]["audio"][1:4]
+    assert (new["inputs_mask"]["audio"][:3] == longer).all()
+
+
+def test_a_clip_without_a_next_one_stays_and_labels_exist_where_both_do(mixed):
+    batch, new = mixed
+    np.testing.assert_allclose(new["inputs"]["audio"][3], batch["inputs"]["audio"][3])
+    assert new["labels"]["kind"][3].tolist() == [0, 0, 1]
+    assert new["label_mask"]["kind"].tolist() == [True, False, False, True, False]
+    assert new["label_mask"]["value"].all(1).tolist() == [True] * 4 + [False]

@@ -208,6 +208,23 @@ def test_the_loss_of_a_row_of_clips_is_its_minus_log_probability():
     np.testing.assert_allclose(got, np.where(mask, -log_p[np.arange(7), target], 0), rtol=1e-5)
 
 
+def test_shares_of_classes_are_a_label_of_ce_too():
+    pred, target, mask = example("ce")
+    one_hot = np.eye(5, dtype=np.float32)[np.where(mask, target, 0)]
+    for smoothing in (0.0, 0.2):
+        got = losses.ce(pred, one_hot, mask, smoothing=smoothing)
+        np.testing.assert_allclose(
+            got, losses.ce(pred, target, mask, smoothing=smoothing), rtol=1e-5
+        )
+    other = np.where(mask, 4 - target, 0)
+    half = (one_hot + np.eye(5, dtype=np.float32)[other]) / 2
+    expected = (losses.ce(pred, target, mask) + losses.ce(pred, other, mask)) / 2
+    np.testing.assert_allclose(losses.ce(pred, half, mask), expected, rtol=1e-5)
+    unseen = np.where(mask[..., None], half, np.nan)
+    gradient = jax.grad(losses.ce)(pred, unseen, mask)
+    assert np.isfinite(gradient).all() and not np.asarray(gradient)[~mask].any()
+
+
 @pytest.mark.parametrize("name", ["ce", "balanced_ce", "bce", "balanced_bce"])
 def test_smoothed_labels_are_mixed_with_those_that_know_nothing(name):
     pred, target, mask = example(name)

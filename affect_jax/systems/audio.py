@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax.augment import augment, steps_of
+from affect_jax.augment import augment, mixup, steps_of
 from affect_jax.config import require_kind
 from affect_jax.feed import Batch
 from affect_jax.models.blocks import choose
@@ -25,7 +25,7 @@ from data_pipelines.errors import UserError, listed
 
 _log = logging.getLogger(__name__)
 
-KEYS = ("level", "own_culture", "augment")
+KEYS = ("level", "own_culture", "augment", "mixup")
 RMS = 0.1
 SILENCE = 1e-5  # below a step of int16: nothing softer is blown up
 LEAST_VARIANCE = 1e-7  # as the feature extractor of published speech models has it
@@ -50,6 +50,9 @@ class Audio(Supervised):
             if key not in audio:
                 raise UserError(f"config.audio.{key} is missing. All keys: configs/audio_keys.py.")
         require_kind("config.audio.own_culture", audio.own_culture, bool)
+        require_kind("config.audio.mixup", audio.mixup, float)
+        if audio.mixup < 0:
+            raise UserError(f"config.audio.mixup = {audio.mixup}: expected a number from 0 on.")
         if audio.own_culture and "culture" not in config.tasks:
             raise UserError("config.audio.own_culture: config.tasks has no 'culture'. Set false.")
         self._level = choose.entry("config.audio.level", audio.level, LEVELS)
@@ -57,6 +60,12 @@ class Audio(Supervised):
         self.more_labels = ("country",) if audio.own_culture else ()
         super().__init__(config, **given)
         self._sounds = self._require_sounds()
+        for task in self.tasks if audio.mixup else ():
+            if "balanced_ce" in task.loss:
+                raise UserError(
+                    f"config.task.{task.name}.loss = {task.loss!r}: not with config.audio.mixup, "
+                    "which makes shares of classes. Take ce."
+                )
 
     def _require_sounds(self) -> list[str]:
         """Names of the streams that are sound."""
@@ -69,7 +78,7 @@ class Audio(Supervised):
                     f"{store.path}: feature {name!r} has {float(features[name].rate):g} samples a "
                     f"second, expected {RATE}. Prepare its files again."
                 )
-        on = {"level": audio.level != "none", "augment": bool(self._steps)}
+        on = {"level": audio.level != "none", "augment": self._steps, "mixup": audio.mixup}
         for key in on if not names else ():
             if on[key]:
                 raise UserError(
@@ -106,7 +115,13 @@ class Audio(Supervised):
                 x = augment(x, mask, keys, self._steps, RATE)
             inputs[name] = self._level(x, mask)
         batch = batch | {"inputs": inputs}
-        return batch | {"label_mask": self._own_culture(batch)} if train else batch
+        if not train:
+            return batch
+        batch = batch | {"label_mask": self._own_culture(batch)}
+        if not self.config.audio.mixup:
+            return batch
+        classes = {task.name: task.size for task in self.tasks if task.kind == "classes"}
+        return mixup(batch, self._sounds, classes, keys, self.config.audio.mixup)
 
     def _own_culture(self, batch: Batch) -> dict[str, jax.Array]:
         """Masks of labels: with config.audio.own_culture, no other country's columns of culture."""

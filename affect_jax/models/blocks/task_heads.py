@@ -245,7 +245,8 @@ class Chain(nn.Module):
     ) -> jax.Array:
         """(batch, size): labels in the place of predictions, where they exist and are drawn."""
         if task.kind == "classes":
-            label, mask = jax.nn.one_hot(label, task.size), mask[:, None]
+            shares = label if label.ndim == 2 else jax.nn.one_hot(label, task.size)
+            label, mask = shares, mask[:, None]
         if share is not None:
             draw = jax.random.uniform(self.make_rng("dropout"), (own_bk.shape[0], 1))
             mask = mask & (draw < share)
