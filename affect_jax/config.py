@@ -107,7 +107,8 @@ def check(config: ConfigDict) -> None:
         if key in defaults and key not in _OF_SEVERAL_FORMS:
             require_kind(f"config.{key}", value, kind_of(defaults[key]))
         for x in value if isinstance(value, tuple | list) else (value,):
-            if fits(x, float) or (key in least and key not in defaults):
+            named = isinstance(x, str)  # one family's number is another's name
+            if fits(x, float) or (key in least and key not in defaults and not named):
                 _check_bounds(key, x, least.get(key), base.BELOW.get(key))
     terms = config.total.terms
     for term in terms if isinstance(terms, tuple | list) else (terms,):

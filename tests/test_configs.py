@@ -1,11 +1,14 @@
 """Every config in every variant: its model is built and shaped without any data or compute."""
 
+import functools
 import importlib
+import json
 import pathlib
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import configs
 from affect_jax import models, optim
@@ -34,31 +37,53 @@ def variants(system):
 CASES = [(system, variant) for system in SYSTEMS for variant in variants(system)]
 
 
-def shapes(config, width=250):
-    """(tasks, shapes of parameters and output) with features of that width."""
-    tasks = tasks_from_config(config)
-    model = models.build(config.model, tasks)
-    length = config.data.length
-    batch = {
-        "inputs": {
-            name: np.zeros((2, length, width), np.float32) for name in config.model.features
-        },
-        "inputs_mask": {},
-        "mask": np.ones((2, length), bool),
+def batch_of(config, width):
+    """Two rows of zeros: of `width` features a frame, or clips of sound as long as they are fed."""
+    data, features = config.data, config.model.features
+    shape = (round(data.seconds * 16_000),) if data.clips else (data.length, width)
+    rows = (2,) if data.clips else (2, data.length)
+    sound = {name: np.ones((2, *shape), bool) for name in features if data.clips}
+    return {
+        "inputs": {name: np.zeros((2, *shape), np.float32) for name in features},
+        "inputs_mask": sound,
+        "mask": np.ones(rows, bool),
     }
+
+
+@functools.cache
+def traced(model, tasks, rows, width):
+    """(shapes of parameters, of predictions) of a model, its config and the batch as JSON."""
+    config = ConfigDict(json.loads(model))
+    batch = batch_of(ConfigDict(json.loads(rows)), width)
+    module = models.build(config, tasks)
     key = jax.random.key(0)
-    output, variables = jax.eval_shape(lambda: model.init_with_output(key, batch))
-    return tasks, variables["params"], output
+    output, variables = jax.eval_shape(lambda: module.init_with_output(key, batch))
+    return variables["params"], output.predictions
+
+
+def shapes(config, width=250):
+    """(tasks, shapes of parameters and predictions) with features of that width."""
+    config = config.copy_and_resolve_references()
+    if config.model.get("padding") == "auto":
+        config.model.padding = "masked"
+    rows = {"data": config.data.to_dict(), "model": {"features": config.model.features}}
+    tasks = tasks_from_config(config)
+    texts = (json.dumps(x, sort_keys=True) for x in (config.model.to_dict(), rows))
+    model, rows = texts
+    return tasks, *traced(model, tasks, rows, width)
 
 
 @pytest.mark.parametrize(("system", "variant"), CASES)
 def test_every_config_is_a_model_with_a_prediction_for_each_task(system, variant):
     config = load(f"configs/{system}.py:{variant}")
     check(config)
-    tasks, params, output = shapes(config)
+    tasks, params, predictions = shapes(config)
+    rows = (2,) if config.data.clips else (2, config.data.length)
     for task in tasks:
-        assert output.predictions[task.name].shape == (2, config.data.length, *task.raw_shape)
-    joint = config.model.structure.name == "joint"
-    assert set(params) == {"encoder", *(["joint"] if joint else (task.name for task in tasks))}
-    Objective(tasks, config.weighting, dict(config.aux))
+        assert predictions[task.name].shape == (*rows, *task.raw_shape)
+    if config.model.name == "multitask":
+        joint = config.model.structure.name == "joint"
+        assert set(params) == {"encoder", *(["joint"] if joint else (task.name for task in tasks))}
+    weights = Objective(tasks, config.weighting, dict(config.aux)).init()[0]
+    params = dict(params) | ({"weighting": weights} if weights else {})
     optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)
