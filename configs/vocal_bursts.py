@@ -12,7 +12,18 @@ Variants: one of a kind, joined by commas:
           uncertainty, rules that weigh them;
           paper, sizes and rates of the paper (arXiv 2209.07384);
           script, those of the released code where they differ;
+          stored, the head alone, on hidden states that another run has exported;
           smoke, two epochs of something tiny.
+Stored:   a published backbone as it is, heard once; every head on it then trains in seconds
+          python -m affect_jax.main --config=configs/vocal_bursts.py:paper --workdir=runs/base \
+              --config.init.weights=facebook/wav2vec2-base --config.freeze='.*' --config.epochs=1 \
+              --config.data.root='twin:bursts?size=small' --config.data.split=
+          makes a run of its weights, in a minute, as nothing is trained; then
+          python -m affect_jax.export runs/base --config.data.root=STORE --out=HIDDEN \
+              --arrays=hidden
+          python -m affect_jax.main --config=configs/vocal_bursts.py:chain,dwa,stored \
+              --workdir=RUN --config.data.root=STORE,HIDDEN --config.model.features=base/hidden
+          Pooling over time is the mean then, and nothing changes the sound.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +35,7 @@ from data_pipelines.bursts import DEFINITIONS
 
 HEADS = ("vanilla", "chain", "branch", "branch_v2")
 WEIGHTINGS = ("fixed", "dwa", "rruw", "druw", "uncertainty")
-VARIANTS = (*HEADS, *WEIGHTINGS, "paper", "script", "smoke")
+VARIANTS = (*HEADS, *WEIGHTINGS, "paper", "script", "stored", "smoke")
 EXCLUSIVE = (HEADS, WEIGHTINGS, ("paper", "script"))
 
 _VALUES = dict(loss="ccc", metrics=("ccc", "pearson"))
@@ -89,6 +100,8 @@ def get_config(variants: str = "") -> ConfigDict:
         _released(c)
     if "smoke" in chosen:
         _tiny(c)
+    if "stored" in chosen:
+        _on_hidden_states(c)
     return c
 
 
@@ -137,3 +150,12 @@ def _tiny(c: ConfigDict) -> None:
     c.model.backbone.update(num_attention_heads=2, intermediate_size=16)
     c.model.head.embedding = 16
     c.data.batch_size, c.data.eval_batch_size = 8, 20
+
+
+def _on_hidden_states(c: ConfigDict) -> None:
+    c.model.features = ("base/hidden",)  # RUN/hidden, or single ones: RUN/hidden_6,RUN/hidden_12
+    c.model.backbone = ConfigDict(dict(model_type="stored"))
+    c.data.random_start = False  # they are of the beginning of each clip
+    c.data.normalise = "train"
+    c.optim.groups = ()
+    c.optim.group = ConfigDict()

@@ -48,11 +48,19 @@ def tiny(store) -> ConfigDict:
     return c
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def log_mel() -> ConfigDict:
+    """The other family that hears clips."""
+    m = ConfigDict(dict(name="log_mel", features=("audio",), dtype="float32"))
+    m.mel = dict(bands=8, window=0.004, hop=0.002, low=50.0, high=8000.0)
+    m.spec_augment = dict(stretch=0.0, shift=0, times=0, time=0, bands=0, band=0)
+    m.update(channels=(2,), width=4, pooling="mean", dropout=0.0)
+    return m
+
+
+def drawn(folder, model=None):
     """A run with weights as they are drawn, whose data are gone."""
-    folder = tmp_path_factory.mktemp("runs")
     run, config = Run(folder / "bursts"), tiny(sound(folder / "data"))
+    config.model = model or config.model
     system = systems.build(config)
     run.create()
     run.write_tasks(system.tasks)
@@ -62,6 +70,11 @@ def run(tmp_path_factory):
         checkpoints.save(3, system.init(), {})
     shutil.rmtree(folder / "data")
     return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("runs"))
 
 
 def write(path, samples, rate=RATE):
@@ -127,7 +140,8 @@ def test_a_row_is_a_window_with_what_is_decoded(predicted):
         assert 0 < float(row["loudness"]) < 1
 
 
-def test_a_window_has_the_prediction_of_a_clip_in_a_store(recordings, run, predicted, tmp_path):
+def require_same(recordings, run, predicted, tmp_path):
+    """Files of one window have the predictions of clips in a store."""
     files = {"full": "a.wav", "short": "a.flac", "shorter": "b/c/d.wav"}  # of one window each
     (tmp_path / "clips").mkdir()
     for clip, name in files.items():
@@ -148,6 +162,19 @@ def test_a_window_has_the_prediction_of_a_clip_in_a_store(recordings, run, predi
         chances = np.asarray(jax.nn.softmax(raw["tone"][0]))
         assert row["tone"] == ("low", "high")[chances.argmax()]
         assert float(row["tone_probability"]) == pytest.approx(chances.max(), abs=1e-5)
+
+
+def test_a_window_has_the_prediction_of_a_clip_in_a_store(recordings, run, predicted, tmp_path):
+    require_same(recordings, run, predicted, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_window_has_the_prediction_of_a_clip_in_a_store_with_the_other_family(
+    recordings, tmp_path
+):
+    run, out = drawn(tmp_path, model=log_mel()), tmp_path / "out"
+    assert predict(recordings, run, out) == 0
+    require_same(recordings, run, out, tmp_path)
 
 
 def test_one_file_is_predicted_with_any_hop_in_the_place_of_what_was_there(

@@ -2,18 +2,23 @@
 
 import contextlib
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from affect_jax import checkpoint
+from affect_jax import checkpoint, speech
 from affect_jax import train as loop
 from affect_jax.export import cli as export
+from affect_jax.main import cli as main
 from affect_jax.metrics import ccc
+from affect_jax.models.vocal_bursts import speech_config
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
 from affect_jax.train_run import train_run
 from configs.base import base_config
+from configs.vocal_bursts import get_config
+from data_pipelines.join import open_store
 from data_pipelines.store import Store
 from tests.test_models_vocal_bursts import SMALL
 from tests.test_train import _StopAfter
@@ -100,3 +105,34 @@ def test_exported_hidden_states_train_another_head(store, trained, tmp_path):
     assert np.isfinite(run.records()[-1]["scores"]["validation"]["loudness/ccc"])
     assert "on predictions" not in (run.folder / "README.md").read_text()
     assert not [name for name in run.finished["scores"] if name.startswith("taught")]
+
+
+def test_heads_train_on_the_hidden_states_of_a_published_backbone_as_it_is(tmp_path):
+    backbone = speech_config(get_config("smoke").model.backbone)
+    model = speech.SpeechTransformer(backbone)
+    sound = np.zeros((1, 40_000), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(7), sound)
+    speech.save(tmp_path / "published", backbone, variables)
+    twin = "--config.data.root=twin:bursts?size=small"
+    published, run = f"--config.init.weights={tmp_path / 'published'}", tmp_path / "base"
+    flags = ["--config=configs/vocal_bursts.py:smoke", f"--workdir={run}", published, twin]
+    frozen = ["--config.freeze=.*", "--config.epochs=1", "--config.data.split="]
+    assert main([*flags, *frozen]) == 0
+    out = tmp_path / "hidden"
+    assert export([str(run), twin, f"--out={out}", "--arrays=hidden"]) == 0
+
+    data, states = open_store("twin:bursts?size=small"), Store(out)
+    assert states.features["base/hidden"].shape == (3, 16)
+    samples = np.asarray(data.feature("audio")[data.rows("audio", 5)][:40_000])
+    sound[0, : len(samples)] = samples / 32768
+    hidden = jax.jit(model.apply)(variables, sound).hidden
+    stored = states.feature("base/hidden")[states.tracks[5].offset]
+    assert states.tracks[5].name == data.tracks[5].name
+    np.testing.assert_allclose(stored, np.concatenate(hidden).mean(1), atol=1e-5)
+
+    flags = ["--config=configs/vocal_bursts.py:chain,dwa,smoke,stored"]
+    flags += [f"--config.data.root={data.path},{out}", f"--workdir={tmp_path / 'chain'}"]
+    assert main(flags) == 0
+    raw = checkpoint.last_whole(Run(tmp_path / "chain").checkpoints)[1]
+    assert set(raw["params"]) == {"head"}
+    assert np.isfinite(Run(tmp_path / "chain").records()[-1]["scores"]["validation"]["total"])
