@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from configs.audio_keys import audio_keys
 from configs.base import base_config
 from configs.speech_keys import small_backbone
-from data_pipelines.sources.emogator import CLASSES
+from data_pipelines.emotions import EMOTIONS
 
 VARIANTS = ("raw", "smoke")
 
@@ -53,8 +53,8 @@ def get_config(variants: str = "") -> ConfigDict:
     c.task.emotion = ConfigDict(
         dict(
             kind="classes",
-            size=len(CLASSES),
-            names=CLASSES,
+            size=len(EMOTIONS),
+            names=EMOTIONS,
             loss="ce",
             metrics=("accuracy", "uar", "confusion"),
             label_smoothing=0.1,

@@ -48,7 +48,7 @@ def test_a_clip_is_a_track_with_its_category_and_its_speaker_is_the_group(folder
         ("000002-30-1", "validation", "000002", 1),
     ]
     labels, mask = store.label("emotion")
-    assert mask.all() and [emogator.CLASSES[i] for i in labels] == [
+    assert mask.all() and [emogator.EMOTIONS[i] for i in labels] == [
         "Adoration",
         "Interest",
         "Triumph",
@@ -63,7 +63,7 @@ def test_a_clip_is_a_track_with_its_category_and_its_speaker_is_the_group(folder
 def test_the_classes_are_those_of_the_published_description(shared):
     text = (shared / "data" / "emogator" / "README.md").read_text()
     listed = re.search(r"Categories 01 to 30: (.*)\.", text)[1]
-    assert tuple(listed.split(", ")) == emogator.CLASSES
+    assert tuple(listed.split(", ")) == emogator.EMOTIONS
 
 
 def test_a_folder_may_hold_the_test_speakers_alone(folder):

@@ -6,7 +6,7 @@
                                  there is none, are the split test
 
 A track is a clip, its group the speaker. The stream is "audio" (int16, 16 kHz), the label "emotion"
-(classes, the 30 of CLASSES in the order of their numbers).
+(classes, the 30 of EMOTIONS in the order of their numbers).
 
 Source: Buhl, EmoGator, arXiv 2301.00508, 2023.
 """
@@ -19,6 +19,7 @@ import re
 
 from data_pipelines import audio
 from data_pipelines import folder as folders
+from data_pipelines.emotions import EMOTIONS
 from data_pipelines.errors import UserError, shown
 from data_pipelines.files import read_json
 from data_pipelines.paths import user_path
@@ -26,13 +27,6 @@ from data_pipelines.report import Report
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
-CLASSES = (
-    *("Adoration", "Amusement", "Anger", "Awe", "Confusion", "Contempt", "Contentment", "Desire"),
-    *("Disappointment", "Disgust", "Distress", "Ecstasy", "Elation", "Embarrassment", "Fear"),
-    *("Guilt", "Interest", "Neutral", "Pain", "Pride", "Realization", "Relief", "Romantic Love"),
-    *("Sadness", "Serenity", "Shame", "Surprise (Negative)", "Surprise (Positive)", "Sympathy"),
-    "Triumph",
-)
 FLAGS = audio.FLAGS
 DATA_SETS = ("EmoGator",)
 KNOWN_SPLITS = ("train", "validation", "test")
@@ -64,7 +58,7 @@ def fill(
         store,
         name="emogator",
         features=audio.FEATURES,
-        labels={"emotion": dict(kind="classes", size=len(CLASSES), names=CLASSES)},
+        labels={"emotion": dict(kind="classes", size=len(EMOTIONS), names=EMOTIONS)},
         source="emogator",
         notes=report.notes,
     ) as writer:
@@ -104,8 +98,8 @@ def _clips(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
                 match = _CLIP.fullmatch(path.stem)
                 if not match:
                     continue
-                if not 1 <= int(match[2]) <= len(CLASSES):
-                    raise UserError(f"{path}: category {match[2]}, expected 01 to {len(CLASSES)}.")
+                if not 1 <= int(match[2]) <= len(EMOTIONS):
+                    raise UserError(f"{path}: category {match[2]}, expected 01 to {len(EMOTIONS)}.")
                 report.use(path)
                 if path.stem in found:
                     again.append(str(path.relative_to(folder)))
