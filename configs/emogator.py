@@ -40,6 +40,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.system = "audio"
     c.audio = audio_keys()
     c.audio.level = "rms"
+    c.audio.mixup = 0.4
 
     c.data.clips = True
     c.data.seconds = 2.0  # few clips are longer

@@ -88,6 +88,13 @@ def test_labels_decide_the_links_in_training_where_they_exist(variables):
     assert np.abs(chained(variables, moved)[0]["cues"] - taught["cues"]).max() > 1e-6
 
 
+def test_a_class_may_be_taught_as_shares_of_classes(variables):
+    label, mask = LABELS["burst"]
+    shares = LABELS | {"burst": (np.eye(3, dtype=np.float32)[label], mask)}
+    for name, x in chained(variables)[0].items():
+        np.testing.assert_array_equal(chained(variables, shares)[0][name], x)
+
+
 def test_labels_change_no_prediction_in_evaluation(variables):
     (want, of_none), (got, of_labels) = (
         chained(variables, labels, train=False) for labels in (None, LABELS)
