@@ -88,7 +88,9 @@ def get_config(variants: str = "") -> ConfigDict:
     c.optim.name, c.optim.weight_decay = "adamw", 0.01
     c.optim.lr = 2e-3
     c.optim.hold_epochs = 2
-    c.optim.clip, c.optim.clip_norm = "global", 1.0
+    # Backbone, head and learned weights of losses each by themselves: the gradient of the last is
+    # large.
+    c.optim.clip, c.optim.clip_norm = "subnetwork", 1.0
     # The learned weights of rruw, druw and uncertainty ("weighting/.*") are trained at the rate of
     # the head, as in the original; a group of their own has another.
     c.optim.groups = ("backbone",)
