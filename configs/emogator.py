@@ -12,9 +12,9 @@ Settings: chosen by folds over the training speakers (configs/README.md), so tha
 Test:     python -m affect_jax.main --mode=evaluate --workdir=runs/emogator \
               --config.data.root=TEST_STORE --config.data.split=test
 Seeds:    runs with --config.seed=0, 1, 2 in folders of their own, then the mean of their
-          probabilities, which needs no data to fit on:
+          probabilities, in which nothing is fitted:
           python -m affect_jax.ensemble runs/emogator0 runs/emogator1 runs/emogator2 \
-              --out=runs/emogator_all
+              --classes=mean --out=runs/emogator_all
           python -m affect_jax.ensemble --apply=runs/emogator_all \
               --config.data.root=TEST_STORE --config.data.split=test
 
