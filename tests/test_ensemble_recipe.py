@@ -140,6 +140,13 @@ def test_the_smallest_of_equally_good_windows_is_taken_by_labelled_frames():
     assert equal.recipes[0].window == 50
 
 
+def test_nothing_is_smoothed_in_clips_and_no_window_is_tried():
+    label = np.random.default_rng(3).normal(size=(60, 1))
+    options = Options(METHODS | {"values": ("mean",)}, windows=(5, 10))
+    made = fit(VALENCE, [label], reference(label, tracks=60), options)
+    assert [one.window for one in (*made.tried, *made.recipes)] == [0, 0]
+
+
 def test_scores_of_the_folds_are_those_of_frames_predicted_out_of_fold():
     rng = np.random.default_rng(2)
     label = rng.normal(size=(40, 1))

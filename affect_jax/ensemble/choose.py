@@ -144,6 +144,8 @@ def fit(
             "by folds. Give one candidate each: --values=, --classes=, --labels=, --smooth=, "
             "--match=."
         )
+    if np.diff(reference.bounds).max() == 1:  # clips have no course to smooth
+        options = dataclasses.replace(options, windows=(0,))
     if task.kind == "values":
         fits = [
             _fit_values(k, [raw[:, k] for raw in raws], reference, fold, options)
