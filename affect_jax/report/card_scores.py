@@ -119,8 +119,8 @@ def _taught(scores: Mapping[str, Any], tasks: Sequence[Task]) -> list[str]:
     if not rows:
         return []
     return [
-        "Tasks that read what is predicted of others, and the same tasks reading the labels of "
-        "these in its place, where they exist. The gap is what the mistakes before them cost:",
+        "Some tasks read what is predicted of others. On labels: they read the labels of these "
+        "instead, where there are any. The gap is what the mistakes of others cost.",
         markdown.table(("score", "on predictions", "on labels"), rows),
     ]
 
