@@ -1,14 +1,21 @@
 """Entries to A-VB: written from predictions of clips, and checked against a list of them."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from affect_jax.prediction_files import Predictions
+from affect_jax.ensemble.__main__ import cli as ensemble
+from affect_jax.main import cli as run_command
+from affect_jax.prediction_files import Predictions, read_split
+from affect_jax.run import Run
 from affect_jax.submission.__main__ import main
 from affect_jax.tasks import Task, to_json
 from data_pipelines.bursts import CULTURE, DEFINITIONS, EMOTIONS, TYPES
+from data_pipelines.prepare import main as prepare
+from data_pipelines.twins.__main__ import main as twins
 
 CLIPS = ("00012", "12", "7")
 TRACKS = ("type", "two", "high", "culture")
@@ -209,3 +216,100 @@ def test_a_track_of_clips_has_no_editions_and_no_frames(run, tmp_path):
     assert code == 2 and "A-VB, which was held once" in error
     code, _, error = run("write", "culture", f"--list={tmp_path / 'run' / 'tasks.json'}")
     assert code == 2 and "no column File_ID" in error and error.count("\n") == 1
+
+
+ORDER = ("two", "culture", "type", "high")
+PLAIN = ("--values=mean", "--smooth=none", "--match=no")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder, runs): official files, their store, and two runs that have predicted its test split.
+
+    The second is a chain in another order of the tasks.
+    """
+    folder = tmp_path_factory.mktemp("challenge")
+    official, store = folder / "official", folder / "store"
+    assert twins(["--name=bursts", f"--output={official}", "--size=small"]) == 0
+    assert prepare(["--source=humevb", f"--input={official}", f"--store={store}"]) == 0
+    runs = []
+    for name, head, order in (("a", "vanilla", TRACKS), ("b", "chain", ORDER)):
+        run = f"--workdir={folder / name}"
+        config = f"--config=configs/vocal_bursts.py:smoke,{head}"
+        data = f"--config.data.root={store}", f"--config.tasks={','.join(order)}"
+        assert run_command([config, run, *data, "--config.epochs=1"]) == 0
+        assert run_command([run, "--mode=predict", "--config.data.split=test"]) == 0
+        runs.append(Run(folder / name))
+    return folder, runs
+
+
+def entry(folder, predictions, track, team):
+    """A valid entry written from these predictions, clips by name: class numbers, or [N, size]."""
+    out = folder / f"A-VB-{track.capitalize()}_{team}_1.csv"
+    common = [f"--track={track}", f"--list={folder / 'official' / 'labels' / 'data_info.csv'}"]
+    assert main(["write", *common, f"--predictions={predictions}", f"--out={out}"]) == 0
+    assert main(["check", *common, str(out)]) == 0
+    header, *rows = rows_of(out)
+    rows = sorted(rows)
+    assert len(rows) == 20
+    if track == "type":
+        return np.array([TYPES.index(row[1]) for row in rows])
+    columns = [name.replace("SouthAfrica", "South Africa") for name in header]
+    places = [columns.index(name) for name in DEFINITIONS[track]["names"]]
+    return np.array(rows)[:, places].astype(float)
+
+
+def outputs(run, track):
+    """Raw predictions of the test clips [N, size], by name."""
+    task = next(task for task in run.read_tasks() if task.name == track)
+    p = read_split(run.predictions / "test", [task])[task]
+    return p.raw[np.argsort(p.tracks[p.track])]
+
+
+@pytest.mark.slow
+def test_a_chain_in_any_order_predicts_its_tasks_by_name(trained):
+    plain, chain = trained[1]
+    sizes = {task.name: task.size for task in chain.read_tasks()}
+    assert tuple(sizes) == ORDER and sizes == {"type": 8, "two": 2, "high": 10, "culture": 40}
+    card = (chain.folder / "README.md").read_text()
+    links = card.split("| score | on predictions | on labels |")[1].split("\n\n")[0]
+    assert tuple(dict.fromkeys(re.findall(r"(\w+)/", links))) == ORDER[1:]
+    assert "on predictions" not in (plain.folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("track", TRACKS)
+def test_a_run_is_written_as_an_entry(trained, track):
+    folder, runs = trained
+    for run in runs:
+        got, raw = entry(folder, run.folder, track, run.folder.name), outputs(run, track)
+        want = raw.argmax(-1) if track == "type" else np.clip(raw, 0, 1)
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", ["mean", "vote"])
+def test_runs_are_combined_into_an_entry(trained, classes):
+    folder, runs = trained
+    members, out = [str(run.folder) for run in runs], folder / classes
+    assert ensemble([*members, f"--out={out}", f"--classes={classes}", *PLAIN]) == 0
+    assert ensemble([f"--apply={out}", "--config.data.split=test"]) == 0
+    for track in TRACKS:
+        got, raws = entry(folder, out, track, classes), [outputs(run, track) for run in runs]
+        if track != "type":
+            np.testing.assert_allclose(got, np.clip(np.mean(raws, 0), 0, 1), atol=1e-6)
+        elif classes == "mean":
+            assert (got == softmax(raws, -1).mean(0).argmax(-1)).all()
+        else:
+            assert (got == np.argmax(raws, -1)).any(0).all()
+
+
+@pytest.mark.slow
+def test_an_ensemble_that_is_chosen_on_the_validation_clips_is_a_valid_entry(trained, capsys):
+    folder, runs = trained
+    out = folder / "chosen"
+    assert ensemble([*(str(run.folder) for run in runs), f"--out={out}"]) == 0
+    assert "window" not in capsys.readouterr().out
+    assert ensemble([f"--apply={out}", "--config.data.split=test"]) == 0
+    for track in TRACKS:
+        entry(folder, out, track, "chosen")
