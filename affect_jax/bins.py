@@ -1,6 +1,6 @@
 """Values as bins: a softmax over the bins of [-1, 1], whose expectation is the prediction.
 
-Source: the bin heads of arXiv 2203.13032 (specs/abaw3, 1.4 and 3.5). NumPy and JAX arrays alike.
+Source: the bin heads of arXiv 2203.13032, as in its released code. NumPy and JAX arrays alike.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def clip_by_subnetwork(max_norm: float) -> optax.GradientTransformation:
     """Scale each sub-network (first key of params) to L2 norm `max_norm` if it exceeds it.
 
     factor = min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ applied to every
-    net of the original on its own (specs/abaw4, 6.1).
+    net on its own in the released code of ABAW4 (arXiv 2207.09373).
     """
 
     def update(grads, state, params=None):

@@ -35,7 +35,7 @@ def _linear(c: Any) -> Rate:
 def _warmup(c: Any) -> Rate:
     """Rise linearly to the rate over `hold_epochs`, then fall to zero.
 
-    The original starts at 0, so that its first epoch learns nothing (specs/abaw4, 6.1); ours
+    The original starts at 0, so that its first epoch learns nothing (code of ABAW4); ours
     starts one step up the same ramp by default.
     """
 

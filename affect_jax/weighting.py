@@ -142,8 +142,8 @@ def _rruw(params, state, losses, labelled, epoch, *, phi=1.0):
     Args:
         phi: sum at which the absolute a are held; they start at 1 / n each.
 
-    Source: code of A-VB (specs/vocal_bursts, 4). The paper's ln(1 + ln a^2) does not exist at the
-    start.
+    Source: the released code of A-VB (arXiv 2209.07384). The paper's ln(1 + ln a^2) does not exist
+    at the start.
     """
     del epoch
     return _restrained(params["alpha"], losses, labelled, phi, 0.0), state

@@ -80,7 +80,7 @@ def segments(frames: Sequence[int], length: int, *, stride: int = 1) -> Rows:
 
     Args:
         frames: number of frames of every track of the store.
-        length: frames fed at once (l of specs/abaw4, section 2).
+        length: frames fed at once, as the segments of ABAW4 (arXiv 2207.09373).
         stride: with k > 1 every k-th frame is fed, and a track is cut once for each of its k
             phases, so that every frame stands in exactly one row.
     """

@@ -143,7 +143,7 @@ def ccc_mixed_of(m: Moments) -> float:
 
     A perfect answer of n pairs has (n - 1) / n. One pair has no variance: 0.
 
-    Source: code of A-VB (specs/vocal_bursts, 4).
+    Source: the released code of arXiv 2209.07384.
     """
     n = np.maximum(m.n, 1)
     whole = (m.m2_p + m.m2_t) / np.maximum(n - 1, 1) + (m.mean_p - m.mean_t) ** 2

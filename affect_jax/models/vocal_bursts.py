@@ -1,6 +1,8 @@
 """The A-VB family: raw sound -> self-supervised speech transformer -> multi-task head, for clips.
 
-Source: specs/vocal_bursts. The backbone: models/blocks/speech.
+Source: arXiv 2209.07384, "Self-supervised attention networks and uncertainty loss weighting for
+multi-task emotion recognition on vocal bursts", and its released code. The backbone:
+models/blocks/speech.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Multi-task heads whose tasks ask hidden states of several depths: two versions of BRANCH.
 
-Source: specs/vocal_bursts, sections 3.4 and 3.5.
+Source: arXiv 2209.07384, BRANCH, and its released code, which has two versions of it: "attnbranch"
+and "attnbranch_v2". The paper's text fits the second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Encoders of ABAW3 that end in an LSTM: after a fully connected layer, or a transformer too.
 
-Source: "fclstm-xl" and "transformer-lstm" of arXiv 2203.13032 (specs/abaw3, 3.2 and 3.4).
+Source: "fclstm-xl" and "transformer-lstm" of arXiv 2203.13032 and its code.
 """
 
 from __future__ import annotations

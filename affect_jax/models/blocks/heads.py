@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 
-# Every linear layer of the ABAW4 models starts so; biases start at 0 (specs/abaw4, 6.2).
+# Every linear layer of the ABAW4 models starts so; biases start at 0 (its released code).
 NORMAL = nn.initializers.normal(0.02)
 
 

@@ -1,6 +1,6 @@
 """Transformer that also reads a memory of earlier segments: means over chunks of their frames.
 
-Source: "transformer-attention" of arXiv 2203.13032 (specs/abaw3, 3.3).
+Source: "transformer-attention" of arXiv 2203.13032 and its code.
 """
 
 from __future__ import annotations

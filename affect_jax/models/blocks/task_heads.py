@@ -2,7 +2,7 @@
 
 VANILLA and CHAIN, for any tasks in any order; BRANCH is in branches.py.
 
-Source: specs/vocal_bursts, section 3.
+Source: arXiv 2209.07384 and its released code ("basemtl" and "stacked").
 """
 
 from __future__ import annotations
