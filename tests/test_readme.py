@@ -135,3 +135,36 @@ def test_the_way_to_a_challenge_entry_works_as_shown_in_small(tmp_path: Path) ->
     entry = (tmp_path / "entry.txt").read_text().splitlines()
     listed = official.read_text().splitlines()
     assert [row.split(",")[0] for row in entry[1:]] == [row.split(",")[0] for row in listed[1:]]
+
+
+@pytest.mark.slow
+def test_a_folder_of_sounds_becomes_predictions_of_a_recording_as_shown_in_small(
+    tmp_path: Path,
+) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    time = np.arange(16_000) / 16_000
+    (tmp_path / "sounds").mkdir()
+    with (tmp_path / "sounds" / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "split", "kind", "strength"])
+        for i in range(24):
+            kind, hz = (("cry", 900), ("laugh", 200))[i % 2]
+            loud = 0.1 + i % 5 / 10
+            soundfile.write(
+                tmp_path / f"sounds/{i}.wav", loud * np.sin(2 * np.pi * hz * time), 16_000
+            )
+            rows.writerow([i, "validation" if i > 15 else "train", kind, loud])
+    soundfile.write(tmp_path / "recording.flac", np.tile(np.sin(900 * time), 7) / 2, 16_000)
+    script = SCRIPTS["sounds.py"].replace("vocal_bursts(variants)", 'vocal_bursts("smoke")')
+    (tmp_path / "sounds.py").write_text(script)
+    commands = commands_of("Sound")
+    assert [command.split()[1] for command in commands[:3]] == [
+        "data_pipelines.prepare",
+        "affect_jax.main",
+        "affect_jax.audio",
+    ]
+    run_commands(commands[:3], tmp_path)
+    with (tmp_path / "predicted" / "recording.flac.csv").open(newline="") as file:
+        windows = list(csv.DictReader(file))
+    assert list(windows[0]) == ["start", "end", "kind", "kind_probability", "strength"]
+    assert [float(w["start"]) for w in windows] == [0, 1.25, 2.5, 3.75, 4.5]
