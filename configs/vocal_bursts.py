@@ -142,6 +142,8 @@ def _released(c: ConfigDict) -> None:
     """The defaults of the released code where the paper has others."""
     c.model.backbone.mask_feature_prob = 0.0
     c.optim.name, c.optim.factor = "adam", 0.9
+    if c.model.head.name in ("branch", "branch_v2"):
+        c.model.head.pooling = "last"  # which it calls attention
     for name in ("two", "high", "culture"):
         # The rule of the tasks weighs the dimensions inside each of them too.
         c.task[name].weighting = "" if c.weighting == "fixed" else c.weighting

@@ -212,7 +212,8 @@ def test_a_backbone_of_another_size_is_refused_before_its_weights_are_read(tmp_p
 def test_models_that_the_original_has_not_are_not_written():
     family = family_of("vocal_bursts")
     for model, message in (
-        (config(head__pooling="statistics"), "the original has no pooling 'statistics'."),
+        (config(head__pooling="last"), "original's vanilla has attention and mean."),
+        (config("branch", head__pooling="attention"), "original's branch has last and mean."),
         (stored(), "a model of stored hidden states has no backbone"),
     ):
         with pytest.raises(UserError, match=message):

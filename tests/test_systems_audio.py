@@ -149,9 +149,13 @@ def test_a_config_without_its_keys_is_one_line(root):
         systems.build(c)
 
 
-@pytest.mark.parametrize(("weights", "masked"), [("", True), ("a_file", False)])
-def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, masked):
+@pytest.mark.parametrize(
+    ("weights", "norm", "masked"),
+    [("", "group", True), ("a_file", "group", False), ("a_file", "layer", True)],
+)
+def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, masked):
     c = get_config("raw,smoke")
+    c.model.backbone.feat_extract_norm = norm
     c.data.root, c.model.padding, c.init.weights, c.task.emotion.names = (
         str(root),
         "auto",

@@ -95,12 +95,14 @@ class Audio(Supervised):
             return model
         model = model.copy_and_resolve_references()
         weights = self.config.init.weights
-        model.padding = "heard" if weights else "masked"
-        if weights:
+        # Published models with a group norm were trained without a mask, those without it with one.
+        unmasked = weights and model.backbone.get("feat_extract_norm") == "group"
+        model.padding = "heard" if unmasked else "masked"
+        if unmasked:
             _log.info(
-                "padding is heard, as by the weights of %s in their training, so that a clip's "
-                "answer depends on the length it is padded to; config.model.padding = 'masked' "
-                "makes it independent",
+                "padding is heard, as published models with a group norm (%s) hear it, so that a "
+                "clip's answer depends on the length it is padded to; config.model.padding = "
+                "'masked' makes it independent",
                 weights,
             )
         return model

@@ -19,6 +19,11 @@ from data_pipelines.errors import UserError, shown
 
 # The challenge's names of the tasks and the original's, in the original's order.
 TASKS = {"type": "voc_type", "two": "low", "high": "high", "culture": "culture_emotion"}
+# Of the original's heads, as they are called here: "attention" and "max" of its BRANCH take the
+# last frame, "max" of the others the mean.
+POOLINGS = dict.fromkeys(("vanilla", "chain"), ("attention", "mean")) | dict.fromkeys(
+    ("branch", "branch_v2"), ("last", "mean")
+)
 _OUTPUTS = {
     "type": "voc_type_classifier",
     "two": "low_regressor",
@@ -43,7 +48,8 @@ def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]
     """Rules for a whole model, or for a backbone alone where the state dict is of one.
 
     Raises:
-        UserError: the original has its tasks in another order, and that matters.
+        UserError: the original has its tasks in another order, and that matters; or its head has no
+            such pooling.
     """
     if any(name.startswith("feature_extractor.encoder.") for name in state_dict):
         return _whole(model, tasks)
@@ -58,8 +64,6 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     """
     if model.backbone.model_type == STORED:
         raise UserError("a model of stored hidden states has no backbone, which the original has.")
-    if model.head.pooling in ("max", "statistics"):
-        raise UserError(f"the original has no pooling {model.head.pooling!r}.")
     return rules.to_original(_whole(model, tasks), variables)
 
 
@@ -69,6 +73,12 @@ def _whole(model: Any, tasks: Sequence[str]) -> Table:
         raise UserError(
             f"config.tasks = {shown(tuple(tasks))}: the original's {model.head.name} goes "
             f"{', '.join(TASKS)}."
+        )
+    known = POOLINGS[model.head.name]
+    if model.head.pooling not in known:
+        raise UserError(
+            f"config.model.head.pooling = {model.head.pooling!r}: the original's {model.head.name} "
+            f"has {' and '.join(known)}."
         )
     config = speech_config(model.backbone)
     backbone = speech.table(config, prefix="feature_extractor.", path="backbone/")
