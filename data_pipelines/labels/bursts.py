@@ -32,7 +32,7 @@ from data_pipelines.bursts import (
     file_id,
 )
 from data_pipelines.errors import UserError, listed, nearest
-from data_pipelines.labels.lines import Warn, each_line, finite_number, separator
+from data_pipelines.labels.lines import MISSING, Warn, each_line, finite_number, separator
 from data_pipelines.report import Report
 
 # Of tables and of the column Split; our names of splits.
@@ -42,7 +42,6 @@ RAW = tuple(f"{what}_info.csv" for what in ("data", "type", "high", "two", "cult
 FOLDER = "labels"
 DECIMALS = 6
 _SAME = 1.5 * 10**-DECIMALS  # a tie may have been rounded to either side
-_MISSING = ("", "nan", "na")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +195,7 @@ def _split(where: str, text: str, of_name: str) -> str:
 def _value(where: str, name: str, text: str) -> float:
     """The number, or number of the class, of a cell; NaN where it is missing."""
     text = text.strip()
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return np.nan
     if name in CLASSES:
         if text not in CLASSES[name]:

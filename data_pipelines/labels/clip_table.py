@@ -33,13 +33,12 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import UserError, listed, nearest, shown
-from data_pipelines.labels.lines import Warn, finite_number, read_lines
+from data_pipelines.labels.lines import MISSING, Warn, finite_number, read_lines
 from data_pipelines.paths import require_name
 
 FILE, SPLIT, GROUP = ("file", "file_id"), "split", "group"
 _SEPARATORS = (",", ";", "\t")
 _OWN = (*FILE, SPLIT, GROUP)
-_MISSING = ("", "nan", "na")
 _MANY = 20  # classes; more of them than half the rows are texts of another kind
 
 
@@ -202,7 +201,7 @@ def _label(cells: _Cells, label: str, names: Sequence[str]) -> tuple[dict[str, A
     if any(parts):
         name = names[columns.index(None)] if None in columns else names[0]
         raise UserError(f"{cells.path}: column {name!r} holds words; LABEL:NAME are numbers.")
-    texts = [None if text.lower() in _MISSING else text for text in cells.columns[names[0]]]
+    texts = [None if text.lower() in MISSING else text for text in cells.columns[names[0]]]
     classes = tuple(sorted({text for text in texts if text is not None}))
     if len(classes) > max(_MANY, len(texts) / 2):
         raise UserError(
@@ -218,7 +217,7 @@ def _numbers(cells: _Cells, name: str) -> np.ndarray | None:
     """float64 [N] of a column, NaN where it is missing; None of one of words."""
     values, words = np.full(len(cells.lines), np.nan), []
     for row, text in enumerate(cells.columns[name]):
-        if text.lower() in _MISSING:
+        if text.lower() in MISSING:
             continue
         if cells.separator == ";":
             text = re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", text)

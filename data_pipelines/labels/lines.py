@@ -17,6 +17,8 @@ from data_pipelines.files import refuse_pointer
 # Not all that float() takes: it also likes 1_000, control characters and other scripts' digits.
 _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[ \t]*", re.ASCII | re.IGNORECASE)
 
+# What a cell of a csv file holds, in lower case, where there is no label.
+MISSING = ("", "nan", "na")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 Warn = Callable[[str], object]

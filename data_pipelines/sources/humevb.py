@@ -43,7 +43,7 @@ def fill(
     with StoreWriter(
         store,
         name=folder.resolve().name,
-        features={"audio": dict(shape=(), dtype="int16", axis="rate", rate_hz=audio.RATE)},
+        features=audio.FEATURES,
         labels=DEFINITIONS,
         source="humevb",
         notes=report.notes,
