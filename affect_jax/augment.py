@@ -92,8 +92,8 @@ class Step:
     """Change of one row: step(x [S], mask [S], key, rate) -> [S].
 
     Attributes:
-        probability: share of the rows that are changed; other fields are (from, to), in between
-            of which is drawn uniformly.
+        probability: share of the rows that are changed. The other fields are ranges (from, to), of
+            which a value is drawn uniformly for each row.
     """
 
     probability: float

@@ -138,9 +138,6 @@ class Audio(Supervised):
     def _column_country(self) -> np.ndarray:
         """int [K]: the country of each column of culture, by the beginning of its name."""
         store = self.data.store
-        for name in ("culture", "country"):
-            if name not in store.labels:
-                raise UserError(f"{store.path}: config.audio.own_culture needs label {name!r}.")
         countries = [name.replace(" ", "") for name in store.labels["country"].names]
         columns = [name.replace(" ", "") for name in store.labels["culture"].names]
         beginning = [column.partition("_")[0] for column in columns]
