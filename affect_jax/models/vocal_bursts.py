@@ -104,8 +104,7 @@ class VocalBursts(nn.Module):
             return [*states, states[0]], jnp.ones((len(states[0]), 1), bool), {}
         audio, valid = streams[0]
         output = self.backbone(name="backbone")(audio, valid if self.masked else None, train)
-        mask = output.mask if self.masked else None
-        mask = jnp.ones(output.last.shape[:2], bool) if mask is None else mask
+        mask = output.mask if self.masked else jnp.ones(output.last.shape[:2], bool)
         means = [pooling.mean(x.astype(jnp.float32), mask) for x in output.hidden]
         arrays = {"hidden": jnp.stack(means, 1)} | {f"hidden_{i}": x for i, x in enumerate(means)}
         # HuBERT hands on no such output: the first hidden state is what comes of it.
@@ -172,7 +171,7 @@ def speech_config(group: Mapping[str, Any]) -> SpeechConfig:
 
 def _backbone(group: Any, masked: bool, dtype: Any) -> Callable[..., nn.Module] | None:
     if group.get("model_type") == STORED:
-        if others := [key for key in group if key not in ("model_type", "remat")]:
+        if others := [key for key in group if key != "model_type"]:
             raise UserError(f"config.model.backbone.{others[0]}: stored hidden states have none.")
         return None
     remat = group.get("remat", False)
