@@ -11,11 +11,16 @@ import numpy as np
 
 from affect_jax import interop
 from affect_jax.interop import speech
-from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer, frames_of
+from affect_jax.models.blocks.speech import (
+    SpeechConfig,
+    SpeechOutput,
+    SpeechTransformer,
+    frames_of,
+)
 from affect_jax.models.blocks.speech.masking import span_mask
 from affect_jax.models.blocks.speech.positions import weight_normalised
 from affect_jax.models.blocks.speech.relative import buckets
-from tests.golden.adapters.weights import params_of
+from tests.golden.adapters.weights import variables_of
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 
 
@@ -28,8 +33,9 @@ def backbone(fixture: Fixture) -> Answer:
     given = fixture.arrays
     config = SpeechConfig.from_json(fixture.meta["config"], fixture.name)
     model, table = SpeechTransformer(config), speech.table(config)
-    params = params_of(fixture, table, model, given["in_wave_0"])
-    _same_from_other_files(fixture, table, params)
+    variables = variables_of(fixture, table, model, given["in_wave_0"])
+    params, statistics = variables["params"], {k: x for k, x in variables.items() if k != "params"}
+    _same_from_other_files(fixture, table, variables)
     arrays = {"out_len_table": frames_of(config, given["in_len_table"])}
     if "direction" in params["positions"]:
         own = params["positions"]
@@ -51,59 +57,64 @@ def backbone(fixture: Fixture) -> Answer:
             feature_mask=given.get(f"in_feature_mask_{case}"),
         )
         if f"in_cotangent_{case}" not in given:
-            arrays |= _evaluated(config, run, params, wave, case)
+            arrays |= _evaluated(config, run, variables, wave, case)
             continue
 
         def scalar(
             params: Any, run: Any = run, wave: Any = wave, case: str = case
         ) -> tuple[jax.Array, Any]:
-            output = run({"params": params}, wave, train=True)
-            return (output.last * given[f"in_cotangent_{case}"]).sum(), output.hidden
+            state = {"params": params, **statistics}
+            output, _ = run(state, wave, train=True, mutable=["batch_stats"])
+            return (output.last * given[f"in_cotangent_{case}"]).sum(), output
 
-        grads, hidden = jax.jit(jax.grad(scalar, has_aux=True))(params)
-        arrays[name] = jnp.stack(hidden)
+        grads, output = jax.jit(jax.grad(scalar, has_aux=True))(params)
+        arrays |= _given(output, case)
         named = interop.to_original(table, {"params": grads})
         arrays |= {f"grad_{key}": x for key, x in named.items()}
     return Answer(arrays)
 
 
-def _evaluated(
-    config: SpeechConfig, run: Any, params: Any, wave: np.ndarray, case: str
-) -> dict[str, Any]:
-    """Hidden states of a case, and what stands between them."""
-
-    @jax.jit
-    def captured(params: Any, wave: jax.Array) -> Any:
-        return run({"params": params}, wave, capture_intermediates=True)
-
-    output, state = captured(params, wave)
-    state = state["intermediates"]
-    last = f"layer_{config.num_hidden_layers - 1}"
-    convolution = f"conv_{len(config.conv_dim) - 1}"
-    arrays = {
-        f"out_hidden_states_{case}": jnp.stack(output.hidden),
-        f"out_conv_features_{case}": state[convolution]["__call__"][0],
-        f"out_projected_{case}": state["projection"]["__call__"][0],
-        f"out_last_layer_raw_{case}": state[last]["__call__"][0],
-    }
+def _given(output: SpeechOutput, case: str) -> dict[str, Any]:
+    """What a model gives, by the stored names."""
+    arrays = {f"out_hidden_states_{case}": jnp.stack(output.hidden)}
     if output.features is not None:
         arrays[f"out_extract_features_{case}"] = output.features
     if output.mask is not None:
         arrays[f"out_frame_mask_{case}"] = output.mask
-    if "relative" in state:
+    return arrays
+
+
+def _evaluated(
+    config: SpeechConfig, run: Any, variables: Any, wave: np.ndarray, case: str
+) -> dict[str, Any]:
+    """What a model gives in a case, and what stands in between."""
+
+    @jax.jit
+    def captured(variables: Any, wave: jax.Array) -> Any:
+        return run(variables, wave, capture_intermediates=True)
+
+    output, state = captured(variables, wave)
+    state = state["intermediates"]
+    last = f"layer_{config.num_hidden_layers - 1}"
+    convolution = f"conv_{len(config.conv_dim) - 1}"
+    arrays = _given(output, case) | {
+        f"out_conv_features_{case}": state[convolution]["__call__"][0],
+        f"out_projected_{case}": state["projection"]["__call__"][0],
+        f"out_last_layer_raw_{case}": state[last]["__call__"][0],
+    }
+    if "relative" in state and case == "0":
         arrays["out_position_bias"] = state["relative"]["__call__"][0]
     return arrays
 
 
-def _same_from_other_files(fixture: Fixture, table: interop.Table, params: Any) -> None:
+def _same_from_other_files(fixture: Fixture, table: interop.Table, variables: Any) -> None:
     """The other weight files of the fixture hold the same numbers under older names."""
-    template = {"params": params}
     for name in fixture.meta.get("extra_weights", ()):
         weights = interop.load(fixture.folder / name)
-        variables, report = interop.to_variables(table, weights, template)
+        others, report = interop.to_variables(table, weights, variables)
         if not report.complete:
             raise Mismatch(f"{name}: {report}".replace("\n", "; "))
-        if not jax.tree.all(jax.tree.map(np.array_equal, variables["params"], params)):
+        if not jax.tree.all(jax.tree.map(np.array_equal, others, variables)):
             raise Mismatch(f"{name} holds other numbers")
 
 
