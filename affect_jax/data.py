@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from affect_jax import memory, sharding
 from affect_jax.config import require_kind
 from affect_jax.feed import FEEDERS, Batch, Resident, Streamed, batch_bytes, feeder
+from affect_jax.normalise import beside, standardised
 from affect_jax.tasks import Task
 from data_pipelines import folds
 from data_pipelines.errors import UserError, nearest, shown
@@ -272,15 +273,14 @@ class Data:
                     "to end."
                 )
         source, shape = self.source(labels=training), self.shape(training=training)
+        length = "seconds" if data.clips or data.seconds else "length"
         if not data.clips:
             source.require_time(self._all_rows)
         memory.require(
             batch_bytes(source, self._all_rows, shape, rows) / jax.device_count(),
             f"config.data.{key} = {rows}",
-            "a batch of clips takes"
-            if data.clips
-            else f"a batch of rows of {shape.length} frames takes",
-            f"Make it smaller, or config.data.length = {data.length}.",
+            f"a batch of {'clips' if data.clips else f'rows of {shape.length} frames'} takes",
+            f"Make it smaller, or the rows shorter: config.data.{length} = {data[length]}.",
         )
 
     def feeder(self, rows: Rows, *, training: bool, labels: bool = False) -> Resident | Streamed:
@@ -319,31 +319,11 @@ class Data:
             if np.dtype(feature.dtype).kind != "f":
                 x = x * jnp.float32(feature.scale)
             if name in moments:
-                mean, std = (_beside(moments[name][k], x, feature.shape) for k in ("mean", "std"))
+                mean, std = (beside(moments[name][k], x, feature.shape) for k in ("mean", "std"))
                 mask = batch["mask"] if name not in self.source(labels=False).own else True
                 x = standardised(x, mean, std, mask & batch["inputs_mask"].get(name, True))
             inputs[name] = x
         return {k: v for k, v in batch.items() if k != "moments"} | {"inputs": inputs}
-
-
-def standardised(x: jax.Array, mean: jax.Array, std: jax.Array, mask: jax.Array) -> jax.Array:
-    """(x - mean) / std, and 0 where masked.
-
-    Args:
-        x: [..., *item]; mean and std fit its last axes.
-        mask: bool, of x's first axes.
-    """
-    mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-    return jnp.where(mask, (x - mean) / std, 0)
-
-
-def _beside(values: Any, x: jax.Array, item: tuple[int, ...]) -> jax.Array:
-    """Moments [*item], or [B, *item] of the rows' tracks, with the axes of [B, ..., *item]."""
-    values = jnp.asarray(values)
-    if values.ndim == len(item):
-        return values
-    between = (1,) * (x.ndim - values.ndim)
-    return values.reshape(values.shape[0], *between, *values.shape[1:])
 
 
 def _pair(key: str, text: Any) -> tuple[str, str]:

@@ -88,6 +88,14 @@ def test_keys_that_would_do_nothing_to_clips_are_refused(clips, keys, said):
         Data(config, ()).rows("train")
 
 
+def test_too_large_a_batch_of_clips_is_made_smaller_by_shorter_clips(clips):
+    config = tiny_config(clips.path, data__clips=True, data__seconds=0.5, model__features="audio")
+    config.data.eval_batch_size = 1_000_000_000
+    data = Data(config, ())
+    with pytest.raises(UserError, match=r"a batch of clips takes .*: config.data.seconds = 0.5\."):
+        data.evaluation_plan(data.rows("train"), carries=False)
+
+
 def test_a_table_is_spread_once(streams):
     config = tiny_config(streams.path, tasks="valence", data__spread="words:mean,words:nearest")
     config.model.features = ("words",)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from affect_jax.bins import assign
-from affect_jax.data import standardised
+from affect_jax.normalise import standardised
 from data_pipelines.rows import segments
 from data_pipelines.source import Source
 from data_pipelines.store import Store
