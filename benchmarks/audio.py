@@ -28,8 +28,9 @@ import optax
 
 from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer, frames_of
 from benchmarks import temporal
-from benchmarks.audio_shape import CLASSES, RATE, Shape
+from benchmarks.audio_shape import CLASSES, Shape
 from benchmarks.rounds import Times, alternate, printed
+from data_pipelines.audio import RATE
 from data_pipelines.command import Parser, whole
 from data_pipelines.errors import shown
 from data_pipelines.paths import user_path

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-RATE, CLASSES = 16_000, 8
+CLASSES = 8
 # What the base models share beside the defaults of config.json: nothing is dropped whole.
 BASE = {"layerdrop": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.1}
 

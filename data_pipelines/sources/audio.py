@@ -23,6 +23,7 @@ from data_pipelines.errors import UserError, listed
 from data_pipelines.labels.clip_table import Clip, ClipTable, read_table
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
+from data_pipelines.store_specs import split_key
 from data_pipelines.store_writer import StoreWriter
 
 FLAGS = {
@@ -34,7 +35,6 @@ FLAGS = {
     "columns": dict(metavar="NAME,NAME", help="labels of the csv that are taken; default all"),
     **audio.FLAGS,
 }
-KNOWN_SPLITS = ("train", "validation", "test")
 
 
 def fill(
@@ -54,8 +54,7 @@ def fill(
     clips = {name: Clip(0, 0, "test", "") for name in files}
     if table:
         clips = _matched(table, files, report)
-    order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
-    names = sorted(clips, key=lambda n: (order.get(clips[n].split, len(order)), clips[n].split, n))
+    names = sorted(clips, key=lambda name: (split_key(clips[name].split), name))
     tracks = _tracks(folder, names)
     with StoreWriter(
         store,

@@ -25,11 +25,11 @@ from data_pipelines.files import read_json
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
 from data_pipelines.store import Store
+from data_pipelines.store_specs import split_key
 from data_pipelines.store_writer import StoreWriter
 
 FLAGS = audio.FLAGS
 DATA_SETS = ("EmoGator",)
-KNOWN_SPLITS = ("train", "validation", "test")
 _CLIP = re.compile(r"([0-9]{6})-([0-9]{2})-[0-9]+")
 _SPEAKER = re.compile("[0-9]{6}")
 # Published with these 18 speakers: baselines on statistics of a log-mel spectrogram.
@@ -131,8 +131,7 @@ def _splits(folder: pathlib.Path, there: list[str], report: Report) -> dict[str,
     absent = sorted(speaker for speaker in split_of if speaker not in there)
     if absent:
         report.note(f"speakers of {path.name} without a clip", absent)
-    order = {split: i for i, split in enumerate(KNOWN_SPLITS)}
-    return {s: splits[s] for s in sorted(splits, key=lambda s: (order.get(s, len(order)), s))}
+    return {split: splits[split] for split in sorted(splits, key=split_key)}
 
 
 def _table(path: pathlib.Path) -> dict[str, list[str]]:

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.audio import RATE
 from data_pipelines.bursts import CLASSES, COLUMNS, COUNTRY, FILE_ID, LABEL_COLUMNS, SPLIT, TYPE
 from data_pipelines.plan import generator
 from data_pipelines.store import Store
 from data_pipelines.twins.bursts_latent import Burst, make_bursts
-from data_pipelines.twins.bursts_sound import RATE, sound
+from data_pipelines.twins.bursts_sound import sound
 
 SOURCE = "humevb"
 FLAGS: dict[str, dict] = {"bursts": {}}

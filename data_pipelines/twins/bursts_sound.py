@@ -13,10 +13,10 @@ import dataclasses
 
 import numpy as np
 
+from data_pipelines.audio import RATE
 from data_pipelines.bursts import TYPES
 from data_pipelines.twins.bursts_latent import Burst
 
-RATE = 16000
 SECONDS = (0.5, 3.0)
 FORMANTS = (600.0, 1500.0, 2700.0)  # Hz
 WIDTHS = (90.0, 120.0, 180.0)  # Hz
