@@ -86,3 +86,12 @@ def test_a_tensor_with_too_few_axes_is_a_mismatch():
     state_dict = {"c.weight": np.zeros(5), "c.bias": np.zeros(4)}
     _, report = to_variables(table, state_dict, template)
     assert report.mismatched == ("c.weight (5,) gives (5,), c/kernel is (3, 2, 4)",)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])  # the last is beyond float32
+def test_a_tensor_that_is_not_finite_is_a_mismatch(value):
+    tensors = {"c.weight": np.ones((3, 2)), "c.bias": np.array([0, value, 0])}
+    template = {"c": {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)}}
+    with np.errstate(over="ignore"):
+        _, report = to_variables(Table(rules.linear("c", "c")), tensors, {"params": template})
+    assert report.mismatched == ("c.bias holds NaN or infinity",)

@@ -126,7 +126,7 @@ class Report:
         unused: {original name: why}, known to be of no use.
         unknown: original names that no rule knows.
         missing: our paths that got no tensor.
-        mismatched: one sentence a tensor whose shape or value is not what it must be.
+        mismatched: one sentence a tensor whose shape or values are not what they must be.
     """
 
     mapped: dict[str, str]
@@ -197,6 +197,8 @@ def to_variables(
                 gives = f"{name} {tensor.shape} gives {value.shape}"
                 mismatched.append(f"{gives}, {path} is {tuple(leaf.shape)}")
             values[place] = np.array(value, leaf.dtype, order="C")
+            if not np.isfinite(values[place]).all():
+                mismatched.append(f"{name} holds NaN or infinity")
         elif (make := _glob(table.constants, name)) is not None:
             mapped[name] = ""
             if fault := _difference(tensor, make(tensor.shape)):
