@@ -14,8 +14,8 @@ The first line names the columns, in any order and, of the first three, in any c
     any other         a label: numbers are `values`, words `classes`, named in alphabetical order
     LABEL:NAME        one of several columns of numbers that are one label
 
-An empty cell, "nan" and "na" are missing labels. Fields are separated by commas, semicolons (then
-numbers may have decimal commas) or tabs; the text is UTF-8.
+An empty cell, "nan" and "na" are missing labels. Fields are separated by commas, or by semicolons
+or tabs (then numbers may have decimal commas); the text is UTF-8.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from data_pipelines.paths import require_name
 FILE, SPLIT, GROUP = ("file", "file_id"), "split", "group"
 _SEPARATORS = (",", ";", "\t")
 _OWN = (*FILE, SPLIT, GROUP)
+_DECIMAL_COMMA = re.compile(r"([+-]?\d*),(\d+)", re.ASCII)
 _MANY = 20  # classes; more of them than half the rows are texts of another kind
 
 
@@ -219,8 +220,13 @@ def _numbers(cells: _Cells, name: str) -> np.ndarray | None:
     for row, text in enumerate(cells.columns[name]):
         if text.lower() in MISSING:
             continue
-        if cells.separator == ";":
-            text = re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", text)
+        if decimal_comma := _DECIMAL_COMMA.fullmatch(text):
+            if cells.separator == ",":
+                raise UserError(
+                    f"{cells.where(row)}: {name} is {text!r}. Where fields are separated by "
+                    "commas, numbers have decimal points."
+                )
+            text = ".".join(decimal_comma.groups())
         number = finite_number(text)
         if number is None:
             words.append(row)
