@@ -42,6 +42,11 @@ _LOUDEST = 2.0  # times full scale: codecs stay below, floats in another unit do
 _STEPS = 2  # of int16, between which sound is silence: dither, an offset
 _UNKNOWN = 0x7FFFF000  # bytes of data, from which on a header means that it does not know
 _CUT = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_CUT_OGG = "Junk after the last page"
+# The first frame of an mp3, if it is one that tells the bytes from it on: flags, frames, bytes.
+_MP3_BYTES = re.compile(
+    rb"\xff[\xe0-\xff].{2}(?:.{9}|.{17}|.{32})(?:Xing|Info)(.{4}).{4}(.{4})", re.DOTALL
+)
 _THREADS = 4  # libsndfile and soxr work outside of Python's lock
 
 
@@ -157,6 +162,8 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
             # As bytes: names in no encoding are files' names too.
             with soundfile.SoundFile(os.fsencode(path)) as file:
                 _require_whole(file)
+                if file.format == "MP3":
+                    _require_whole_mp3(path)
                 for x in _resampled(soxr, _mono(file, seconds), file.samplerate, rate):
                     empty = empty and not len(x)
                     yield x
@@ -199,6 +206,19 @@ def _require_whole(file: Any) -> None:
         raise ValueError(f"{file.samplerate:,} Hz, expected {low:,} to {high:,}")
     if (sizes := _CUT.search(file.extra_info)) and int(sizes[1]) < _UNKNOWN:
         raise ValueError(f"cut off: {int(sizes[2]):,} of {int(sizes[1]):,} bytes are there")
+    if _CUT_OGG in file.extra_info:
+        raise ValueError("cut off: its last page is not whole")
+
+
+def _require_whole_mp3(path: str | os.PathLike) -> None:
+    """ValueError where an mp3 tells how long it is, and more than a hundredth is missing."""
+    with open(path, "rb") as opened:
+        first = _MP3_BYTES.search(opened.read(1 << 20))  # tags and pictures come before
+        size = os.fstat(opened.fileno()).st_size
+    if first and int.from_bytes(first[1], "big") & 3 == 3:  # it has both numbers
+        there, told = size - first.start(), int.from_bytes(first[2], "big")
+        if there < 0.99 * told:
+            raise ValueError(f"cut off: {there:,} of {told:,} bytes are there")
 
 
 def libraries() -> tuple[ModuleType, ModuleType]:

@@ -122,6 +122,27 @@ def damaged(path):
     }
 
 
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [(".ogg", "cut off: its last page is not whole"), (".mp3", "cut off: .* bytes are there")],
+)
+def test_files_that_end_too_early_are_named(tmp_path, suffix, message, share):
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 96_000), 16000)
+    whole = path.read_bytes()
+    assert len(audio.decode(path)) == 96_000
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match=f"{path}: not readable audio .{message}"):
+        audio.decode(path)
+    with pytest.raises(UserError, match="cut off"):
+        next(audio.blocks(path, seconds=0.1))  # before hours are read
+    if suffix == ".mp3":  # as streams are recorded: nothing tells the length
+        untold = whole.replace(b"Info", b"----").replace(b"Xing", b"----")
+        path.write_bytes(untold[: int(share * len(whole))])
+        assert len(audio.decode(path)) > 10_000
+
+
 def test_what_is_no_sound_is_named_with_the_reason(tmp_path):
     path = tmp_path / "a.wav"
     for data, message in damaged(path).items():
