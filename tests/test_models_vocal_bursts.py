@@ -250,7 +250,8 @@ def test_a_chain_goes_in_the_order_of_the_tasks():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(padding="auto"), "config.model.padding = 'auto': no such choice. Known: masked"),
+        (dict(padding="auto"), "config.model.padding = 'auto' needs config.system = 'audio'"),
+        (dict(padding="no"), "config.model.padding = 'no': no such choice. Known: masked, heard,"),
         (dict(features=()), "config.model.features = (): expected the stream of sound."),
         (dict(features=("a", "b")), "config.model.features = ('a', 'b'): expected the stream"),
         (dict(backbone__hiden_size=8), "config.model.backbone.hiden_size: no such key. Did you"),

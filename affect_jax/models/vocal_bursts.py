@@ -34,6 +34,7 @@ HEADS: dict[str, type[nn.Module]] = {
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # The mask of valid samples is given to the backbone and the head, or padding is heard as silence.
 PADDING = ("masked", "heard")
+AUTO = "auto"  # one of them, by the system "audio"
 # In the place of a backbone's type: hidden states come from the store.
 STORED = "stored"
 KEYS = ("name", "features", "dtype", "padding", "backbone", "head")
@@ -139,7 +140,9 @@ def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
         if not isinstance(config[key], Mapping | ConfigDict):
             raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
     dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
-    choose.entry("config.model.padding", config.padding, dict.fromkeys(PADDING))
+    choose.entry("config.model.padding", config.padding, dict.fromkeys((*PADDING, AUTO)))
+    if config.padding == AUTO:
+        raise UserError("config.model.padding = 'auto' needs config.system = 'audio'.")
     masked = config.padding == "masked"
     features, backbone = tuple(config.features), _backbone(config.backbone, masked, dtype)
     if not features or (backbone and len(features) > 1):
