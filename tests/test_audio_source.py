@@ -61,6 +61,15 @@ def test_labels_splits_and_groups_come_from_the_table(folder):
     assert notes == []
 
 
+def test_splits_that_no_config_reads_unasked_are_noted(folder):
+    (folder / "labels.csv").write_text("file,split,x\n01,Train,1\nanna/02,train,2\nJürgen,dev,3\n")
+    store, notes = filled(folder)
+    assert [t.split for t in store.tracks] == ["train", "Train", "dev"]
+    assert notes == [
+        f"{folder / 'labels.csv'}: splits that are none of train, validation, test: Train, dev"
+    ]
+
+
 def test_rows_without_a_file_and_files_without_a_row_are_left_out_and_named(folder, tmp_path):
     table = tmp_path / "other.csv"
     table.write_text("file,split,x\nanna/01,train,1\ngone.wav,train,2\n")

@@ -147,6 +147,8 @@ def _matched(
         report.note(f"{table.path}: rows without a file, left out", without)
     if spare := [name for name in files if name not in clips]:
         report.note(f"files without a row of {table.path}, left out", spare)
+    if odd := sorted({clip.split for clip in clips.values()}.difference(KNOWN_SPLITS)):
+        report.note(f"{table.path}: splits that are none of {listed(KNOWN_SPLITS)}", odd)
     return clips
 
 
