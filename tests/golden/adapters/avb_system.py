@@ -180,9 +180,10 @@ def trace(fixture: Fixture) -> Answer:
         for name, count in fixture.weights.items()
         if name.endswith("num_batches_tracked")
     }
+    stored = fixture.outputs
     for name, x in final.items():
-        stored = f"weights_final/{name}"
-        arrays[stored] = without_key_bias(name, x, fixture.outputs.get(stored))
+        key = f"weights_final/{name}"
+        arrays[key] = without_key_bias(name, x, stored.get(key))
     variables = {"params": params, "batch_stats": batch_stats}
     evaluated = jax.jit(system.evaluate)(variables, waves[0])
     arrays |= {f"out_eval_after_{task}": x for task, x in evaluated.items()}
