@@ -19,7 +19,7 @@ LABEL_DTYPES = {"values": np.float32, "classes": np.int32, "labels": np.int8}
 # Dtypes of features, and what a stored number is multiplied by where a store does not say it.
 SCALES = {"float32": 1.0, "float16": 1.0, "int16": 1 / 32768, "uint8": 1 / 255}
 AXES = ("frame", "rate", "table")
-_SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 # Rates of television, which are mostly written with their first decimals.
 BROADCAST = tuple(Fraction(1000 * frames, 1001) for frames in (24, 30, 60))
 # Labels of values are a few units in size, or a hundred. One beyond this is damage or a mark.
@@ -30,7 +30,7 @@ SPANS = "finite numbers, start <= stop, and starts that ascend"  # what `wrong_s
 
 def split_key(split: str) -> tuple[int, str]:
     """By which splits are sorted: train, validation and test first, then the others by name."""
-    return (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split)
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from data_pipelines.errors import UserError, listed
 from data_pipelines.labels.clip_table import Clip, ClipTable, read_table
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
-from data_pipelines.store_specs import split_key
+from data_pipelines.store_specs import SPLITS, split_key
 from data_pipelines.store_writer import StoreWriter
 
 FLAGS = {
@@ -147,8 +147,8 @@ def _matched(
         report.note(f"{table.path}: rows without a file, left out", without)
     if spare := [name for name in files if name not in clips]:
         report.note(f"files without a row of {table.path}, left out", spare)
-    if odd := sorted({clip.split for clip in clips.values()}.difference(KNOWN_SPLITS)):
-        report.note(f"{table.path}: splits that are none of {listed(KNOWN_SPLITS)}", odd)
+    if odd := sorted({clip.split for clip in clips.values()}.difference(SPLITS)):
+        report.note(f"{table.path}: splits that are none of {listed(SPLITS)}", odd)
     return clips
 
 
