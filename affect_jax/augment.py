@@ -19,6 +19,9 @@ import jax.numpy as jnp
 from affect_jax.models.blocks import choose
 
 Range = tuple[float, ...]  # (from, to), drawn uniformly
+# Bounds of what is drawn; all else are decibels.
+BOUNDS = dict.fromkeys(("low_pass", "band_from", "band_to", "mix"), (0.0, 1.0))
+BOUNDS |= dict.fromkeys(("seconds", "decay"), (0.0, math.inf))
 LEAST_POWER = 1e-8
 LEAST_TAPS = 16
 _MIXUP = zlib.crc32(b"mixup")
@@ -102,8 +105,12 @@ class Step:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability = {self.probability}: expected a number from 0 to 1")
         for name, value in dataclasses.asdict(self).items():
-            if name != "probability" and (len(value) != 2 or value[0] > value[1]):
-                raise ValueError(f"{name} = {value}: expected (from, to)")
+            if name == "probability":
+                continue
+            low, high = BOUNDS.get(name, (-math.inf, math.inf))
+            if len(value) != 2 or not low <= value[0] <= value[1] <= high:
+                within = f", within {low:g} and {high:g}" if name in BOUNDS else ""
+                raise ValueError(f"{name} = {value}: expected (from, to){within}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +141,14 @@ class Band(Step):
     low_pass: Range
     band_from: Range
     band_to: Range
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.band_from[1] > self.band_to[0]:
+            raise ValueError(
+                f"band_from = {self.band_from}, band_to = {self.band_to}: expected that every "
+                "band begins below its end"
+            )
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array, rate: float) -> jax.Array:
         of_kind, *of_bins = jax.random.split(key, 4)

@@ -1,5 +1,7 @@
 """Changes of sound, against float64 numpy, and how they are drawn."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,11 @@ def test_no_probability_changes_nothing_and_others_stay_in_the_range_of_sound(so
     assert np.abs(augment(x * 9, mask, keys, always(gain=1.0), RATE)).max() == 1
 
 
+def band(**values):
+    ranges = dict(low_pass=(0.1, 0.5), band_from=(0.0, 0.2), band_to=(0.2, 1.0))
+    return dict(probability=0.5) | ranges | values
+
+
 @pytest.mark.parametrize(
     ("step", "values", "message"),
     [
@@ -91,7 +98,19 @@ def test_no_probability_changes_nothing_and_others_stay_in_the_range_of_sound(so
         ("gain", dict(probability=1.5, db=(0.0, 1.0)), "gain: probability = 1.5: expected"),
         ("gain", dict(probability=0.5, db=(1.0, 0.0)), r"gain: db = \(1.0, 0.0\): expected \(from"),
         ("gain", dict(probability=0.5), "gain.db is missing"),
+        ("gain", dict(probability=0.5, db=(math.nan, 1.0)), "gain.db = .*: expected finite"),
         ("noise", dict(probability=0.5, snr=3.0), "noise.snr = 3.0: expected finite numbers"),
+        (
+            "band",
+            band(low_pass=(0.0, 2.0)),
+            r"low_pass = .*: expected \(from, to\), within 0 and 1",
+        ),
+        ("band", band(band_from=(0.1, 0.3)), "expected that every band begins below its end"),
+        (
+            "reverb",
+            dict(probability=0.5, seconds=(-1.0, 1.0), decay=(1.0, 2.0), mix=(0.0, 1.0)),
+            "seconds = .*: expected .*, within 0 and inf",
+        ),
     ],
 )
 def test_a_wrong_step_is_one_line(step, values, message):
