@@ -11,6 +11,7 @@ from affect_jax.models.blocks.dropout import Dropout
 from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer, frames_of
 from affect_jax.models.blocks.speech.positions import convolve
 from affect_jax.models.blocks.speech.relative import buckets
+from data_pipelines.errors import UserError
 
 SIZES = dict(
     conv_dim=(4, 6),
@@ -252,3 +253,11 @@ def test_near_distances_have_buckets_of_their_own():
     want = [7, 7, 4, 4, 2, 1, 0, 9, 10, 12, 12, 15, 15]
     np.testing.assert_array_equal(buckets(distance, 16, 16), want)
     assert buckets(np.array([6]), 16, 16) == 8 + 4 + int(4 * np.log2(6 / 4) / 2)
+
+
+def test_sound_that_is_too_short_for_a_frame_is_one_line():
+    model = SpeechTransformer(config_of("wav2vec2"))
+    shortest = next(n for n in range(SAMPLES) if frames_of(model.config, n) == 1)
+    jax.eval_shape(model.init, jax.random.key(0), SOUND[:, :shortest])
+    with pytest.raises(UserError, match=f"sound of {shortest - 1} samples has no frame"):
+        jax.eval_shape(model.init, jax.random.key(0), SOUND[:, : shortest - 1])

@@ -19,6 +19,7 @@ from affect_jax.models.blocks.speech.layers import Layer
 from affect_jax.models.blocks.speech.masking import span_mask
 from affect_jax.models.blocks.speech.positions import Positions
 from affect_jax.models.blocks.speech.relative import RelativePositions
+from data_pipelines.errors import UserError
 
 
 class SpeechOutput(NamedTuple):
@@ -78,8 +79,16 @@ class SpeechTransformer(nn.Module):
             train: dropout, layers left out, and SpecAugment.
             time_mask: bool (batch, time), frames to mask, in place of those drawn in training.
             feature_mask: bool (batch, hidden), channels to mask, likewise.
+
+        Raises:
+            UserError: all samples together are too few for a frame.
         """
         config = self.config
+        if frames_of(config, audio_bs.shape[1]) < 1:
+            raise UserError(
+                f"sound of {audio_bs.shape[1]:,} samples has no frame of this speech model. Take "
+                "longer clips."
+            )
         samples = None if mask_bs is None else mask_bs.sum(1, dtype=jnp.int32)
         x = self._convolved(audio_bs, samples if self.masked_norm else None)
         mask = None if samples is None else frame_mask(frames_of(config, samples), x.shape[1])
