@@ -62,7 +62,7 @@ def ce(pred: jax.Array, target: jax.Array, mask: jax.Array, *, smoothing: float 
 
     Source: Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7.
     """
-    if jnp.ndim(target) == jnp.ndim(pred):
+    if getattr(target, "ndim", 0) == getattr(pred, "ndim", None):  # of arrays; lists are numbers
         return _ce_of_shares(pred, target, mask, smoothing)
     pred, target, mask = arrays.checked("ce loss", pred, target, mask, logits=True)
     return _ce_entries(pred, target, mask, smoothing).sum() / _count(mask)

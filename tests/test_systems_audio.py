@@ -56,6 +56,7 @@ def config(root, **changes):
     c.data.root, c.data.split = str(root), ""
     c.task.culture = dict(kind="values", size=4, names=COLUMNS, loss="mse", metrics=("ccc",))
     c.task.emotion.names = ()
+    c.audio.mixup = 0.0
     for name in c.audio.augment:
         c.audio.augment[name].probability = 0.0
     with c.unlocked(), c.ignore_type():
