@@ -138,7 +138,7 @@ def _columns(task: Task) -> list[str]:
 
 
 def _cells(task: Task, raw: np.ndarray) -> list[object]:
-    """What the columns of a task say of one window."""
+    """Cells of the columns of a task for one window."""
     from scipy.special import expit, softmax
 
     from affect_jax.tasks import decode

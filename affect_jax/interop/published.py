@@ -46,7 +46,7 @@ class Published:
     config: pathlib.Path | None
 
     def speech_config(self) -> SpeechConfig:
-        """What config.json says. UserError where it is missing, damaged or not supported."""
+        """Config in config.json. UserError where it is missing, damaged or not supported."""
         if self.config is None:
             raise UserError(
                 f"{self.weights}: no {CONFIG} beside it, which says what model it is; copy the "

@@ -21,9 +21,8 @@ from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.mel import LogMel, SpecAugment
 from affect_jax.models.blocks.pooling import Pool, require_pooling
 from data_pipelines.audio import RATE
-from data_pipelines.errors import UserError, nearest, shown
+from data_pipelines.errors import UserError, shown
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 PLAIN = {
     "features": tuple[str, ...],
     "channels": tuple[int, ...],
@@ -102,12 +101,7 @@ def build(config: Any, tasks: Sequence[Any]) -> LogMelNet:
         UserError: names the key that is wrong.
     """
     known = ("name", "mel", "spec_augment", *PLAIN)
-    for key in config:
-        if key not in known:
-            raise UserError(f"config.model.{key}: no such key. {nearest(key, known)}")
-    for key in known:
-        if key not in config:
-            raise UserError(f"config.model.{key} is missing.")
+    choose.require_keys(config, known)
     for key, kind in PLAIN.items():
         require_kind(f"config.model.{key}", config[key], kind)
     if len(config.features) != 1:
@@ -134,5 +128,5 @@ def build(config: Any, tasks: Sequence[Any]) -> LogMelNet:
         pooling=config.pooling,
         dropout=config.dropout,
         sizes={task.name: task.size for task in tasks},
-        dtype=choose.entry("config.model.dtype", config.dtype, DTYPES),
+        dtype=choose.entry("config.model.dtype", config.dtype, choose.DTYPES),
     )

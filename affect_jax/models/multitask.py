@@ -38,7 +38,6 @@ ENCODERS = {
     "transformer_lstm": TransformerLSTM,
     "transformer_attention": MemoryTransformer,
 }
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 
 
@@ -116,12 +115,7 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     Raises:
         UserError: names the key that is wrong.
     """
-    for key in config:
-        if key not in KEYS:
-            raise UserError(f"config.model.{key}: no such key. {nearest(key, KEYS)}")
-    for key in KEYS:
-        if key not in config:
-            raise UserError(f"config.model.{key} is missing.")
+    choose.require_keys(config, KEYS)
     for key, kind in (("features", tuple[str, ...]), ("feature_norm", bool), ("dtype", str)):
         require_kind(f"config.model.{key}", config[key], kind)
     for key in ("encoder", "structure", "head"):
@@ -129,7 +123,7 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
             raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
     if not config.features:
         raise UserError("config.model.features is empty: name at least one feature of the store.")
-    dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
+    dtype = choose.entry("config.model.dtype", config.dtype, choose.DTYPES)
     encoder = dict(config.encoder)
     module = choose.entry("config.model.encoder.name", encoder.pop("name", ""), ENCODERS)
     head = {

@@ -31,7 +31,6 @@ HEADS: dict[str, type[nn.Module]] = {
     "branch": Branch,
     "branch_v2": BranchTowers,
 }
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # The mask of valid samples is given to the backbone and the head, or padding is heard as silence.
 PADDING = ("masked", "heard")
 AUTO = "auto"  # one of them, by the system "audio"
@@ -129,17 +128,12 @@ def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
     Raises:
         UserError: names the key that is wrong.
     """
-    for key in config:
-        if key not in KEYS:
-            raise UserError(f"config.model.{key}: no such key. {nearest(key, KEYS)}")
-    for key in KEYS:
-        if key not in config:
-            raise UserError(f"config.model.{key} is missing.")
+    choose.require_keys(config, KEYS)
     require_kind("config.model.features", config.features, tuple[str, ...])
     for key in ("backbone", "head"):
         if not isinstance(config[key], Mapping | ConfigDict):
             raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
-    dtype = choose.entry("config.model.dtype", config.dtype, DTYPES)
+    dtype = choose.entry("config.model.dtype", config.dtype, choose.DTYPES)
     choose.entry("config.model.padding", config.padding, dict.fromkeys((*PADDING, AUTO)))
     if config.padding == AUTO:
         raise UserError("config.model.padding = 'auto' needs config.system = 'audio'.")

@@ -80,7 +80,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What a task gives to a row.
+    """Fields that a task gives to a row.
 
     Attributes:
         spec: kind, size and names of its labels.

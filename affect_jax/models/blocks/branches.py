@@ -95,7 +95,7 @@ class Branch(nn.Module):
         return predictions, {"embedding": jnp.stack(embeddings, 1)}
 
 
-class BranchTowers(nn.Module):
+class BranchTowers(Branch):
     """Hidden states as queries in a tower for each task. Version 2 of the original's two.
 
     m_i = dropout(GELU(linear of state i)), for all tasks; x_0 = m_0,
@@ -103,23 +103,11 @@ class BranchTowers(nn.Module):
     from the pooled x of its tower.
 
     Attributes:
-        tasks, embedding, pooling, heads, dtype: as of Branch.
+        tasks, embedding, pooling, heads, dtype: as of Branch, whose fields it has.
         layers: which hidden states: "even" (2, 4, ..., 12 of 12), "first" (3, 6, 9, 12), "middle"
             (6, 8, 10, 12) or "last" (9 to 12).
         dropout: rate on the mappings and on the attention weights.
     """
-
-    tasks: tuple[HeadTask, ...]
-    embedding: int
-    pooling: str
-    layers: str = "even"
-    heads: int = 8
-    dropout: float = 0.3
-    dtype: jnp.dtype = jnp.float32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_branch(self)
 
     def reads(self, depth: int) -> tuple[int, ...]:
         """As Vanilla."""
@@ -179,7 +167,7 @@ _TOWER_LAYERS = {
 }
 
 
-def _require_branch(head: Branch | BranchTowers) -> None:
+def _require_branch(head: Branch) -> None:
     """ValueError for a field that the head refuses."""
     require_form(head.embedding, head.pooling)
     require_rate(head.dropout)

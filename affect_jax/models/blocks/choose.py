@@ -5,13 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from affect_jax.config import require_kind
 from data_pipelines.errors import UserError, nearest, shown
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of config.model.dtype
+
+
+def require_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
+    """UserError where `config.model` has not exactly these keys."""
+    for key in config:
+        if key not in known:
+            raise UserError(f"config.model.{key}: no such key. {nearest(key, known)}")
+    for key in known:
+        if key not in config:
+            raise UserError(f"config.model.{key} is missing.")
 
 
 def entry(where: str, name: Any, table: Mapping[str, Any]) -> Any:

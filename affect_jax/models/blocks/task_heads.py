@@ -261,7 +261,7 @@ def require_form(embedding: int, pooling: str) -> None:
 
 
 def _own(task: HeadTask, raw_bk: jax.Array) -> jax.Array:
-    """What a prediction says to the next link."""
+    """Inputs [B, size] of the next links: probabilities, or values as they are."""
     if task.kind == "classes":
         return jax.nn.softmax(raw_bk)
     return nn.sigmoid(raw_bk) if task.kind == "labels" else raw_bk

@@ -31,7 +31,7 @@ def buckets(distance: np.ndarray, num_buckets: int, max_distance: int) -> np.nda
 
 
 class RelativePositions(nn.Module):
-    """What the distance of two frames adds to their attention score, before the gate.
+    """Terms that the distance of two frames adds to their attention score, before the gate.
 
     Attributes:
         config: of the model.

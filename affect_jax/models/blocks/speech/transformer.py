@@ -23,7 +23,7 @@ from data_pipelines.errors import UserError
 
 
 class SpeechOutput(NamedTuple):
-    """What a SpeechTransformer gives for a batch of sounds.
+    """Outputs of a SpeechTransformer for a batch of sounds.
 
     Attributes:
         last: (batch, time, hidden), the last of `hidden`.
