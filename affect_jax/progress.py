@@ -18,12 +18,16 @@ _log = logging.getLogger("affect_jax")
 
 
 class Progress:
-    """Lines on standard error, a bar within an epoch on a terminal, TensorBoard events."""
+    """Lines on standard error, a bar within an epoch on a terminal, TensorBoard events.
+
+    Attributes:
+        unit: what rates count.
+    """
 
     def __init__(self, run: Run):
         self._run = run
         self._bar: Any = None
-        self._rate = 0.0
+        self._rate, self.unit = 0.0, "frames"
 
     def __enter__(self) -> Progress:
         self._events = _Events(self._run.folder / "events")
@@ -55,10 +59,10 @@ class Progress:
         if self._bar is not None:
             _shown(self._bar.update, steps)
 
-    def end(self, frames_per_second: float) -> None:
-        """The epoch's steps are done."""
+    def end(self, rate: float) -> None:
+        """The epoch's steps are done, so many frames or clips a second."""
         self._close_bar()
-        self._rate = frames_per_second
+        self._rate = rate
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -69,7 +73,7 @@ class Progress:
         """One evaluation: a line, and all its numbers to TensorBoard."""
         step = record["step"]
         numbers = {f"loss/{name}": value for name, value in record["loss"].items()}
-        numbers |= {"learning_rate": record["lr"], "frames_per_second": self._rate}
+        numbers |= {"learning_rate": record["lr"], f"{self.unit}_per_second": self._rate}
         numbers |= {f"learning_rate/{name}": x for name, x in record.get("group_lr", {}).items()}
         parts = [f"loss {record['loss']['total']:.4f}"]
         for split, scores in record.get("scores", {}).items():
@@ -78,7 +82,7 @@ class Progress:
         self._events.add(numbers, step)
         self.say(
             f"epoch {record['epoch']:>3}/{epochs}  step {step:>6}  {'  '.join(parts)}"
-            f"  [{self._rate:,.0f} frames/s]"
+            f"  [{self._rate:,.0f} {self.unit}/s]"
         )
 
 

@@ -87,6 +87,7 @@ class _Loop:
         self.predictor = Predictor(system, split) if split else None
         if system.optimiser.summary:
             progress.say(system.optimiser.summary)
+        progress.unit = "clips" if rows.clip else "frames"
         what = "clips" if rows.clip else f"rows of {rows.length} frames"
         progress.say(
             f"{len(rows)} {what}, batches of {self.plan.batch_size} on "

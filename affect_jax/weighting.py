@@ -174,24 +174,13 @@ def _restrained(
     """Sum over the labelled losses of (weights + 1 / (n a^2)) L + ln(1 + a^2), + the restraint."""
     a = jnp.where(labelled, a, jax.lax.stop_gradient(a))
     terms = (weights + 1 / (len(a) * a**2)) * losses + jnp.log1p(a**2)
-    restraint = _absolute(phi - _in_lanes(_absolute(a)))
+    restraint = _absolute(phi - _added(_absolute(a)))
     return _added(jnp.where(labelled, terms, 0)) + jnp.where(labelled.any(), restraint, 0)
 
 
 def _absolute(x: jax.Array) -> jax.Array:
     """|x| with the derivative 0 at 0; that of jnp.abs is 1."""
     return jnp.sign(x) * x
-
-
-def _in_lanes(terms_n: jax.Array, lanes: int = 8) -> jax.Array:
-    """Their sum, as torch adds on a CPU.
-
-    At the start the restraint is the rounding error of this sum, and its gradient the sign of that.
-    """
-    whole = len(terms_n) // lanes * lanes
-    rows = terms_n[:whole].reshape(-1, lanes)
-    parts = functools.reduce(operator.add, rows, jnp.zeros(lanes))
-    return _added([*parts, *terms_n[whole:]])
 
 
 def _alpha(n: int) -> dict[str, jax.Array]:
@@ -228,6 +217,8 @@ def rule(key: str, text: str) -> Weighting:
         if option not in known:
             hint = nearest(option, known) or f"{name} has none."
             raise UserError(f"{key} = {shown(text)}: no such option as {shown(option)}. {hint}")
+        if option in options:
+            raise UserError(f"{key} = {shown(text)}: {option} is there twice. Leave one.")
         options[option] = _value(f"{key} = {shown(text)}: {option}", option, value)
     chosen = WEIGHTINGS[name]
     return dataclasses.replace(chosen, combine=functools.partial(chosen.combine, **options))

@@ -40,8 +40,8 @@ SMALL = dict(
 HEADS = {
     "vanilla": dict(name="vanilla", embedding=8, pooling="mean", sigmoid=("high",)),
     "chain": dict(name="chain", embedding=8, pooling="attention"),
-    "branch": dict(name="branch", embedding=8, pooling="last", heads=2, dropout=0.0),
-    "branch_v2": dict(name="branch_v2", embedding=8, pooling="mean", heads=2, dropout=0.0),
+    "branch": dict(name="branch", embedding=8, pooling="last", heads=8, dropout=0.0),
+    "branch_v2": dict(name="branch_v2", embedding=8, pooling="mean", heads=8, dropout=0.0),
 }
 B, S = 3, 60
 LENGTHS = np.array([60, 35, 0])
@@ -236,6 +236,13 @@ def test_the_original_s_weights_are_of_its_order_where_a_task_reads_those_before
             UserError, match=f"config.tasks = .*: the original's {head} goes type, "
         ):
             call()
+
+
+def test_heads_of_attention_that_the_original_has_not_are_refused():
+    with pytest.raises(UserError, match="config.model.head.heads = 2: the original has 8 of them."):
+        family_of("vocal_bursts").table(
+            config("branch", head__heads=2), NAMES, {"feature_extractor.encoder.x": np.zeros(1)}
+        )
 
 
 def test_a_chain_goes_in_the_order_of_the_tasks():

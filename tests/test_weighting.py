@@ -153,6 +153,7 @@ def test_the_restraint_does_not_pull_where_it_is_met():
         ("druw(dynamic=-1)", "dynamic: expected a number from 0 on, got '-1'."),
         ("dwa(by=step", "expected NAME or NAME(OPTION=VALUE, ...)."),
         ("fixed(a=1)", "no such option as 'a'. fixed has none."),
+        ("dwa(by=step, by=epoch)", "by is there twice. Leave one."),
     ],
 )
 def test_a_wrong_rule_or_option_is_named(text, message):

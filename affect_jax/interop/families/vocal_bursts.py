@@ -24,6 +24,7 @@ TASKS = {"type": "voc_type", "two": "low", "high": "high", "culture": "culture_e
 POOLINGS = dict.fromkeys(("vanilla", "chain"), ("attention", "mean")) | dict.fromkeys(
     ("branch", "branch_v2"), ("last", "mean")
 )
+HEADS = 8  # of attention in its BRANCH, which no tensor shows
 _OUTPUTS = {
     "type": "voc_type_classifier",
     "two": "low_regressor",
@@ -79,6 +80,10 @@ def _whole(model: Any, tasks: Sequence[str]) -> Table:
         raise UserError(
             f"config.model.head.pooling = {model.head.pooling!r}: the original's {model.head.name} "
             f"has {' and '.join(known)}."
+        )
+    if model.head.get("heads", HEADS) != HEADS:
+        raise UserError(
+            f"config.model.head.heads = {model.head.heads}: the original has {HEADS} of them."
         )
     config = speech_config(model.backbone)
     backbone = speech.table(config, prefix="feature_extractor.", path="backbone/")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -84,7 +86,29 @@ class Criterion:
         own = {name: params[parameter(level)] for name in self._rule.init(1)[0]}
         values = values / len(values) if self._mean else values
         every = jnp.ones(len(values), bool)
-        return self._rule.combine(own, states[level], values, every, 0.0, **self._options)
+        total, state = self._rule.combine(own, states[level], values, every, 0.0, **self._options)
+        if "phi" in self._options:
+            total += _restraint_of_torch(own["alpha"], self._options["phi"])
+        return total, state
+
+
+def _restraint_of_torch(a: jax.Array, phi: float, lanes: int = 8) -> jax.Array:
+    """The restraint as torch adds it up, less ours.
+
+    At the start it is the rounding error of a sum, and its gradient the sign of that: torch sums in
+    lanes of eight, then these.
+    """
+
+    def absolute(x: jax.Array) -> jax.Array:
+        return jnp.sign(x) * x
+
+    def added(terms: Iterable[jax.Array]) -> jax.Array:
+        return functools.reduce(operator.add, terms, jnp.float32(0))
+
+    whole = len(a) // lanes * lanes
+    parts = [added(absolute(a[k:whole:lanes])) for k in range(lanes)]
+    in_lanes = added([*parts, *absolute(a[whole:])])
+    return absolute(phi - in_lanes) - absolute(phi - added(absolute(a)))
 
 
 def parameter(level: str) -> str:
