@@ -90,6 +90,7 @@ def test_a_chain_is_scored_on_its_predictions_and_on_the_labels_in_their_place(s
     card = (trained.folder / "README.md").read_text()
     row = f"| loudness/ccc | {scores['loudness/ccc']:.3f} | {want:.3f} |"
     assert row in card.split("| score | on predictions | on labels |")[1]
+    assert (trained.folder / "plots" / "taught_validation.png").stat().st_size > 5000
 
 
 def test_exported_hidden_states_train_another_head(store, trained, tmp_path):

@@ -7,10 +7,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from affect_jax.models import TAUGHT
 from affect_jax.places import fingerprint
 from affect_jax.prediction_files import ORIGIN, groups_of, read_split
 from affect_jax.report import markdown
+from affect_jax.report.figure_taught import links_of
 from affect_jax.report.interval import score_intervals
 from affect_jax.report.records import best, headline_scores, number
 from affect_jax.run import Run
@@ -110,14 +110,10 @@ def _split(
 
 def _taught(scores: Mapping[str, Any], tasks: Sequence[Task]) -> list[str]:
     """A table of the tasks that were also predicted from the labels of others, if there are any."""
-    names = [f"{task.name}/{metric}" for task in tasks for metric in task.metrics]
-    rows = [
-        (name, *(markdown.score(scores.get(key)) for key in (name, f"{TAUGHT}{name}")))
-        for name in names
-        if math.isfinite(number(scores.get(f"{TAUGHT}{name}")))
-    ]
-    if not rows:
+    links = links_of(scores, tasks)
+    if not links:
         return []
+    rows = [(name, markdown.score(own), markdown.score(taught)) for name, own, taught in links]
     return [
         "Some tasks read what is predicted of others. On labels: they read the labels of these "
         "instead, where there are any. The gap is what the mistakes of others cost.",

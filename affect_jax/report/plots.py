@@ -4,6 +4,7 @@ curves.png                       losses, scores with their best epoch and refere
 traces_<split>.png               predictions over labels of some tracks
 confusion_<split>_<task>.png     of a task of classes, or of one binary label
 f1_<split>_<task>.png            F1 of each class or action unit
+taught_<split>.png               tasks that read others, on these's predictions and on their labels
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from affect_jax.report import style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
+from affect_jax.report.figure_taught import draw_taught, links_of
 from affect_jax.report.figure_traces import draw_traces
 from affect_jax.report.predictions import choose_tracks, traces_of
 from affect_jax.report.records import headline_scores
 from affect_jax.run import Run
 from affect_jax.scoring import tally_of
 from affect_jax.tasks import Task
+from data_pipelines.files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,6 +75,7 @@ def write_all(
     for split, place in splits.items():
         with optional(folder):
             pictures += _split(split, read_split(place, tasks), references.get(split, {}))
+            pictures += _taught(split, place, tasks)
     written = []
     for name, draw in pictures:
         with optional(folder / name):
@@ -93,7 +97,7 @@ def _curves(run: Run, tasks: Sequence[Task], references: References) -> Iterator
 def _split(
     split: str, loaded: Mapping[Task, Predictions], references: References
 ) -> Iterator[Picture]:
-    short = split.encode()[:100].decode(errors="ignore")  # with what stands around it, a file name
+    short = _short(split)
     values = {task: p for task, p in loaded.items() if task.label_kind == "values"}
     if values:  # all share one picture
         yield f"traces_{short}.png", lambda: _traces(values, split)
@@ -105,6 +109,19 @@ def _split(
             yield f"f1_{file}", lambda task=task, p=p: _f1(task, p, split, references)
         if task.kind == "classes" or task.size == 1:
             yield f"confusion_{file}", lambda task=task, p=p: _confusion(task, p, split)
+
+
+def _taught(split: str, place: pathlib.Path, tasks: Sequence[Task]) -> Iterator[Picture]:
+    file = place / "scores.json"
+    scores = read_json(file) if file.is_file() else {}
+    if links := links_of(scores, tasks):
+        title = f"{split}: what the mistakes of others cost"
+        yield f"taught_{_short(split)}.png", lambda: draw_taught(links, title)
+
+
+def _short(split: str) -> str:
+    """A split's name that is a file's with what stands around it."""
+    return split.encode()[:100].decode(errors="ignore")
 
 
 def _traces(loaded: Mapping[Task, Predictions], split: str) -> Figure | None:
