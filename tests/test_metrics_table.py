@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 from hypothesis.extra import numpy as hnp
 
@@ -61,9 +62,13 @@ def test_class_metrics_equal_scikit_learn_on_the_labelled_frames(labelled):
     p, t = pred[mask], target[mask]
     sk = functools.partial(sklearn.metrics.precision_recall_fscore_support, t, p, zero_division=0)
     precision, recall, f1, _ = sk(average="macro")
-    of_class = sk(labels=range(8))[2]
-    want = {"precision": precision, "uar": recall, "f1": f1, "f1_fixed": of_class.mean()}
-    for name, value in (want | {"f1_per_class": of_class}).items():
+    by_class = dict(zip(("precision", "recall", "f1"), sk(labels=range(8))))
+    want = {"precision": precision, "uar": recall, "f1": f1}
+    want |= {f"{name}_per_class": of_class for name, of_class in by_class.items()}
+    want |= {f"{name}_fixed": of_class.mean() for name, of_class in by_class.items()}
+    averages = by_class["precision"].mean(), by_class["recall"].mean()
+    want["f1_of_averages"] = scipy.stats.hmean(averages)
+    for name, value in want.items():
         got = getattr(metrics, name)(pred, target, mask, classes=8)
         np.testing.assert_allclose(got, value, rtol=1e-6, err_msg=name)
         got = scored(name, task("classes", 8), [labelled])
@@ -74,10 +79,20 @@ def test_class_metrics_equal_scikit_learn_on_the_labelled_frames(labelled):
     np.testing.assert_array_equal(scored("confusion", task("classes", 8), [labelled]), matrix)
 
 
-def test_a_class_that_is_absent_costs_only_the_fixed_f1():
+def test_a_class_that_is_absent_costs_only_where_all_classes_count():
     perfect = np.array([0, 1, 1])
-    assert metrics.f1(perfect, perfect, classes=4) == 1
-    assert metrics.f1_fixed(perfect, perfect, classes=4) == 0.5
+    for name, score in {
+        **{"f1": 1, "f1_fixed": 0.5, "f1_of_averages": 0.5},
+        **{"uar": 1, "recall_fixed": 0.5, "precision": 1, "precision_fixed": 0.5},
+    }.items():
+        assert getattr(metrics, name)(perfect, perfect, classes=4) == score, name
+
+
+def test_the_two_macro_f1_differ_where_errors_lean_to_one_class():
+    # Precisions 1/3 and 1, recalls 1 and 1/3; F1 is 1/2 of either class.
+    target, pred = np.array([0, 1, 1, 1]), np.array([0, 0, 0, 1])
+    assert metrics.f1(pred, target, classes=2) == 0.5
+    np.testing.assert_allclose(metrics.f1_of_averages(pred, target, classes=2), 2 / 3, rtol=1e-6)
 
 
 def test_label_metrics_equal_scikit_learn_entry_by_entry(binary):

@@ -1,8 +1,9 @@
 """Metrics of affect recognition: functions on arrays, and states that merge.
 
 Functions, jitted and masked (the first four also differentiable): `ccc`, `pearson`, `mse`, `rmse`;
-`accuracy`, `f1`, `f1_fixed`, `f1_per_class`, `uar`, `precision`, `confusion` on class numbers;
-`f1_binary`, `f1_per_label` on binary labels.
+`accuracy`, `f1`, `f1_fixed`, `f1_of_averages`, `f1_per_class`, `uar`, `recall_fixed`,
+`recall_per_class`, `precision`, `precision_fixed`, `precision_per_class`, `confusion` on class
+numbers; `f1_binary`, `f1_per_label` on binary labels.
 
 For data that comes in pieces: `METRICS`, by name, with init, update, merge and compute on the
 host; or `moments` and `label_counts` on the device, whose results `Moments.merge` and
@@ -17,10 +18,15 @@ from affect_jax.metrics.classification import (
     f1,
     f1_binary,
     f1_fixed,
+    f1_of_averages,
     f1_per_class,
     f1_per_label,
     label_counts,
     precision,
+    precision_fixed,
+    precision_per_class,
+    recall_fixed,
+    recall_per_class,
     uar,
 )
 from affect_jax.metrics.counts import Confusion, LabelCounts
@@ -41,6 +47,7 @@ __all__ = [
     "f1",
     "f1_binary",
     "f1_fixed",
+    "f1_of_averages",
     "f1_per_class",
     "f1_per_label",
     "label_counts",
@@ -48,6 +55,10 @@ __all__ = [
     "mse",
     "pearson",
     "precision",
+    "precision_fixed",
+    "precision_per_class",
+    "recall_fixed",
+    "recall_per_class",
     "rmse",
     "uar",
 ]

@@ -50,6 +50,11 @@ def f1_per_class(pred: Any, target: Any, mask: Any = None, *, classes: int) -> j
     return _of_classes("f1_per_class", counts.f1_per_class_of, pred, target, mask, classes)
 
 
+def f1_of_averages(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
+    """Harmonic mean of `precision_fixed` and `recall_fixed`. Arguments as `confusion`."""
+    return _of_classes("f1_of_averages", counts.f1_of_averages_of, pred, target, mask, classes)
+
+
 def uar(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
     """Unweighted average recall over the classes in labels or predictions. As `confusion`."""
     return _of_classes("uar", counts.uar_of, pred, target, mask, classes)
@@ -58,6 +63,27 @@ def uar(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
 def precision(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
     """Macro precision over the classes in labels or predictions. Arguments as `confusion`."""
     return _of_classes("precision", counts.precision_of, pred, target, mask, classes)
+
+
+def recall_fixed(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
+    """Macro recall over all classes; that of an absent one is 0. Arguments as `confusion`."""
+    return _of_classes("recall_fixed", counts.recall_fixed_of, pred, target, mask, classes)
+
+
+def precision_fixed(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
+    """Macro precision over all classes; that of an absent one is 0. Arguments as `confusion`."""
+    return _of_classes("precision_fixed", counts.precision_fixed_of, pred, target, mask, classes)
+
+
+def recall_per_class(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
+    """Recall [C] of every class; that of an absent one is 0. Arguments as `confusion`."""
+    return _of_classes("recall_per_class", counts.recall_per_class_of, pred, target, mask, classes)
+
+
+def precision_per_class(pred: Any, target: Any, mask: Any = None, *, classes: int) -> jax.Array:
+    """Precision [C] of every class; of one never predicted 0. Arguments as `confusion`."""
+    formula = counts.precision_per_class_of
+    return _of_classes("precision_per_class", formula, pred, target, mask, classes)
 
 
 def label_counts(pred: Any, target: Any, mask: Any = None) -> counts.LabelCounts:

@@ -4,8 +4,12 @@ Everywhere 0/0 is 0: a class that is predicted or labelled, but never rightly, s
 formulas take counts of one call on the device and merged ones alike.
 
 Macro means (F1, precision, recall) run over the classes that occur in labels or predictions, as
-scikit-learn's do with zero_division=0. `f1_fixed` runs over all classes, so that an absent class
-costs its share: two data sets with different absent classes stay comparable.
+scikit-learn's do with zero_division=0. Those called `fixed` run over all classes, so that an
+absent class costs its share: two data sets with different absent classes stay comparable.
+
+Two scores are called macro F1 (Opitz and Burst, "Macro F1 and macro F1", 2019): `f1` is the mean of
+the classes' F1, `f1_of_averages` the harmonic mean of macro precision and macro recall, which is
+never smaller, and larger where a classifier leans to some classes.
 """
 
 from __future__ import annotations
@@ -152,6 +156,16 @@ def _macro(per_class: Array, c: Confusion) -> Array:
     return _ratio(per_class.sum(), seen.sum())
 
 
+def recall_per_class_of(c: Confusion) -> Array:
+    """[C]: share of a class's labels that are predicted so; 0 for a class without labels."""
+    return _ratio(c.counts.diagonal(), c.counts.sum(1))
+
+
+def precision_per_class_of(c: Confusion) -> Array:
+    """[C]: share of a class's predictions that are right; 0 for a class never predicted."""
+    return _ratio(c.counts.diagonal(), c.counts.sum(0))
+
+
 def f1_of(c: Confusion) -> Array:
     """Macro F1 over the classes that occur in labels or predictions."""
     return _macro(f1_per_class_of(c), c)
@@ -164,12 +178,31 @@ def f1_fixed_of(c: Confusion) -> Array:
 
 def uar_of(c: Confusion) -> Array:
     """Unweighted average recall over the classes that occur in labels or predictions."""
-    return _macro(_ratio(c.counts.diagonal(), c.counts.sum(1)), c)
+    return _macro(recall_per_class_of(c), c)
+
+
+def recall_fixed_of(c: Confusion) -> Array:
+    """Macro recall over all C classes."""
+    return recall_per_class_of(c).mean()
 
 
 def precision_of(c: Confusion) -> Array:
     """Macro precision over the classes that occur in labels or predictions."""
-    return _macro(_ratio(c.counts.diagonal(), c.counts.sum(0)), c)
+    return _macro(precision_per_class_of(c), c)
+
+
+def precision_fixed_of(c: Confusion) -> Array:
+    """Macro precision over all C classes."""
+    return precision_per_class_of(c).mean()
+
+
+def f1_of_averages_of(c: Confusion) -> Array:
+    """Harmonic mean of macro precision and macro recall over all C classes.
+
+    Source: Li and Xu 2020 (RLPS), equation 7.
+    """
+    precision, recall = precision_fixed_of(c), recall_fixed_of(c)
+    return _ratio(2 * precision * recall, precision + recall)
 
 
 def f1_per_label_of(counts: LabelCounts) -> Array:
