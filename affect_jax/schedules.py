@@ -60,8 +60,13 @@ def _cosine(c: Any) -> Rate:
 
 
 def _step(c: Any) -> Rate:
-    """Multiply by `factor` every `every_epochs`."""
-    return lambda epoch: c.lr * c.factor ** jnp.floor(epoch / c.every_epochs)
+    """Hold for `hold_epochs`, then multiply by `factor` every `every_epochs`."""
+
+    def rate(epoch):
+        after = jnp.maximum(0, epoch - c.hold_epochs)
+        return c.lr * c.factor ** jnp.floor(after / c.every_epochs)
+
+    return rate
 
 
 SCHEDULES: dict[str, Callable[[Any], Rate]] = {
