@@ -10,9 +10,6 @@ The libraries come with the extra `audio`.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import itertools
 import os
 import pathlib
 import re
@@ -22,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.errors import UserError, listed
+from data_pipelines.errors import UserError
 from data_pipelines.files import readable
 from data_pipelines.report import Report
+from data_pipelines.side_by_side import side_by_side
 
 RATE = 16000
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -47,7 +45,6 @@ _CUT_OGG = "Junk after the last page"
 _MP3_BYTES = re.compile(
     rb"\xff[\xe0-\xff].{2}(?:.{9}|.{17}|.{32})(?:Xing|Info)(.{4}).{4}(.{4})", re.DOTALL
 )
-_THREADS = 4  # libsndfile and soxr work outside of Python's lock
 
 
 def decode(path: str | os.PathLike, rate: int = RATE) -> np.ndarray:
@@ -91,47 +88,16 @@ def clips(
         UserError: at the end, naming those that are bad; none is given behind the first. With
             `skip_bad`: all are.
     """
-    bad: dict[str, str] = {}
+    libraries()
     cut = []
-    for name, (samples, over) in _side_by_side(files, report, label):
-        if isinstance(samples, UserError):
-            bad[str(files[name])] = str(samples)
-        elif skip_bad or not bad:
-            if over:
-                cut.append(f"{name} ({over:,} of {len(samples):,})")
-            yield name, samples
+    for name, (samples, over) in side_by_side(
+        files, lambda path: _decode(path, RATE), report, label, skip_bad=skip_bad
+    ):
+        if over:
+            cut.append(f"{name} ({over:,} of {len(samples):,})")
+        yield name, samples
     if cut:
         report.note(f"{label}: samples above full scale, cut to it", cut)
-    if bad and (len(bad) == len(files) or not skip_bad):
-        first, *more = bad
-        also = f" Bad are also {len(more):,} of {len(files):,}: {listed(more, 5)}." if more else ""
-        hint = "" if skip_bad else " Mend or delete them, or leave them out with --skip-bad."
-        raise UserError(f"{bad[first]}{also}{hint}")
-    if bad:
-        report.note(f"{label}: bad files, left out", list(bad.values()))
-
-
-def _side_by_side(
-    files: Mapping[str, pathlib.Path], report: Report, label: str
-) -> Iterator[tuple[str, tuple[np.ndarray | UserError, int]]]:
-    """(name, (samples, number cut)) of each file; (name, (what is wrong, 0))."""
-
-    def task(path: pathlib.Path) -> tuple[np.ndarray | UserError, int]:
-        try:
-            return _decode(path, RATE)
-        except UserError as error:
-            return error, 0
-
-    libraries()
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        todo, running = iter(files.values()), collections.deque()
-        try:
-            for name in report.progress(list(files), label, "file"):
-                ahead = itertools.islice(todo, _THREADS + 1 - len(running))
-                running.extend(pool.submit(task, path) for path in ahead)
-                yield name, running.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _decode(path: str | os.PathLike, rate: int) -> tuple[np.ndarray, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import math
 import mmap
 import os
@@ -36,6 +37,7 @@ _READ_ERRORS = (
     SyntaxError,  # a header is Python text
     MemoryError,  # of a header nested too deeply, too
     RuntimeError,  # an encrypted archive; RecursionError and NotImplementedError are of its kind
+    lzma.LZMAError,
     struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
