@@ -3,7 +3,7 @@
 A walk visits all rows one by one; at each the policy sees the row's feature and the mean feature
 of the rows retained so far, and retains or removes it (`policy`, `walk`). The classifier then
 trained on the retained rows gives rewards (`rewards`), and a policy gradient makes the policy
-likelier to do what they favour (`update`).
+likelier to do what they favour (`update`). `sigmoid` is an older selector, a baseline.
 
 All of it is JAX on arrays of one length, with masks: no files, no loop, nothing compiled anew when
 another number of rows is retained.

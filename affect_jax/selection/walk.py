@@ -62,7 +62,7 @@ def walk(
             again (an episode); episodes are walked side by side. 0: one episode.
     """
     rows = len(features)
-    episodes = _episodes(order, reset_every)
+    episodes = episodes_of(order, reset_every)
 
     def visit(carry, row):  # row int [E], one of every episode
         mean, count = carry
@@ -98,7 +98,7 @@ def states(
         features, order, reset_every: as given to `walk`.
         retained: bool [N], what it decided.
     """
-    episodes = _episodes(order, reset_every)
+    episodes = episodes_of(order, reset_every)
     feature = features[episodes]  # [E, L, D]
     counts = retained[episodes] & (episodes >= 0)
     total = jnp.cumsum(jnp.where(counts[..., None], feature, 0), axis=1)
@@ -111,7 +111,7 @@ def states(
     return jnp.zeros((rows, 2 * size), seen.dtype).at[place].set(seen, mode="drop")
 
 
-def _episodes(order: jax.Array, reset_every: int) -> jax.Array:
+def episodes_of(order: jax.Array, reset_every: int) -> jax.Array:
     """`order` cut into episodes [E, L]; the last one is filled with -1."""
     length = min(reset_every, len(order)) or len(order)
     filling = -len(order) % length
