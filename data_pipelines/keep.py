@@ -5,13 +5,15 @@ Frames are 1-based image numbers. A row is kept where its track is named, or one
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import numpy as np
 
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
 from data_pipelines.labels.lines import each_line
 from data_pipelines.paths import user_path
+from data_pipelines.replace_file import replace_file
 from data_pipelines.rows import Rows
 from data_pipelines.store import AnyStore
 
@@ -36,6 +38,45 @@ def kept_rows(file: str, store: AnyStore, rows: Rows) -> np.ndarray:
     if not kept.any():
         raise UserError(f"{path}: keeps no row of the training split.")
     return np.flatnonzero(kept)
+
+
+def write_kept(path: pathlib.Path, store: AnyStore, rows: Rows, kept: np.ndarray) -> None:
+    """Write the file of which `kept_rows` reads these rows; a kill leaves the old one or the new.
+
+    A row is its track where that has no other row, else the first of its frames.
+
+    Args:
+        rows: a table of rows that share no frame.
+        kept: the rows that are kept, by number or by mask; at least one.
+
+    Raises:
+        UserError: the name of a track cannot be told from the rest of a line.
+    """
+    kept = np.sort(np.arange(len(rows))[kept])
+    alone = np.bincount(rows.track, minlength=len(store.tracks)) == 1
+    lines = []
+    for row in kept.tolist():
+        track = store.tracks[rows.track[row]]
+        image = store.frames[track.offset + rows.start[row]]
+        lines.append(track.name if alone[rows.track[row]] else f"{track.name},{image}")
+    with replace_file(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        _require_same(partial, lines, store, rows, kept)
+
+
+def _require_same(
+    path: pathlib.Path, lines: list[str], store: AnyStore, rows: Rows, kept: np.ndarray
+) -> None:
+    """UserError where a list is read as other rows than were written: of `a,7` or ` a`, say."""
+    with contextlib.suppress(UserError):
+        if np.array_equal(kept_rows(str(path), store, rows), kept):
+            return
+    names = {store.tracks[i].name for i in np.unique(rows.track[kept])}
+    odd = [name for name in names if "," in name or name != name.strip()]
+    raise UserError(
+        f"{store.path}: tracks cannot be listed one a line, for their names: "
+        f"{listed(sorted(odd))}. Rename them."
+    )
 
 
 def _read(path: pathlib.Path, store: AnyStore) -> tuple[set[int], dict[int, dict[int, int]]]:

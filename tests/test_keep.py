@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import UserError
-from data_pipelines.keep import kept_rows
-from data_pipelines.rows import segments
+from data_pipelines.keep import kept_rows, write_kept
+from data_pipelines.rows import clips, segments
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
@@ -79,3 +79,31 @@ def test_a_list_without_a_row_of_the_training_is_refused(tmp_path, store):
     (tmp_path / "keep.txt").write_text("d\n")
     with pytest.raises(UserError, match="keeps no row of the training split"):
         kept_rows(str(tmp_path / "keep.txt"), store, rows)
+
+
+@pytest.mark.parametrize("rule", [dict(length=1), dict(length=4), dict(length=2, stride=3)])
+def test_a_list_that_is_written_keeps_the_same_rows(tmp_path, store, rule):
+    rows = segments([track.frames for track in store.tracks], **rule)
+    rng = np.random.default_rng(0)
+    for count in (1, 3, len(rows)):
+        chosen = np.sort(rng.choice(len(rows), count, replace=False))
+        write_kept(tmp_path / "keep.txt", store, rows, chosen)
+        np.testing.assert_array_equal(kept_rows(str(tmp_path / "keep.txt"), store, rows), chosen)
+        write_kept(tmp_path / "mask.txt", store, rows, np.isin(np.arange(len(rows)), chosen))
+        assert (tmp_path / "mask.txt").read_bytes() == (tmp_path / "keep.txt").read_bytes()
+
+
+def test_a_track_of_one_row_is_listed_by_its_name_alone(tmp_path, store):
+    write_kept(tmp_path / "keep.txt", store, segments([9, 7, 1], 8), np.array([0, 2, 3]))
+    assert (tmp_path / "keep.txt").read_text() == "a,1\nb, c\nd\n"
+
+
+def test_names_that_no_line_can_hold_are_refused_and_nothing_is_left(tmp_path):
+    with StoreWriter(tmp_path / "s", name="odd", features={}, labels={}) as writer:
+        for name in ("a", "a,1", " b"):
+            writer.add(track=name, split="train", features={}, frames=np.array([1]))
+    odd, rows = Store(tmp_path / "s"), clips([1, 1, 1])
+    write_kept(tmp_path / "keep.txt", odd, rows, np.array([0, 1]))
+    with pytest.raises(UserError, match=r"tracks cannot be listed one a line.*:  b. Rename"):
+        write_kept(tmp_path / "odd.txt", odd, rows, np.array([0, 2]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keep.txt", "s"]
