@@ -1,8 +1,11 @@
-"""Numbers and names as people read them."""
+"""Numbers, names and folders as people read them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import pathlib
+import shlex
 import unicodedata
 
 
@@ -14,3 +17,10 @@ def decimals(value: float, digits: int = 3, none: str | None = None) -> str:
 def printable(text: str) -> str:
     """The text without what no font or file has: halves of characters, and controls."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+
+
+def as_argument(folder: pathlib.Path) -> str:
+    """A folder as a shell takes it, from the present folder on where it lies below."""
+    with contextlib.suppress(ValueError):
+        folder = folder.relative_to(pathlib.Path.cwd())
+    return shlex.quote(str(folder))

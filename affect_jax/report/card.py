@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -20,9 +19,10 @@ import numpy as np
 
 from affect_jax import config as configs
 from affect_jax.prediction_files import ORIGIN, splits
-from affect_jax.report import card_scores
+from affect_jax.report import card_scores, selection
 from affect_jax.report.markdown import cell, table
 from affect_jax.run import Run
+from affect_jax.shown import as_argument
 from affect_jax.tasks import Task
 from affect_jax.version import __version__
 from data_pipelines.files import read_json
@@ -58,6 +58,7 @@ FILES = (
     ("metrics.jsonl", "losses and scores, a line an evaluation"),
     ("checkpoints", "weights and training state"),
     ("predictions", "`<split>/<task>.npz`: track, frame, raw output, labels; `scores.json`"),
+    ("selection", "`selection.csv`: P(retain) of each training row; `keep.txt`, `history.npz`"),
     ("plots", "pictures of all this"),
     ("events", "TensorBoard: times and rates too"),
 )
@@ -95,6 +96,7 @@ def write(
         _model(run, config, tasks, step, parameters),
         card_scores.scores(places, config, tasks, store, step),
         card_scores.best_epochs(run, config),
+        selection.section(run) if out is None else "",
         _pictures(folder),
         _data(use, config, tasks, store),
         "## Intended use and limits\n\n" + LIMITS.rstrip(),
@@ -202,11 +204,7 @@ def _labelled(store: AnyStore, name: str) -> np.ndarray:
 
 
 def _commands(run: Run) -> str:
-    try:
-        shown = run.folder.relative_to(pathlib.Path.cwd())
-    except ValueError:
-        shown = run.folder
-    program = f"python -m affect_jax.main --workdir={shlex.quote(str(shown))}"
+    program = f"python -m affect_jax.main --workdir={as_argument(run.folder)}"
     return "\n".join(
         [
             "## Use",

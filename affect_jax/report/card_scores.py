@@ -20,6 +20,13 @@ from data_pipelines.errors import UserError
 from data_pipelines.files import read_json
 from data_pipelines.store import AnyStore
 
+# Metrics that are one number a class or label, and how they are called.
+BY_NAME = {
+    "f1_per_class": "F1",
+    "f1_per_label": "F1",
+    "recall_per_class": "Recall",
+    "precision_per_class": "Precision",
+}
 MIN_GROUPS = 5  # fewer groups say too little about another draw of groups
 
 
@@ -101,10 +108,11 @@ def _split(
         )
     parts += _taught(scores, tasks)
     for task in tasks:
-        for key in (f"{task.name}/f1_per_class", f"{task.name}/f1_per_label"):
-            if isinstance(scores.get(key), list) and task.names:
-                cells = [markdown.score(value) for value in scores[key]]
-                parts += [f"F1 of {task.name}:", markdown.table(task.names, [cells])]
+        for metric, called in BY_NAME.items():
+            values = scores.get(f"{task.name}/{metric}")
+            if isinstance(values, list) and task.names:
+                cells = [markdown.score(value) for value in values]
+                parts += [f"{called} of {task.name}:", markdown.table(task.names, [cells])]
     return parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from affect_jax.report.markdown import score as cell
 from affect_jax.report.markdown import table
 from affect_jax.report.records import headline_scores
 from affect_jax.scoring import Total
+from affect_jax.shown import as_argument
 from affect_jax.workdir import Workdir
 from data_pipelines import folds
 from data_pipelines.replace_file import replace_text, to_json
@@ -120,11 +120,7 @@ def _all(folder: Workdir, config: Any, store: AnyStore, scores: Scores) -> str:
 
 
 def _commands(folder: Workdir, store: AnyStore) -> str:
-    try:
-        shown = folder.folder.relative_to(pathlib.Path.cwd())
-    except ValueError:
-        shown = folder.folder
-    place = shlex.quote(str(shown))
+    place = as_argument(folder.folder)
     root = shlex.quote(str(store.path)) if "test" in store.splits else "STORE"
     return (
         "# the mean of the folds, with nothing fitted, and its use on the test split\n"

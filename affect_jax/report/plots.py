@@ -5,6 +5,7 @@ traces_<split>.png               predictions over labels of some tracks
 confusion_<split>_<task>.png     of a task of classes, or of one binary label
 f1_<split>_<task>.png            F1 of each class or action unit
 taught_<split>.png               tasks that read others, on these's predictions and on their labels
+selection_*.png                  what a selector of training rows did (report/selection.py)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from affect_jax import config as configs
 from affect_jax import prediction_files
 from affect_jax.metrics import Confusion, LabelCounts
 from affect_jax.prediction_files import Predictions, read_split
-from affect_jax.report import style
+from affect_jax.report import selection, style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
@@ -69,6 +70,8 @@ def write_all(
     if splits is None:
         evaluated = configs.read(run.config_file).data.split
         pictures += _curves(run, tasks, references.get(evaluated, {}))
+        with optional(run.folder / "plots"):
+            pictures += selection.pictures(run)
         names = prediction_files.splits(run.predictions)
         splits = {name: run.predictions / name for name in names}
     folder = (out or run.folder) / "plots"
@@ -76,6 +79,7 @@ def write_all(
         with optional(folder):
             pictures += _split(split, read_split(place, tasks), references.get(split, {}))
             pictures += _taught(split, place, tasks)
+            pictures += selection.pictures_of_split(run, _short(split), place)
     written = []
     for name, draw in pictures:
         with optional(folder / name):
