@@ -21,7 +21,7 @@ from affect_jax.places import origin_of, place_of, reporting, require_free, requ
 from affect_jax.predict import predict_split
 from affect_jax.prediction_files import read_split
 from affect_jax.progress import table
-from affect_jax.restore import system_of, weights
+from affect_jax.restore import fitting_state, system_of, variables_of
 from affect_jax.run import Run
 from affect_jax.scoring import Total, require_labels, require_terms
 from affect_jax.systems.supervised import Supervised
@@ -62,7 +62,8 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     require_name(split, f"{store.path}: split")
     if evaluate:
         require_labels(tasks, store, split)
-    step, variables = weights(system, run, config.checkpoint)
+    step, raw = fitting_state(system, run, config.checkpoint)
+    variables = variables_of(raw)
     print(f"step {step} of {run.folder} on split {split!r} of {store.path}", file=sys.stderr)
     origin = origin_of(run, store, split, step)
     place = folder if output else place_of(run, own, origin)
@@ -74,6 +75,7 @@ def apply(config: ConfigDict, run: Run, *, evaluate: bool, output: str = "") -> 
     with writing(place), contextlib.ExitStack() as held:
         with replace_folder(place) as new:
             scores = predict_split(system, variables, split, new, origin)
+            system.write_split(new, split, raw)
             loaded = read_split(new, tasks)
             if output:
                 replace_text(new / "tasks.json", task_table.to_json(system.tasks))

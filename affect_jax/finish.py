@@ -12,7 +12,7 @@ from affect_jax import report
 from affect_jax.places import origin_of, reporting
 from affect_jax.predict import predict_split
 from affect_jax.progress import table
-from affect_jax.restore import weights
+from affect_jax.restore import fitting_state, variables_of
 from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.replace_file import replace_json
@@ -29,7 +29,8 @@ def finish(system: Supervised, run: Run) -> str:
     Returns what to print. Doing it again gives the same files, so a kill in here costs nothing.
     """
     config = system.config
-    step, variables = weights(system, run, config.checkpoint)
+    step, raw = fitting_state(system, run, config.checkpoint)
+    variables = variables_of(raw)
     lines, split = [f"finished: {run.folder}"], config.data.split
     scores: dict[str, Any] = {}
     with contextlib.ExitStack() as held:
@@ -37,10 +38,12 @@ def finish(system: Supervised, run: Run) -> str:
             origin = origin_of(run, system.data.store, split, step)
             with replace_folder(run.predictions / split) as new:
                 scores = predict_split(system, variables, split, new, origin)
+                system.write_split(new, split, raw)
                 held.enter_context(reporting(run))
             references = system.data.store.references(split)
             lines.append(f"checkpoint {config.checkpoint}: step {step}; split {split!r}")
             lines.append(table(scores, references, "ours"))
+        system.write_run(run)
         report.write_all(run.folder, references={split: references} if split else {})
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         with report.optional(run.folder / "README.md"):

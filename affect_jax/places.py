@@ -27,7 +27,8 @@ from data_pipelines.paths import user_path
 from data_pipelines.replace_folder import clear_leftovers
 from data_pipelines.store import AnyStore
 
-OURS = (ORIGIN, "tasks.json", "scores.json", "README.md", "plots")  # in FOLDER, beside the *.npz
+OURS = (ORIGIN, "tasks.json", "scores.json", "README.md", "plots")  # in FOLDER, beside these:
+ENDINGS = (".npz", ".csv")
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def require_free(output: str) -> pathlib.Path:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={output}: is a file. Give a folder.")
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    other = [name for name in names if not (name in OURS or name.endswith(".npz"))]
+    other = [name for name in names if not (name in OURS or name.endswith(ENDINGS))]
     if other or (names and ORIGIN not in names):
         raise UserError(
             f"--output={output}: holds {(other or names)[0]}, so it is no folder that predictions "

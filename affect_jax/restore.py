@@ -32,14 +32,19 @@ def system_of(run: Run, config: ConfigDict) -> Supervised:
 
 
 def weights(system: Supervised, run: Run, which: str) -> tuple[int, dict[str, Any]]:
-    """(step, model variables) of a checkpoint of the run, `which` as in `choose_step`.
+    """(step, model variables) of a checkpoint of the run. Arguments and errors: `fitting_state`."""
+    step, raw = fitting_state(system, run, which)
+    return step, variables_of(raw)
+
+
+def fitting_state(system: Supervised, run: Run, which: str) -> tuple[int, dict[str, Any]]:
+    """(step, raw state) of a checkpoint of the run, `which` as in `choose_step`.
 
     Raises:
         UserError: there is none, or the system's model has other parameters.
     """
     step, raw = choose_step(run, which)
-    variables = variables_of(raw)
-    theirs, ours = paths(variables), paths(system.variable_shapes)
+    theirs, ours = paths(variables_of(raw)), paths(system.variable_shapes)
     for name in sorted(theirs.keys() | ours.keys()):
         saved, wanted = (getattr(tree.get(name), "shape", "none") for tree in (theirs, ours))
         if saved != wanted:
@@ -48,7 +53,7 @@ def weights(system: Supervised, run: Run, which: str) -> tuple[int, dict[str, An
                 "the model of this config on this store. Keep config.model, and give features of "
                 "the widths that it was trained on."
             )
-    return step, variables
+    return step, raw
 
 
 def choose_step(run: Run, which: str) -> tuple[int, dict[str, Any]]:

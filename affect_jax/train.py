@@ -68,6 +68,7 @@ class _Loop:
         self.log: list[str] = []  # the lines of metrics.jsonl, which every checkpoint holds too
         self.spared: set[int] = set()  # steps that are never deleted
         self.state = self._start()
+        self.unsaved = False  # a phase without an evaluation has ended since the last checkpoint
         self.saved_best = self._best()
         self.plan = system.data.training_plan(carries=system.carries)
         rows, self.full = self.plan.rows, len(self.plan.epoch(0))
@@ -128,6 +129,8 @@ class _Loop:
             if phase is None or (patience and int(self.state.stale) >= patience):
                 break
             self._phase(phase)
+        if self.unsaved:
+            self._save(int(self.state.step))
         self.checkpoints.wait()
         self._keep()
         return self.state
@@ -136,7 +139,8 @@ class _Loop:
 
     def _phase(self, phase: Phase) -> None:
         data, train = self.system.data, self.kinds[phase.program].train
-        plan = self.plan if train else dataclasses.replace(self.plan, shuffle=False)
+        in_order = dict(shuffle=False, drop_last=False)
+        plan = self.plan if train else dataclasses.replace(self.plan, **in_order)
         table = plan.epoch(phase.epoch, phase.rows)
         done = int(self.state.batch)
         steps = min(self.config.chunk_steps, self.feeder.most_steps(table.shape[1]))
@@ -182,6 +186,7 @@ class _Loop:
             batch=self._put(np.int32(0)),
             log=self._put(jax.tree.map(np.zeros_like, log)),
         )
+        self.unsaved = not phase.evaluate
         if not phase.evaluate:
             return
         step = int(self.state.step)

@@ -12,6 +12,8 @@ the loop, evaluation and prediction ask of a system:
     programs() -> {name: Program}
     prepare(batch, keys, train)      examples as the model takes them, from examples as stored
     after(state, phase) -> State     what is done between two phases
+    write_run(run)                   files of its own, in the folder of a finished run
+    write_split(folder, split, raw)  files of its own, beside the predictions of a split
 
 All that decides the future is in the state: `phase`, the programs and `after` are functions of it,
 so a killed training takes the same way again.
@@ -45,21 +47,22 @@ def build(config: ConfigDict, *, tasks: Any = None, statistics: Any = None) -> S
     Raises:
         UserError: there is no such system, or something in its config is wrong.
     """
-    name = config.system
-    builder = _builder(str(user_path(name).resolve()) if name.endswith(".py") else name)
-    return builder(config, tasks=tasks, statistics=statistics)
+    return builder("config.system", config.system)(config, tasks=tasks, statistics=statistics)
+
+
+def builder(key: str, name: str) -> Callable[..., Supervised]:
+    """The `build` of the system that a key of the config names; UserError where there is none."""
+    return _builder(key, str(user_path(name).resolve()) if name.endswith(".py") else name)
 
 
 @functools.cache
-def _builder(name: str) -> Callable[..., Supervised]:
+def _builder(key: str, name: str) -> Callable[..., Supervised]:
     if name.endswith(".py"):
         path = pathlib.Path(name)
         if not path.is_file():
-            raise UserError(f"config.system = {name!r}: no such file.")
+            raise UserError(f"{key} = {name!r}: no such file.")
         return function_in(path, "build", "config", tasks=None, statistics=None)
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
-        raise UserError(
-            f"config.system = {name!r}: {nearest(name, known)} Or give the path of a .py file."
-        )
+        raise UserError(f"{key} = {name!r}: {nearest(name, known)} Or give the path of a .py file.")
     return importlib.import_module(f"{__name__}.{name}").build

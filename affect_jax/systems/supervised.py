@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,6 +21,7 @@ from affect_jax.feed import Batch
 from affect_jax.monitor import monitored
 from affect_jax.objective import Objective
 from affect_jax.phases import Phase, Program
+from affect_jax.run import Run
 from affect_jax.state import State
 from affect_jax.step import supervised
 from affect_jax.tasks import Task, tasks_from_config
@@ -209,3 +212,14 @@ class Supervised:
     def extra(self) -> Any:
         """State of the system's own (`State.extra`): none, here."""
         return {}
+
+    def write_run(self, run: Run) -> None:
+        """Files of the system's own in the folder of a finished run: none, here."""
+
+    def write_split(self, folder: pathlib.Path, split: str, raw: Mapping[str, Any]) -> None:
+        """Files of the system's own beside the predictions of a split: none, here.
+
+        Args:
+            folder: of the predictions.
+            raw: the state that predicts, as nested dicts of numpy arrays.
+        """
