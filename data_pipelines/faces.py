@@ -97,6 +97,7 @@ def write(
     size: int,
     grey: bool,
     skip_bad: bool,
+    **provenance: str,
 ) -> None:
     """Writes a store of faces, split by split, with the feature "face" and one label.
 
@@ -104,6 +105,7 @@ def write(
         source: the module of data_pipelines/sources.
         name: of the store; by default the source's.
         labels: the definition of the one label, as StoreWriter takes it.
+        provenance: for the manifest.
     """
     (label,) = labels
     with StoreWriter(
@@ -113,6 +115,7 @@ def write(
         labels=labels,
         source=source,
         notes=report.notes,
+        **provenance,
     ) as writer:
         for split in splits(faces):
             chosen = [face for face in faces if face.split == split]
@@ -174,11 +177,11 @@ def cut(faces: Sequence[Face], share: float, seed: int, name: str) -> set[str]:
         name: of the part, for its own random numbers.
 
     Raises:
-        UserError: more than there are.
+        UserError: all pictures or more.
     """
     total = math.ceil(share * len(faces) - 1e-6) if share < 1 else int(share)
     if total and total >= len(faces):
-        raise UserError(f"--{name}={share:g}: there are {len(faces):,} pictures to cut from.")
+        raise UserError(f"{name}: {total:,} pictures cannot be cut from {len(faces):,}.")
     classes = sorted({face.label for face in faces}, key=lambda c: -1 if c is None else c)
     counts: dict[str, collections.Counter] = {}
     for face in faces:

@@ -26,11 +26,12 @@ SUFFIXES = (
     *(".pgm", ".ppm", ".pnm"),
 )
 LEAST = 8  # pixels a side, below which there is no face
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _MOST = 100_000_000  # pixels of a picture that is unpacked
 # What a broken note of how the camera was held raises.
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, SyntaxError, struct.error)
-# Of pictures below _MOST. A filter of one call would be that of all threads.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Of large pictures and broken notes in them. A filter of one call would be that of all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def flags(size: int) -> dict[str, dict[str, Any]]:
@@ -128,7 +129,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floats, expected numbers of 8 or 16 bit")
-    if image.has_transparency_data:
+    if "transparency" in image.info or image.mode in _WITH_ALPHA:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image).convert("RGB")
