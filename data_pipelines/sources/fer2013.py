@@ -8,10 +8,10 @@
                                               says which split
 
 Whatever is there is read; where a split is there twice, the first of these. A track is a picture,
-its group a hash of its pixels. The splits are train, public_test and private_test; their pictures
-that occur in train, too, are the splits public_test_seen and private_test_seen. The label
-"expression" has the classes in the order of EXPRESSIONS (data_pipelines/expressions.py), which is
-that of FER2013's numbers; a picture of another size is resized to 48 x 48 first.
+its group a hash of its 48 x 48 pixels. The splits are train, public_test and
+private_test; pictures of these two that occur in train are in the splits public_test_seen and
+private_test_seen. The label "expression" has the classes in the order of EXPRESSIONS
+(data_pipelines/expressions.py), which is that of FER2013's numbers.
 
 Source: Goodfellow et al., Challenges in representation learning, ICONIP 2013.
 """
