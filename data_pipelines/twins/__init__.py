@@ -3,10 +3,14 @@
     mtl      s-Aff-Wild2: valence, arousal, expression and action units of a sample of frames
     va       Aff-Wild2: valence and arousal of every frame
     bursts   HUME-VB: vocal bursts with kind, valence, arousal, and emotions by culture
+    rafdb    RAF-DB: pictures of faces with one of seven expressions
 
 In a config `data.root = "twin:mtl"`, or with arguments "twin:mtl?seed=1&size=small", stands for
 the store of a twin. It is made at first use, through the reader of the licensed data, and kept in
 the user's cache folder. To look at the files: `python -m data_pipelines.twins --help`.
+"twin:rafdb?noise=crops" or "twin:rafdb?noise=uniform&share=0.2" is the same with noise in its
+training split, by data_pipelines/noise.py and the twin's seed; its references are made on that. Of
+mtl the labels of expressions can have noise.
 
 The module of a twin has SOURCE, the name of the source that reads it, FLAGS, {twin: the source's
 flags}, SIZES, {name: what `write` takes as a size}, "default" and "small" among them, and
@@ -29,13 +33,15 @@ import time
 from types import ModuleType
 from typing import Any
 
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, listed, nearest
+from data_pipelines.noise import SHARES, require_share
+from data_pipelines.noise import add as add_noise
 from data_pipelines.paths import user_path
 
-MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts"}
+MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts", "rafdb": "faces"}
 NAMES = tuple(MODULES)
 PREFIX = "twin:"
-_DEFAULTS = {"seed": 0, "size": "default"}
+_DEFAULTS = {"seed": 0, "size": "default", "noise": "none", "share": ""}
 # What a store depends on beside its arguments: the modules that write and read the files.
 _SOURCES = (
     "twins",
@@ -43,8 +49,14 @@ _SOURCES = (
     "audio.py",
     "bursts.py",
     "editions.py",
+    "expressions.py",
+    "faces.py",
+    "images.py",
+    "noise.py",
+    "side_by_side.py",
     "sources/affwild2.py",
     "sources/humevb.py",
+    "sources/rafdb.py",
     "feature_files.py",
     "plan.py",
     "chunks.py",
@@ -99,6 +111,8 @@ def store(
     *,
     seed: int = _DEFAULTS["seed"],
     size: str = _DEFAULTS["size"],
+    noise: str = _DEFAULTS["noise"],
+    share: str | float = _DEFAULTS["share"],
 ) -> pathlib.Path:
     """Path of a twin's store, made at first use (seconds) and kept.
 
@@ -111,20 +125,27 @@ def store(
             written, one for temporary files.
         seed: of everything random.
         size: "default" (of mtl and va 60 + 20 tracks, 16 000 rows, and a test split of 10 tracks,
-            2 000 rows; of bursts 1 200 + 400 + 400 clips) or "small" (12 + 6 + 3 tracks, 2 100
-            rows; 120 + 40 + 20 clips).
+            2 000 rows; of bursts 1 200 + 400 + 400 clips; of rafdb 1 500 + 400 + 400 pictures) or
+            "small" (12 + 6 + 3 tracks, 2 100 rows; 120 + 40 + 20 clips; 150 + 40 + 40 pictures).
+        noise: "none", or "crops", "uniform" or "flip" of data_pipelines/noise.py.
+        share: of the training rows that noise changes; "": its default.
     """
     sizes = module(name).SIZES
     if size not in sizes:
         raise UserError(f"twin {name!r}: size {size!r}. {nearest(size, sizes)}")
-    key = f"{name}-{_digest(name=name, seed=seed, size=size)}"
+    added = {}
+    if noise != "none":
+        added = {"noise": noise, "share": str(require_share(noise, share))}
+    elif share != _DEFAULTS["share"]:
+        raise UserError(f"twin {name!r}: share={share}, but no noise=, of {listed(SHARES)}.")
+    key = f"{name}-{_digest(name=name, seed=seed, size=size, **added)}"
     folders = _folders() if folder is None else [user_path(folder)]
     for place in folders:
         if os.path.isfile(place / key / "manifest.json"):  # False also where it may not be read
             return place / key
     for i, place in enumerate(folders):
         try:
-            return _make(name, place / key, seed, size)
+            return _make(name, place / key, seed, size, added)
         except OSError as error:  # not writable, full
             why = f"{error.filename or place}: {error.strerror or error}"
             if i + 1 == len(folders):
@@ -151,7 +172,9 @@ def _digest(**arguments: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def _make(name: str, path: pathlib.Path, seed: int, size: str) -> pathlib.Path:
+def _make(
+    name: str, path: pathlib.Path, seed: int, size: str, added: dict[str, str]
+) -> pathlib.Path:
     from data_pipelines import sources
     from data_pipelines.store import Store
 
@@ -164,6 +187,9 @@ def _make(name: str, path: pathlib.Path, seed: int, size: str) -> pathlib.Path:
         files, made = pathlib.Path(folder) / f"twin_{name}", pathlib.Path(folder) / "store"
         truth = twin.write(name, files, twin.SIZES[size], seed)
         source.fill(files, made, **twin.FLAGS[name])
+        if added:
+            clean, made = made, pathlib.Path(folder) / "noisy"
+            add_noise(clean, made, kind=added["noise"], share=added["share"], seed=seed)
         scores = twin.references(Store(made), truth)
         (made / "references.json").write_text(json.dumps(scores, indent=1) + "\n")
         try:
