@@ -38,9 +38,12 @@ CASES = [(system, variant) for system in SYSTEMS for variant in variants(system)
 
 
 def batch_of(config, width):
-    """Two rows of zeros: of `width` features a frame, or clips of sound as long as they are fed."""
+    """Two rows of zeros: of `width` features a frame, or clips: pictures, or sound as it is fed."""
     data, features = config.data, config.model.features
     shape = (round(data.seconds * 16_000),) if data.clips else (data.length, width)
+    if config.model.name == "image":
+        pictures = {name: np.zeros((2, 48, 48), np.float32) for name in features}
+        return {"inputs": pictures, "mask": np.ones(2, bool)}
     rows = (2,) if data.clips else (2, data.length)
     sound = {name: np.ones((2, *shape), bool) for name in features if data.clips}
     return {
@@ -66,7 +69,8 @@ def shapes(config, width=250):
     config = config.copy_and_resolve_references()
     if config.model.get("padding") == "auto":
         config.model.padding = "masked"
-    rows = {"data": config.data.to_dict(), "model": {"features": config.model.features}}
+    model = {key: config.model[key] for key in ("name", "features")}
+    rows = {"data": config.data.to_dict(), "model": model}
     tasks = tasks_from_config(config)
     texts = (json.dumps(x, sort_keys=True) for x in (config.model.to_dict(), rows))
     model, rows = texts

@@ -31,6 +31,7 @@ QUICK = (
     "avb__metrics",
     "avb__plateau",
     "ras__augment",
+    "rlps__six_conv_cnn",
 )
 SLOW = (
     "abaw3__fclstm_xl",
@@ -53,6 +54,9 @@ SLOW = (
     "avb__loss_mean",
     "avb__loss_rruw",
     "avb__loss_rruw_perturbed",
+    "rlps__vgg19_bn",
+    "vision__resnet18_fer",
+    "vision__vgg19_bn_full",
 )
 
 

@@ -38,6 +38,14 @@ def test_cosine_ends_at_zero_and_does_not_rise_again():
     np.testing.assert_allclose(rates([0, 5, 10, 15], **c), [2, 1, 0, 0], atol=1e-6)
 
 
+def test_steps_begin_after_the_epochs_that_hold():
+    c = dict(schedule="step", by="epoch", lr=0.01, factor=0.9, every_epochs=5)
+    epochs = np.array([0, 80, 81, 84.5, 85, 90, 249])
+    want = 0.01 * 0.9 ** np.maximum(0, (epochs - 80) // 5)
+    np.testing.assert_allclose(rates(epochs, hold_epochs=80, **c), want, rtol=1e-5)
+    np.testing.assert_allclose(rates([4, 5, 10], **c), [0.01, 0.009, 0.0081], rtol=1e-5)
+
+
 def test_by_epoch_the_rate_is_constant_within_an_epoch():
     c = dict(schedule="linear", lr=1.0, hold_epochs=0, decay_epochs=9)
     by_epoch, by_step = rates([3, 3.9], by="epoch", **c), rates([3, 3.9], by="step", **c)
