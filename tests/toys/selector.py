@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         x = batch["inputs"]["face"]
         x = nn.relu(nn.Conv(WIDTH, (3, 3), name="conv")(x)).mean((1, 2))
         return Output(
-            {self.task: nn.Dense(self.classes, name="head")(x)}, aux={"arrays": {"hidden": x}}
+            {self.task: nn.Dense(self.classes, name="head")(x)}, aux={"arrays": {"embedding": x}}
         )
 
 
@@ -73,7 +73,7 @@ class Selector(Supervised):
         extra = state.extra | {
             "hidden": state.extra["hidden"]
             .at[row]
-            .set(output.aux["arrays"]["hidden"], mode="drop"),
+            .set(output.aux["arrays"]["embedding"], mode="drop"),
             "chosen": state.extra["chosen"].at[row].set(chosen, mode="drop"),
         }
         return advanced(state).replace(extra=extra), {}
