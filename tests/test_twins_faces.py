@@ -151,6 +151,18 @@ def test_noise_that_cannot_be_is_refused_in_a_line(stores, root, said):
 
 
 @pytest.mark.slow
+def test_frames_of_the_multi_task_twin_can_have_wrong_expressions(stores):
+    roots = ("twin:mtl?size=small", "twin:mtl?size=small&noise=uniform")
+    clean, noisy = (Store(twins.resolve(root, stores)) for root in roots)
+    before, after = (s.references("train")["oracle"] for s in (clean, noisy))
+    assert after["expression/f1"] < before["expression/f1"] - 0.1
+    assert after["valence/ccc"] == before["valence/ccc"]
+    for who in ("oracle", "linear baseline"):
+        before, after = (s.references("validation")[who] for s in (clean, noisy))
+        assert after.keys() == before.keys() and after["valence/ccc"] == before["valence/ccc"]
+
+
+@pytest.mark.slow
 def test_pictures_tell_more_than_their_linear_baseline_and_corners_nothing(stores):
     from sklearn.linear_model import LogisticRegression
 

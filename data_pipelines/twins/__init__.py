@@ -34,7 +34,7 @@ from types import ModuleType
 from typing import Any
 
 from data_pipelines.errors import UserError, listed, nearest
-from data_pipelines.noise import SHARES, require_share
+from data_pipelines.noise import CLEAN, KIND, SHARES, require_share
 from data_pipelines.noise import add as add_noise
 from data_pipelines.paths import user_path
 
@@ -190,7 +190,10 @@ def _make(
         if added:
             clean, made = made, pathlib.Path(folder) / "noisy"
             add_noise(clean, made, kind=added["noise"], share=added["share"], seed=seed)
-        scores = twin.references(Store(made), truth)
+        labelled = Store(made)
+        for label in (CLEAN, KIND) if added else ():
+            del labelled.labels[label]  # no reference is about them
+        scores = twin.references(labelled, truth)
         (made / "references.json").write_text(json.dumps(scores, indent=1) + "\n")
         try:
             made.rename(path)

@@ -26,9 +26,9 @@ HOMES = {
     "surprise": (0.13, (0.0, 1.0, -0.5, 1.0, -0.1, 0.8, 0.0)),
     "neutral": (0.18, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)),
 }
-STRENGTH = (0.75, 1.2)
+STRENGTH = (0.8, 1.2)
 OWN = 0.08  # deviation of a person's face at rest
-AMBIGUOUS, MIXED, PURE = 0.12, (0.25, 0.5), (0.0, 0.1)  # share of the faces; shares of the other
+AMBIGUOUS, MIXED, PURE = 0.1, (0.25, 0.5), (0.0, 0.1)  # share of the faces; shares of the other
 RATERS = 40
 
 
