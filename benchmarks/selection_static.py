@@ -95,7 +95,8 @@ def gradients(key: jax.Array, *, rows: int = 400, draws: int = 4000) -> dict[str
         away = each - each.mean(0)
         spread = jnp.sqrt(((away @ (by_row @ by_row.T)) * away).sum(1).mean())
         size, length = jnp.linalg.norm(mean), jnp.linalg.norm(wanted)
-        scores = size / length, mean @ wanted / (size * length), size / spread
+        ratio = jnp.where(spread < 1e-4 * size, jnp.inf, size / spread)  # no draw differs
+        scores = size / length, mean @ wanted / (size * length), ratio
         found[name + f", {raised} more if retained" * (raised > 0)] = tuple(map(float, scores))
     return found
 
