@@ -33,6 +33,15 @@ def test_value_and_gradients_are_those_of_the_convolution(case):
     )
 
 
+@pytest.mark.parametrize(("platform", "written_out"), [("cpu", True), ("gpu", False)])
+def test_gradients_are_written_out_on_a_cpu_alone(platform, written_out, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    module = nn.Conv(4, (3,), conv_general_dilated=fast_in_scan)
+    x = np.zeros((1, 5, 2), np.float32)
+    params = jax.eval_shape(module.init, jax.random.key(0), x)
+    assert ("custom_vjp" in str(jax.make_jaxpr(module.apply)(params, x))) is written_out
+
+
 def test_what_it_does_not_know_is_no_silent_result():
     grouped = nn.Conv(4, (3,), feature_group_count=2, conv_general_dilated=fast_in_scan)
     with pytest.raises(NotImplementedError, match="groups"):
