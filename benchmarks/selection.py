@@ -46,7 +46,7 @@ def compare(flags: argparse.Namespace, name: str) -> str:
     for seed in range(flags.seeds):
         for method, row in Case(flags, name, seed).rows():
             rows.setdefault(method, []).append(row)
-    return f"{name}, {flags.seeds} seeds, scored on {flags.split}\n\n{table(rows)}\n"
+    return f"Noise {name}, seeds: {flags.seeds}, scored on {flags.split}\n\n{table(rows)}\n"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ class Case:
         store = self._folder / "store"
         if not (store / "manifest.json").is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
-            noise.add(root, store, kind=kind, share=share or None, seed=self.seed)
+            noise.add(open_store(root).path, store, kind=kind, share=share, seed=self.seed)
         return str(store)
 
     def _base(self, variant: str = "") -> ConfigDict:

@@ -206,16 +206,19 @@ def section(run: Run) -> str:
     parts = ["## Selection", _retained(selected), _by_group(selected)]
     parts.append("Share retained by given label:")
     parts.append(_by_class(selected, _classes(run)))
-    run_name = as_argument(run.folder)
-    keep = f"{run_name}/{FOLDER}/keep.txt"
-    parts.append(
+    if selected.retained.any() and not selected.retained.all():
+        parts.append(_removed_test(as_argument(run.folder)))
+    return "\n\n".join(parts)
+
+
+def _removed_test(run: str) -> str:
+    return (
         "Does the selection drop what a classifier could use? Train on what was removed, and on as "
         "many rows drawn at random; if the first is as good, it does:\n\n```\n"
-        f"python -m affect_jax.selection removed --run={run_name} --of={keep} --out=removed.txt\n"
-        f"python -m affect_jax.selection random --run={run_name} --like=removed.txt "
-        "--out=random.txt\n```"
+        f"python -m affect_jax.selection removed --run={run} --of={run}/{FOLDER}/keep.txt "
+        f"--out=removed.txt\npython -m affect_jax.selection random --run={run} "
+        "--like=removed.txt --out=random.txt\n```"
     )
-    return "\n\n".join(parts)
 
 
 def _retained(selected: Selection) -> str:
