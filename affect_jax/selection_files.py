@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from affect_jax.tasks import Task
+from data_pipelines.noise import CLEAN, KIND
 from data_pipelines.replace_file import replace_file
 from data_pipelines.rows import Rows
 from data_pipelines.store import AnyStore
 
 FOLDER, SELECTION, KEEP, HISTORY = "selection", "selection.csv", "keep.txt", "history.npz"
-OF_NOISE = ("clean", "kind")
+OF_NOISE = (CLEAN, KIND)
 
 
 def frames_of(store: AnyStore, rows: Rows) -> np.ndarray:

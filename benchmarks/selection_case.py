@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 from affect_jax.config import load
 from affect_jax.folds import Folds, cross_validate
 from affect_jax.report.interval import DrawnScores
-from affect_jax.report.selection import FILE, FOLDER, Selection
+from affect_jax.report.selection import Selection
 from affect_jax.selection.candidates import PREFIX, Candidates
 from affect_jax.selection.methods import METHODS, chosen
 from affect_jax.selection.quality import quality
+from affect_jax.selection_files import FOLDER, KEEP, SELECTION
 from benchmarks.selection_table import SCORES, Result, Row
 from benchmarks.structures import predicted
 from data_pipelines import noise
@@ -160,7 +161,7 @@ class Case:
             scores = self._scores(f"fresh/{name}", self._classifier(epochs, str(keep)))
         by_kind, p_retain = {}, {}
         if rows.kind is not None:
-            kinds = rows.store.labels["kind"].names
+            kinds = rows.store.labels[noise.KIND].names
             by_kind = {k: float(kept[rows.kind == k].mean()) for k in kinds if k in rows.kind}
         if name in SELECTORS and by_kind:
             selected = self._selection(name)
@@ -195,7 +196,7 @@ class Case:
             self._scores(method, self._selector(method))
             if not self._selection(method).retained.any():
                 return np.zeros(len(rows.labels), bool)
-            return rows.kept_by(str(self._folder / method / FOLDER / "keep.txt"))
+            return rows.kept_by(str(self._folder / method / FOLDER / KEEP))
         count = int(self._kept("rlps").sum()) if method in AS_MANY else None
         if count == 0:
             return np.zeros(len(rows.labels), bool)
@@ -204,7 +205,7 @@ class Case:
         return chosen(METHODS[method](rows), count, self.seed)
 
     def _selection(self, method: str) -> Selection:
-        return Selection.read(self._folder / method / FOLDER / FILE)
+        return Selection.read(self._folder / method / FOLDER / SELECTION)
 
     def _held_out(self) -> Candidates:
         """The training rows, by classifiers that have not seen them."""

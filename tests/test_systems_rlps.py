@@ -85,6 +85,14 @@ def test_a_classifier_trains_on_all_rows_then_in_turns_with_the_selector(whole):
     assert len(set(map(tuple, fed))) == 3 and all(0 < len(rows) < ROWS for rows in fed)
 
 
+def test_the_report_shows_the_selection(whole):
+    run, _, _ = whole
+    card = (run.folder / "README.md").read_text()
+    for name in ("selection_turns", "selection_rows", "selection_faces", "selection_validation"):
+        assert f"plots/{name}.png" in card
+    assert f" of {ROWS} training rows are retained" in card
+
+
 def test_a_changing_number_of_retained_rows_compiles_nothing_anew(whole):
     _, programs, phases = whole
     batches = {-(-len(p.rows) // 4) for p in phases if p.rows is not None}

@@ -19,17 +19,18 @@ from affect_jax import config as configs
 from affect_jax.report import markdown
 from affect_jax.report.figure_selection import Face, draw_faces, draw_rows, draw_turns
 from affect_jax.run import Run
-from affect_jax.selection.quality import CLEAN, KIND, quality, right_rows
+from affect_jax.selection.quality import quality, right_rows
+from affect_jax.selection_files import FOLDER, HISTORY, KEEP, SELECTION
 from affect_jax.shown import as_argument
 from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, readable
 from data_pipelines.join import open_store
+from data_pipelines.noise import CLEAN, CROP_KINDS, KIND, LABEL_KINDS
 from data_pipelines.store_specs import Feature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FOLDER, FILE, HISTORY = "selection", "selection.csv", "history.npz"
 SHOWN = 3  # pictures of each label that are retained, and that are removed
 
 
@@ -73,14 +74,14 @@ class Selection:
                 columns["p_retain"].astype(float),
                 columns["retained"].astype(int).astype(bool),
                 kind,
-                right_rows(label, clean, kind),
+                None if (label == "").any() else right_rows(label, clean, kind),
             )
 
     def groups(self) -> dict[str, np.ndarray]:
         """{kind of noise: bool [N]}; right and wrong rows where there is no kind; all rows last."""
         named: dict[str, np.ndarray] = {}
         if self.kind is not None:
-            known = ("full", "half", "none", "right", "wrong")
+            known = (*CROP_KINDS, *LABEL_KINDS)
             order = sorted(set(self.kind.tolist()), key=lambda k: ((*known, k).index(k), k))
             named |= {kind: self.kind == kind for kind in order}
         elif self.right is not None:
@@ -97,7 +98,7 @@ def _whole(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
 
 def of_training(run: Run) -> Selection | None:
     """The selection of a run's training rows, where it has one."""
-    file = run.folder / FOLDER / FILE
+    file = run.folder / FOLDER / SELECTION
     return Selection.read(file) if file.is_file() else None
 
 
@@ -117,8 +118,8 @@ def pictures_of_split(
     run: Run, split: str, folder: pathlib.Path
 ) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
     """(file, how it is drawn) of the selection beside predictions, where there is one."""
-    if (folder / FILE).is_file():
-        selected = Selection.read(folder / FILE)
+    if (folder / SELECTION).is_file():
+        selected = Selection.read(folder / SELECTION)
         yield f"selection_{split}.png", lambda: _rows(run, selected, f"rows of {split}")
 
 
@@ -127,16 +128,17 @@ def _history(file: pathlib.Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _classes(run: Run) -> tuple[str, ...]:
+def _classes(run: Run, selected: Selection) -> tuple[str, ...]:
+    """Names of the labels, in the order of the task where it has names."""
     (task,) = (task for task in run.read_tasks() if task.kind == "classes")
-    return task.names or tuple(map(str, range(task.size)))
+    return task.names or tuple(sorted({*selected.label.tolist()}, key=lambda n: (len(n), n)))
 
 
 def _rows(run: Run, selected: Selection, title: str) -> Figure:
     return draw_rows(
         {name: selected.p_retain[rows] for name, rows in selected.groups().items()},
-        _keep_rates(selected, _classes(run)),
-        _classes(run),
+        _keep_rates(selected, _classes(run, selected)),
+        _classes(run, selected),
         title=f"{title}: {selected.retained.sum():,} of {len(selected.label):,} retained",
     )
 
@@ -180,7 +182,7 @@ def _faces(run: Run, selected: Selection, title: str) -> Figure | None:
 
     order = np.argsort(selected.p_retain, kind="stable")
     columns: dict[str, tuple[list[Face], list[Face]]] = {}
-    for name in _classes(run):
+    for name in _classes(run, selected):
         own = order[selected.label[order] == name]
         kept, removed = own[selected.retained[own]][::-1], own[~selected.retained[own]]
         columns[name] = [face(i) for i in kept[:SHOWN]], [face(i) for i in removed[:SHOWN]]
@@ -205,7 +207,7 @@ def section(run: Run) -> str:
         return ""
     parts = ["## Selection", _retained(selected), _by_group(selected)]
     parts.append("Share retained by given label:")
-    parts.append(_by_class(selected, _classes(run)))
+    parts.append(_by_class(selected, _classes(run, selected)))
     if selected.retained.any() and not selected.retained.all():
         parts.append(_removed_test(as_argument(run.folder)))
     return "\n\n".join(parts)
@@ -215,7 +217,7 @@ def _removed_test(run: str) -> str:
     return (
         "Does the selection drop what a classifier could use? Train on what was removed, and on as "
         "many rows drawn at random; if the first is as good, it does:\n\n```\n"
-        f"python -m affect_jax.selection removed --run={run} --of={run}/{FOLDER}/keep.txt "
+        f"python -m affect_jax.selection removed --run={run} --of={run}/{FOLDER}/{KEEP} "
         f"--out=removed.txt\npython -m affect_jax.selection random --run={run} "
         "--like=removed.txt --out=random.txt\n```"
     )

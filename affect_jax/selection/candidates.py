@@ -15,11 +15,13 @@ from affect_jax.predict import Predictor
 from affect_jax.prediction_files import Predictions
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
-from affect_jax.selection.quality import CLEAN, KIND, right_rows
+from affect_jax.selection.quality import right_rows
+from affect_jax.selection_files import frames_of, labels_of
 from affect_jax.tasks import Task, scored
 from affect_jax.workdir import Workdir
 from data_pipelines.errors import UserError, listed
 from data_pipelines.keep import kept_rows
+from data_pipelines.noise import CLEAN, KIND
 from data_pipelines.paths import user_path
 from data_pipelines.rows import Rows
 from data_pipelines.store import AnyStore
@@ -60,14 +62,11 @@ class Candidates:
             )
         if self.task.name not in self.store.labels:
             raise UserError(f"{self.store.path} has no label {self.task.name!r}.")
-        offset = np.array([track.offset for track in self.store.tracks], np.int64)
-        self._place = offset[self.rows.track] + self.rows.start  # in the frame-wise arrays
-        labels, mask = self.store.label(self.task.name)
-        self.labelled = np.flatnonzero(mask[self._place])
+        labels, mask = labels_of(self.store, self.rows, self.task.name)
+        self.labelled = np.flatnonzero(mask)
         if not len(self.labelled):
             raise UserError(f"{self.store.path}: no training row has a label {self.task.name!r}.")
-        self._place = self._place[self.labelled]
-        self.labels = np.asarray(labels[self._place])
+        self.labels = labels[self.labelled]
 
     @functools.cached_property
     def logits(self) -> np.ndarray:
@@ -83,9 +82,10 @@ class Candidates:
             predictor = Predictor(system, self._config.data.train_split)
             for track, raw in predictor.tracks(variables, tracks):
                 every[self.store.tracks[track].span] = raw[self.task.name]
-        logits = every[self._place]
+        place = frames_of(self.store, self.rows)[self.labelled]
+        logits = every[place]
         if np.isnan(logits).any():
-            row = int(self._place[np.isnan(logits).any(-1)][0])
+            row = int(place[np.isnan(logits).any(-1)][0])
             raise UserError(f"{self._folder}: no prediction of {self.store.place(row)}.")
         return logits
 
@@ -120,8 +120,8 @@ class Candidates:
         label = self.store.labels.get(name)
         if label is None or label.kind != "classes" or (name == KIND and not label.names):
             return None
-        values, mask = self.store.label(name)
-        return np.asarray(values[self._place]) if mask[self._place].all() else None
+        values, mask = labels_of(self.store, self.rows, name)
+        return values[self.labelled] if mask[self.labelled].all() else None
 
     def kept_by(self, file: str) -> np.ndarray:
         """bool [N]: rows that a keep file keeps; UserError where it keeps none of them."""

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A store of data_pipelines.noise says with two labels what was done to a row.
-CLEAN, KIND = "clean", "kind"
-RIGHT_KINDS = ("full", "right")  # of the classes of KIND
+from data_pipelines.noise import CROP_KINDS, LABEL_KINDS
+
+RIGHT_KINDS = (CROP_KINDS[0], LABEL_KINDS[0])
 
 
 class Quality(NamedTuple):
