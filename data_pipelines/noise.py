@@ -111,7 +111,9 @@ def add(
         raise UserError(
             f"feature {feature!r} with kind {kind!r}, which leaves pictures as they are."
         )
-    given, path = _open(store), refuse_others(out)
+    given, path = Store(store), refuse_others(out)
+    for name in sorted({CLEAN, KIND} & given.labels.keys()):
+        raise UserError(f"{given.path}: has a label {name!r} already. Noise is added once.")
     if path.resolve() == given.path.resolve():
         raise UserError(f"{path} is the store itself. Give another folder to be written.")
     label = _label(given, label)
@@ -153,14 +155,6 @@ def require_share(kind: str, share: float | str = "") -> Fraction:
     if not 0 <= exact <= 1:
         raise UserError(f"share {shown(share)}: expected a number from 0 to 1.")
     return exact
-
-
-def _open(path: str | os.PathLike) -> Store:
-    store = Store(path)
-    for name in (CLEAN, KIND):
-        if name in store.labels:
-            raise UserError(f"{store.path}: has a label {name!r} already. Noise is added once.")
-    return store
 
 
 def _label(store: Store, name: str) -> str:
@@ -225,11 +219,7 @@ def _rounded(number: Fraction) -> int:
 
 
 def crop(picture: np.ndarray, part: str) -> np.ndarray:
-    """A part of a picture uint8 [H, W] or [H, W, 3], enlarged to its size (bilinear).
-
-    Args:
-        part: of HALVES, or of CORNERS, whose sides are a quarter of the picture's.
-    """
+    """A part (HALVES, CORNERS) of a picture uint8 [H, W] or [H, W, 3], enlarged to its size."""
     height, width = picture.shape[:2]
     divisor = 4 if part in CORNERS else 2
     rows, columns = -(-height // divisor), -(-width // divisor)
