@@ -59,8 +59,8 @@ def get_config(variants: str = "") -> ConfigDict:
     c.total = ConfigDict(dict(name="accuracy", terms=(("expression/accuracy", 1.0),)))
 
     c.model = image_model()
-    c.epochs = 20
-    c.optim.lr = 1e-3
+    c.epochs = 15
+    c.optim.lr = 2e-3
     c.optim.clip, c.optim.clip_norm = "global", 5.0
 
     for name in set(chosen) & {"vgg19", "resnet18"}:
