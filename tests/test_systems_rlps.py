@@ -251,6 +251,7 @@ def test_the_sigmoid_selector_takes_its_best_turn_alone_and_goes_on_beside_the_c
         "probability": np.float32(rng.uniform(0.1, 0.9, ROWS)),
         "prediction": np.zeros(ROWS, np.int32),
     }
+    scored = jax.tree.map(jax.numpy.asarray, scored)
     state = state.replace(extra=state.extra | {"scored": scored}, position=np.int32(2))
     state = system.after(state, system.phase(state))
     extra = state.extra
@@ -261,8 +262,29 @@ def test_the_sigmoid_selector_takes_its_best_turn_alone_and_goes_on_beside_the_c
     feature, order = np.float64(extra["feature"]), np.asarray(extra["order"])
     retained = walked(extra["policy"], feature, order, bag=8) >= 0.5
     np.testing.assert_array_equal(extra["retained"], retained)
-    after = turns.end(extra, jax.random.key(0))
+    selection = {name: part for name, part in extra.items() if name != "before"}
+    after = turns.end(selection, jax.random.key(0))
     assert (after["policy"]["dense_0"]["kernel"] != best).any()
+    assert turns.begin._cache_size() == turns.end._cache_size() == 1
+
+
+def test_the_change_of_f1_on_rows_held_out_is_the_reward_of_all_others(store):
+    system = system_of(store, rlps__reward="f1", rlps__held_out=0.25)
+    turns, extra = system._turns, system.init().extra
+    extra = {name: part for name, part in extra.items() if name != "before"}
+    scores = []
+    for right in (0, 0, 1):
+        predicted = np.where(right, turns.labels, (turns.labels + 1) % 3).astype(np.int32)
+        extra = turns.begin(extra, jax.random.key(0))
+        scored = extra["scored"] | {"prediction": jax.numpy.asarray(predicted)}
+        extra = turns.end(extra | {"scored": scored}, jax.random.key(0))
+        scores.append(float(extra["score"]))
+    np.testing.assert_allclose(scores, [0, 0, 1], rtol=1e-6)
+    rewards = np.asarray(extra["history"]["rewards"])[:3]
+    expected = np.broadcast_to(np.array([[0], [0], [1]]), rewards.shape)
+    np.testing.assert_allclose(rewards, expected, rtol=1e-6)
+    np.testing.assert_array_equal(extra["history"]["score"][:3], scores)
+    assert turns.end._cache_size() == 1
 
 
 def test_all_epochs_may_be_turns_and_none_may_be(store):

@@ -78,7 +78,7 @@ class Turns:
             "policy": policy,
             "learner": self._fresh_learner(policy),
             "turn": jnp.zeros((), jnp.int32),
-            "score": jnp.full((), jnp.nan),
+            "score": jnp.float32(jnp.nan),
             "history": history | {"rewards": jnp.zeros((turns, len(self.sampled)))},
         }
 

@@ -30,7 +30,7 @@ class SigmoidTurns(Turns):
         return POLICY
 
     def _fresh_learner(self, policy: Any) -> Any:
-        return {"best": jax.tree.map(jnp.copy, policy), "score": jnp.full((), -jnp.inf)}
+        return {"best": jax.tree.map(jnp.copy, policy), "score": jnp.float32(-jnp.inf)}
 
     def _walk(self, state: State, feature: jax.Array, order: jax.Array, key: jax.Array) -> Walk:
         del key
