@@ -89,7 +89,8 @@ class Case:
     def _base(self, variant: str = "") -> ConfigDict:
         """The config that is given, with a variant, on the data that are given."""
         path, _, more = self.flags.config.partition(":")
-        config = load(f"{path}:{','.join(name for name in (variant, more) if name)}")
+        variants = ",".join(filter(None, (variant, more)))
+        config = load(":".join(filter(None, (path, variants))))
         if "rlps" not in config:
             raise UserError(f"--config={path}: has no keys of a selector, config.rlps.")
         config.data.root = self.flags.root or config.data.root
