@@ -12,6 +12,7 @@ from affect_jax import checkpoint, systems
 from affect_jax import config as configs
 from affect_jax import train as loop
 from affect_jax.main import cli
+from affect_jax.restore import choose_step
 from affect_jax.run import Run
 from affect_jax.step import chunk
 from data_pipelines.errors import UserError
@@ -22,7 +23,8 @@ from tests.test_train import _StopAfter
 from tests.tiny import tiny_config
 from tests.toys.stores import pictures
 
-CONFIG = ROOT / "tests" / "toys" / "rlps_config.py"
+TOYS = ROOT / "tests" / "toys"
+CONFIG = TOYS / "rlps_config.py"
 ROWS = 22
 
 
@@ -215,6 +217,20 @@ def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is(
     folder = tmp_path / "run" / "selection"
     assert not (folder / "keep.txt").exists()
     assert {row["retained"] for row in table(folder / "selection.csv")} == {"0"}
+
+
+@pytest.mark.slow
+def test_turns_begin_from_a_classifier_that_another_run_has_trained(store, tmp_path):
+    system = f"--config.system={TOYS / 'pictures.py'}"
+    assert cli(flags(store, tmp_path / "first", system, "--config.epochs=4")) == 0
+    first = choose_step(Run(tmp_path / "first"), "best")[1]["params"]
+    given = [f"--config.init.run={tmp_path / 'first'}", "--config.init.match=.*"]
+    never = ["--config.rlps.first_rate=1e-6", "--config.rlps.lr=1e-9", "--config.epochs=3"]
+    assert cli(flags(store, tmp_path / "run", *given, *never)) == 0
+    for theirs, ours in zip(
+        jax.tree.leaves(first), jax.tree.leaves(raw_state(tmp_path / "run")["params"])
+    ):
+        np.testing.assert_array_equal(theirs, ours)
 
 
 def phases_of(system, retained):
