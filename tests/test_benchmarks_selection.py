@@ -99,3 +99,43 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(flags, message, capsys):
     assert exit_code(selection.main, flags) == 2
     out, err = capsys.readouterr()
     assert message in err and err.startswith("error: ") and err.count("\n") == 1 and not out
+
+
+CONFIG = """
+from configs import rlps
+
+
+def get_config(variants=""):
+    c = rlps.get_config(",".join(filter(None, (variants, "smoke"))))
+    c.rlps.first_rate = 0.51
+    c.rlps.lr = 1e-6  # all that tells rows apart is the first policy
+    return c
+"""
+
+
+@pytest.mark.slow
+def test_all_is_trained_once_and_the_same_command_prints_the_same_table(tmp_path, capsys):
+    (tmp_path / "config.py").write_text(CONFIG)
+    command = [
+        f"--workdir={tmp_path / 'bench'}",
+        f"--config={tmp_path / 'config.py'}",
+        "--root=twin:rafdb?size=small",
+        "--seeds=1",
+        "--noises=uniform:0.4",
+        "--methods=none,f1",
+        "--removed=f1",
+    ]
+    assert exit_code(selection.main, command) == 0
+    out, err = capsys.readouterr()
+    found = cells(out.partition("\n\n")[2].strip())
+    removed = "removed by f1"
+    assert list(found) == ["none", "f1", "f1, jointly", removed, f"as many as {removed}"]
+    assert found["none"]["precision"] == "0.600" and found["none"]["share kept"] == "1.000"
+    # All rows but the tenth that F1 is measured on.
+    assert found["f1"]["share kept"] == found["f1, jointly"]["share kept"] == "0.900"
+    assert found["f1"]["kept of right / wrong"] and found["f1"]["P(retain) of right / wrong"]
+    assert found[removed]["share kept"] == found[f"as many as {removed}"]["share kept"] == "0.100"
+    assert "compiling the training step" in err
+    assert exit_code(selection.main, command) == 0
+    again, err = capsys.readouterr()
+    assert again == out and "compiling the training step" not in err

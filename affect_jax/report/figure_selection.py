@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 # Curves of a selector's history; others are called by their keys.
 CURVES = {
-    "reward": "reward, sum over retained rows",
+    "reward": "reward of retained rows",
     "keep_rate": "share of rows retained",
     "p_retain": "mean P(retain)",
     "p_label": "mean probability of the label",

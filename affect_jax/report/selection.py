@@ -233,7 +233,8 @@ def _retained(selected: Selection) -> str:
         return text
     found = quality(selected.retained, selected.right)
     return (
-        f"{text} Of the retained rows {markdown.score(found.precision)} are right (precision); of "
+        f"{text} A row is right where its label is the one before noise and its picture whole. "
+        f"Of the retained rows {markdown.score(found.precision)} are right (precision); of "
         f"all rows {selected.right.mean():.3f} are, which is the precision of a set drawn at "
         f"random. Of the right rows {markdown.score(found.recall)} are retained (recall)."
     )
