@@ -53,10 +53,10 @@ class Case:
         """(what it is called, what came out) of all that is asked for, trained where it is not."""
         none = self._fresh(NONE, self._kept(NONE))
         for method in self.flags.methods:
-            ours = self._fresh(method, self._kept(method))
             if method == NONE:
-                yield method, Row(ours)
+                yield method, Row(none)
                 continue
+            ours = self._fresh(method, self._kept(method))
             control = self._control(ours)
             yield method, Row(ours, none, control)
             if method in SELECTORS:
@@ -66,7 +66,8 @@ class Case:
             ours = self._fresh(f"{method}-removed", ~self._kept(method))
             control = self._control(ours)
             yield f"removed by {method}", Row(ours, none, control)
-            yield f"as many as removed by {method}", Row(control, none)
+            if control:
+                yield f"as many as removed by {method}", Row(control, none)
 
     # --- data and configs --------------------------------------------------------------------
 
@@ -153,6 +154,8 @@ class Case:
     def _fresh(self, name: str, kept: np.ndarray) -> Result:
         """A classifier on the rows kept, trained in as many steps as on all, and what they are."""
         rows, scores = self._candidates, None
+        if name == RANDOM:  # the same rows as its control
+            name = f"{RANDOM}-{kept.sum()}"
         if kept.any():
             keep = self._folder / "keep" / f"{name}.txt"
             keep.parent.mkdir(exist_ok=True)

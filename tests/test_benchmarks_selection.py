@@ -1,16 +1,18 @@
 """The noise bench: equal steps, and what stands in its table."""
 
 import re
+import types
 
 import numpy as np
 import pytest
 
+from affect_jax import config as configs
 from affect_jax.prediction_files import Predictions
 from affect_jax.report.interval import DrawnScores
 from affect_jax.selection.quality import Quality
 from affect_jax.tasks import Task
-from benchmarks import selection
-from benchmarks.selection_case import same_steps
+from benchmarks import selection, selection_case
+from benchmarks.selection_case import Case, same_steps
 from benchmarks.selection_table import GAINS, SCORES, Result, Row, table
 from data_pipelines.command import exit_code
 
@@ -81,6 +83,48 @@ def test_a_method_that_keeps_no_row_in_a_seed_has_no_scores():
     found = cells(table(rows))
     assert found["sigmoid"]["accuracy"] == "" and found["sigmoid"]["share kept"] == "0.500"
     assert found["none"]["accuracy"].startswith("0.950")
+
+
+def test_equal_sets_are_trained_on_once_and_what_removes_nothing_has_no_control(
+    tmp_path, monkeypatch
+):
+    trained = []
+
+    class Stub(Case):
+        _candidates = types.SimpleNamespace(
+            labels=np.zeros(10),
+            labelled=np.arange(10),
+            kind=None,
+            right=None,
+            store=None,
+            rows=None,
+        )
+        _before = 1
+
+        def _scores(self, name, config):
+            trained.append(name)
+            return scores(0)
+
+        def _kept(self, method):
+            return np.arange(10) < {"oracle": 4, "random": 4}.get(method, 10)
+
+        def _classifier(self, epochs, keep=""):
+            return None
+
+        def _base(self, variant=""):
+            return configs.load("configs/rlps.py:smoke")
+
+    monkeypatch.setattr(selection_case, "write_kept", lambda *a: None)
+    flags = types.SimpleNamespace(workdir=tmp_path, methods=("none", "oracle", "random"))
+    flags.removed = ("small_loss", "oracle")
+    (tmp_path / "crops" / "seed0").mkdir(parents=True)
+    rows = dict(Stub(flags, "crops", 0).rows())
+    names = ("none", "oracle", "random-4", "oracle-removed", "random-6")
+    assert list(dict.fromkeys(trained)) == [f"fresh/{name}" for name in names]
+    assert "as many as removed by small_loss" not in rows
+    assert rows["as many as removed by oracle"].ours.share == 0.6
+    assert rows["random"].random.share == rows["oracle"].random.share == 0.4
+    assert rows["removed by small_loss"].ours.scores is None
 
 
 @pytest.mark.parametrize(
