@@ -67,12 +67,11 @@ def write_kept(path: pathlib.Path, store: AnyStore, rows: Rows, kept: np.ndarray
 def _require_same(
     path: pathlib.Path, lines: list[str], store: AnyStore, rows: Rows, kept: np.ndarray
 ) -> None:
-    """UserError where a list is read as other rows than were written: of `a,7` or ` a`, say."""
+    """UserError where a list is read as other rows than were written: of `a,7`, say."""
     with contextlib.suppress(UserError):
         if np.array_equal(kept_rows(str(path), store, rows), kept):
             return
-    names = {store.tracks[i].name for i in np.unique(rows.track[kept])}
-    odd = [name for name in names if "," in name or name != name.strip()]
+    odd = {track.name for track in store.tracks} & {line for line in lines if "," in line}
     raise UserError(
         f"{store.path}: tracks cannot be listed one a line, for their names: "
         f"{listed(sorted(odd))}. Rename them."
@@ -85,19 +84,20 @@ def _read(path: pathlib.Path, store: AnyStore) -> tuple[set[int], dict[int, dict
     tracks: set[int] = set()
     frames: dict[int, dict[int, int]] = {}
     for number, line in enumerate(each_line(path, lambda text: None), 1):
-        line = line.strip()
-        if not line:
+        if not line.strip():
             continue
-        # A track may have a comma in its name.
-        name, comma, frame = line.rpartition(",")
-        frame = frame.strip()
-        if line in index:
-            tracks.add(index[line])
-        elif comma and name in index and frame.isdecimal() and len(frame) < 11:
-            frames.setdefault(index[name], {})[int(frame)] = number
+        for text in (line, line.strip()):  # a track may have spaces or a comma in its name
+            name, comma, frame = text.rpartition(",")
+            frame = frame.strip()
+            if text in index:
+                tracks.add(index[text])
+                break
+            if comma and name in index and frame.isdecimal() and len(frame) < 11:
+                frames.setdefault(index[name], {})[int(frame)] = number
+                break
         else:
-            hint = nearest(name if comma else line, index)
-            raise UserError(f"{path}:{number}: {line[:80]!r} is no track, or track,frame. {hint}")
+            hint = nearest(name if comma else text, index)
+            raise UserError(f"{path}:{number}: {text[:80]!r} is no track, or track,frame. {hint}")
     return tracks, frames
 
 

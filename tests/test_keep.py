@@ -100,10 +100,22 @@ def test_a_track_of_one_row_is_listed_by_its_name_alone(tmp_path, store):
 
 def test_names_that_no_line_can_hold_are_refused_and_nothing_is_left(tmp_path):
     with StoreWriter(tmp_path / "s", name="odd", features={}, labels={}) as writer:
-        for name in ("a", "a,1", " b"):
-            writer.add(track=name, split="train", features={}, frames=np.array([1]))
-    odd, rows = Store(tmp_path / "s"), clips([1, 1, 1])
-    write_kept(tmp_path / "keep.txt", odd, rows, np.array([0, 1]))
-    with pytest.raises(UserError, match=r"tracks cannot be listed one a line.*:  b. Rename"):
-        write_kept(tmp_path / "odd.txt", odd, rows, np.array([0, 2]))
+        for name, frames in (("a", 2), ("a,1", 1)):
+            writer.add(track=name, split="train", features={}, frames=np.arange(frames) + 1)
+    odd, rows = Store(tmp_path / "s"), segments([2, 1], 1)
+    write_kept(tmp_path / "keep.txt", odd, rows, np.array([1, 2]))
+    with pytest.raises(UserError, match=r"tracks cannot be listed one a line.*: a,1. Rename"):
+        write_kept(tmp_path / "odd.txt", odd, rows, np.array([0]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["keep.txt", "s"]
+
+
+def test_spaces_around_a_name_are_a_part_of_it(tmp_path):
+    names = ("b", " b", "b ", " c ")
+    with StoreWriter(tmp_path / "s", name="odd", features={}, labels={}) as writer:
+        for name in names:
+            writer.add(track=name, split="train", features={}, frames=np.array([1, 2]))
+    odd = Store(tmp_path / "s")
+    for rows in (clips([2] * 4), segments([2] * 4, 1)):
+        for row in range(len(rows)):
+            write_kept(tmp_path / "keep.txt", odd, rows, np.array([row]))
+            assert kept_rows(str(tmp_path / "keep.txt"), odd, rows).tolist() == [row]
