@@ -262,7 +262,7 @@ def require_files(
     if missing and not found:
         raise UserError(f"{missing[0]}: none of the {len(missing):,} pictures is in {folder}.")
     if missing and not skip_bad:
-        also = f", nor are {len(missing) - 1:,} others" if len(missing) > 1 else ""
+        also = f". Neither are more of them: {len(missing) - 1:,}" if len(missing) > 1 else ""
         raise UserError(
             f"{missing[0]}: the picture is not there{also}. Fetch it, or leave such rows out with "
             "--skip-bad."

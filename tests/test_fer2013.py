@@ -104,7 +104,9 @@ def test_the_contest_files_have_no_usage_and_those_of_test_no_label(folder):
     rows = (folder / "train.csv").read_text().replace(",Usage", "").replace(",\n", "\n")
     (folder / "train.csv").write_text(rows)
     (folder / "test.csv").write_text(f"pixels\n{text(1)}\n{text(5)}\n")
-    store, _ = filled(folder)
+    store, notes = filled(folder)
+    unlabelled = [note for note in notes if "no column emotion, so none of its" in note]
+    assert [note.partition(":")[0] for note in unlabelled] == [str(folder / "test.csv")]
     assert contents(store)[4:] == [("test", None, 5), ("test_seen", None, 1)]
     assert contents(store)[:4] == WANTED[:4]
 
@@ -189,6 +191,7 @@ def test_blank_pictures_are_counted(folder, monkeypatch):
         (text(2), text(2)[:200], "pixels, expected 48 x 48"),
         (text(2), "256 " + text(2)[3:], "csv:4: pixel '256', expected 0 to 255"),
         (text(2), "x " + text(2)[3:], "csv:4: pixel 'x', expected 0 to 255"),
+        (text(2), "1_0 " + text(2)[3:], "csv:4: pixel '1_0', expected 0 to 255"),
         ("PublicTest", "Publictset", "csv:6: Usage 'Publictset'. Did you mean 'PublicTest'"),
         (",Training\n6", "\n6", "csv:3: 2 fields, expected 3: emotion,pixels,usage"),
         ("\n6,", '\n"6,', "csv:"),

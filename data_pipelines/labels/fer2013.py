@@ -69,6 +69,8 @@ def _table(path: pathlib.Path, report: Report) -> list[Face]:
         split = _FOLDERS.get(path.stem.lower())
         if "usage" not in header and split is None:
             raise UserError(f"{path}:1: no column Usage, which says what is training and test.")
+        if "emotion" not in header:
+            report.note(f"{path}: no column emotion, so none of its pictures has a label")
         for fields in rows:
             where = f"{path}:{rows.line_num}"
             if not any(field.strip() for field in fields):
@@ -109,6 +111,8 @@ def _emotion(text: str, where: str) -> int | None:
 def _grey(text: str, where: str) -> np.ndarray:
     """uint8 [48, 48] of numbers with spaces between."""
     try:
+        if "_" in text:  # 1_0 would be 10
+            raise ValueError
         numbers = bytes(map(int, text.split()))
     except ValueError:
         bad = next(n for n in text.split() if not (n.isdecimal() and len(n) < 9 and int(n) < 256))
