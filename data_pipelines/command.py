@@ -120,4 +120,5 @@ def _signals() -> Iterator[None]:
 
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # of a terminal that is closed
-        print(line, file=sys.stderr)
+        # Names of files may hold line ends.
+        print(line.replace("\n", "\\n").replace("\r", "\\r"), file=sys.stderr)

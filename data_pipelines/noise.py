@@ -111,6 +111,8 @@ def add(
         raise UserError(
             f"feature {feature!r} with kind {kind!r}, which leaves pictures as they are."
         )
+    if str(store).startswith("twin:"):
+        raise UserError(f"{store}: a twin has noise by its name, such as twin:rafdb?noise={kind}.")
     given, path = Store(store), refuse_others(out)
     for name in sorted({CLEAN, KIND} & given.labels.keys()):
         raise UserError(f"{given.path}: has a label {name!r} already. Noise is added once.")

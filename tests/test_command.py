@@ -16,6 +16,7 @@ from data_pipelines.paths import user_path
     [
         (None, 0, ""),
         (UserError("--a=b: wrong."), 2, "error: --a=b: wrong.\n"),
+        (UserError("a\r\nb.png: wrong."), 2, "error: a\\r\\nb.png: wrong.\n"),
         (PermissionError(13, "Permission denied", "/x"), 2, "error: /x: Permission denied.\n"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device.\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),

@@ -245,6 +245,7 @@ def test_the_command_says_what_it_has_done(faces, tmp_path, capsys):
         (["--kind=crops", "--feature=flat"], "feature 'flat' is float32 [3] on the axis 'frame'"),
         (["--kind=crops", "--feature=audio"], "feature 'audio' is int16 [] on the axis 'rate'"),
         (["--kind=flip", "--sahre=1"], "Did you mean --share?"),
+        (["--kind=flip", "--store=twin:mtl"], "by its name, such as twin:rafdb?noise=flip"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_written(faces, tmp_path, capsys, flags, said):
