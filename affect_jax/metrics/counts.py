@@ -8,8 +8,8 @@ scikit-learn's do with zero_division=0. Those called `fixed` run over all classe
 absent class costs its share: two data sets with different absent classes stay comparable.
 
 Two scores are called macro F1 (Opitz and Burst, "Macro F1 and macro F1", 2019): `f1` is the mean of
-the classes' F1, `f1_of_averages` the harmonic mean of macro precision and macro recall, which is
-never smaller, and larger where a classifier leans to some classes.
+the classes' F1, `f1_of_averages` the harmonic mean of macro precision and macro recall. Over the
+same classes the latter is never smaller, and larger where a classifier leans to some of them.
 """
 
 from __future__ import annotations
