@@ -141,7 +141,8 @@ def test_scores_are_those_of_the_classifier_in_evaluation_mode(whole, store):
     np.testing.assert_allclose(
         scored["probability"], chances[np.arange(ROWS), batch["labels"]["kind"]], rtol=1e-5
     )
-    np.testing.assert_allclose(scored["feature"], output.aux["arrays"]["embedding"], rtol=1e-5)
+    feature = output.aux["arrays"]["embedding"].reshape(ROWS, -1)
+    np.testing.assert_allclose(scored["feature"], feature, rtol=1e-5)
     assert (scored["prediction"] == chances.argmax(-1)).all()
 
 

@@ -66,7 +66,7 @@ from data_pipelines.rows import Rows
 
 _log = logging.getLogger(__name__)
 
-EMBEDDING = "embedding"  # array of the model: what a row is selected by
+EMBEDDING = "embedding"  # array of the model: what a row is selected by, of any dimensions
 METHODS = {"rlps": Turns, "sigmoid": SigmoidTurns}
 SAMPLED = 100  # rows whose rewards are kept turn by turn
 
@@ -190,7 +190,7 @@ class RLPS:
     def init(self) -> State:
         """The state before the first step, from the config's seed."""
         state = self._base.init()
-        width = self._output.aux["arrays"][EMBEDDING].shape[-1]
+        width = self._output.aux["arrays"][EMBEDDING].size  # of one row
         fresh = self._turns.init(_key(state, "policy"), width)
         return state.replace(extra=fresh | {"before": jnp.int32(self._before)})
 
@@ -242,7 +242,7 @@ class RLPS:
         label = jnp.where(known, batch["labels"][task.name].reshape(-1), 0)
         chances = jax.nn.softmax(logits)
         values = {
-            "feature": feature.reshape(-1, feature.shape[-1]),
+            "feature": feature.reshape(len(row), -1),
             "probability": jnp.take_along_axis(chances, label[:, None], 1)[:, 0],
             "prediction": logits.argmax(-1).astype(jnp.int32),
         }
@@ -312,7 +312,7 @@ class RLPS:
         predictor = Predictor(self, split, arrays=[EMBEDDING])
         frames = {track: x for track, x in predictor.tracks(variables_of(raw))}
         at = list(zip(rows.track.tolist(), rows.start.tolist(), strict=True))
-        feature = np.stack([frames[track][EMBEDDING][start] for track, start in at])
+        feature = np.stack([frames[track][EMBEDDING][start].ravel() for track, start in at])
         logits = np.stack([frames[track][task.name][start] for track, start in at])
         walk = self._turns.final(raw["extra"]["policy"], feature, np.ones(len(rows), bool))
         write_selection(
