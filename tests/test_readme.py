@@ -13,9 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from affect_jax import config as configs
+from affect_jax import systems
 from data_pipelines import verify
 from data_pipelines.store import Store
 
@@ -168,3 +172,41 @@ def test_a_folder_of_sounds_becomes_predictions_of_a_recording_as_shown_in_small
         windows = list(csv.DictReader(file))
     assert list(windows[0]) == ["start", "end", "kind", "kind_probability", "strength"]
     assert [float(w["start"]) for w in windows] == [0, 1.25, 2.5, 3.75, 4.5]
+
+
+@pytest.mark.slow
+def test_a_folder_of_faces_becomes_a_selection_as_shown_in_small(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinds = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    for place, kind in enumerate(kinds):
+        (tmp_path / "faces" / kind).mkdir(parents=True)
+        for i in range(20):
+            picture = rng.integers(0, 99, (50, 50))
+            picture[:, 7 * place : 7 * place + 7] += 150
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / f"faces/{kind}/{i}.png")
+    (tmp_path / "faces" / "test").mkdir()
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(tmp_path / "faces/test/one.png")
+    commands = commands_of("Faces")
+    retaining = "rlps.py:quarter,smoke --config.rlps.first_rate=.9 "  # some, in one turn
+    small = {"fer2013.py ": "fer2013.py:smoke ", "rlps.py:quarter ": retaining}
+    for old, new in small.items():
+        commands = [command.replace(old, new) for command in commands]
+    assert len(commands) == 7
+    run_commands(commands, tmp_path)
+    kept = (tmp_path / "runs/selected/selection/keep.txt").read_text().splitlines()
+    assert kept and (tmp_path / "runs/kept/predictions/fold1/scores.json").is_file()
+    with (tmp_path / "runs/selected/predictions/test/selection.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["track"] == "test_one" and row["label"] == "" and 0 < float(row["p_retain"]) < 1
+    labels = Store(tmp_path / "stores/noisy").labels
+    assert {"clean", "kind"} <= set(labels)
+    assert len((tmp_path / "small_loss.txt").read_text().splitlines()) == round(0.6 * 126)
+
+
+def test_the_config_of_the_readme_selects_clips_by_their_type(tmp_path: Path) -> None:
+    (tmp_path / "selected.py").write_text(SCRIPTS["selected.py"])
+    config = configs.load(str(tmp_path / "selected.py"))
+    config.data.root = "twin:bursts?size=small"
+    system = systems.build(config)
+    assert config.rlps.system == "audio" and config.epochs - config.rlps.alternations == 10
+    assert jax.eval_shape(system.init).extra["feature"].shape[1] == 4 * config.model.head.embedding
