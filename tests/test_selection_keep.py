@@ -212,6 +212,7 @@ def test_small_loss_takes_held_out_predictions_too(kept, folds, truth):
         (["random", "--rate=.5", "--run=nowhere"], "no run here (no config.json)"),
         (["random", "--rate=.5", "--run=folds:nowhere"], "no cross-validation here"),
         (["random", "--rate=.5", "--out=nowhere/keep.txt"], "no folder nowhere"),
+        (["random", "--rate=.5", "--out=."], "--out=.: a folder"),
         (["random", "--rat=.5"], "Did you mean --rate?"),
     ],
 )

@@ -86,6 +86,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("removed: all that --of leaves out are taken; no --rate and no --like.")
     if not flags.out.parent.is_dir():
         raise UserError(f"--out={flags.out}: no folder {flags.out.parent}.")
+    if flags.out.is_dir():
+        raise UserError(f"--out={flags.out}: a folder, expected the name of a file.")
     compilation_cache()
     rows = Candidates(flags.run)
     kept = _kept(flags, rows)
