@@ -115,7 +115,7 @@ def add(
         raise UserError(f"{store}: a twin has noise by its name, such as twin:rafdb?noise={kind}.")
     given, path = Store(store), refuse_others(out)
     for name in sorted({CLEAN, KIND} & given.labels.keys()):
-        raise UserError(f"{given.path}: has a label {name!r} already. Noise is added once.")
+        raise UserError(f"{given.path}: has a label {name!r} already, as noise adds.")
     if path.resolve() == given.path.resolve():
         raise UserError(f"{path} is the store itself. Give another folder to be written.")
     label = _label(given, label)

@@ -259,7 +259,7 @@ def test_stores_that_cannot_have_noise_are_refused(faces, tmp_path):
     with pytest.raises(UserError, match="is the store itself"):
         noise.add(faces.path, faces.path, kind="flip")
     once = noisy(faces, tmp_path, kind="crops")
-    with pytest.raises(UserError, match="has a label 'clean' already. Noise is added once"):
+    with pytest.raises(UserError, match="has a label 'clean' already, as noise adds"):
         noise.add(once.path, tmp_path / "twice", kind="flip")
     with pytest.raises(UserError, match="has a label 'kind' already"):
         noise.add(clips_store(tmp_path / "clips").path, tmp_path / "x", kind="flip")
