@@ -85,3 +85,21 @@ def test_the_way_from_a_folder_of_audio_to_a_recording_runs_in_small(tmp_path: P
     assert [row["start"] for row in names["rows"][:3]] == ["0.0", "0.25", "0.5"]
     assert len(names["rows"]) == 117 and {row["kind"] for row in names["rows"]} <= {*names["KINDS"]}
     assert names["output"].last.shape == (1, 99, 96)
+
+
+@pytest.mark.slow
+def test_the_way_from_noisy_faces_to_a_selection_runs_in_small(tmp_path: Path, twice) -> None:
+    (tmp_path / "small.py").write_text(
+        "from configs import rlps\n\n\n"
+        "def get_config(variants=''):\n"
+        "    c = rlps.get_config(','.join(filter(None, (variants, 'smoke'))))\n"
+        "    c.rlps.lr, c.rlps.policy_passes = 0.01, 30  # some are retained, and some removed\n"
+        "    return c\n"
+    )
+    small = dict(size='"small"', config='"small.py"', epochs="1", turns="2", fresh="1")
+    names = twice("rlps", **small)
+    assert set(names["mean_p_retain"]("literal")) == {"full", "half", "none", "all"}
+    for noise, found in names["results"].items():
+        counts = [count for _, count in found.values()]
+        assert counts[0] == counts[1] + counts[3] == 150, noise
+        assert counts[1] == counts[2] and counts[3] == counts[4], noise
