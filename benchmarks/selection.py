@@ -22,6 +22,19 @@ For each noise and seed (of noise, initial values and draws alike):
 Every run is scored at its last step alone, so that nothing is chosen on the scored split. "rlps,
 jointly" is the classifier that was trained with its selector. Runs go one after the other; the same
 command goes on where it stopped. Prints a table a noise (benchmarks/selection_table.py).
+
+On FER2013, STORE by `python -m data_pipelines.prepare --source=fer2013`; VGG-19 is for a GPU:
+
+    python -m benchmarks.selection --workdir=runs/vgg --config=configs/rlps.py:fer2013 --root=STORE \
+        --noises=clean,crops --methods=none,rlps,random --split=public_test
+    python -m benchmarks.selection --workdir=runs/six --config=configs/rlps.py:quarter --root=STORE \
+        --noises=uniform:0.2,uniform:0.4 --split=public_test
+
+--split=public_test+public_test_seen, with another --workdir, also scores the pictures that the
+training has, too. How long a run of VGG-19 takes:
+
+    time python -m affect_jax.main --config=configs/rlps.py:fer2013 --config.data.root=STORE \
+        --config.model.dtype=bfloat16 --config.eval_every_epochs=30 --workdir=runs/timed
 """
 
 from __future__ import annotations
