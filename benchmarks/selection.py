@@ -25,10 +25,10 @@ command goes on where it stopped. Prints a table a noise (benchmarks/selection_t
 
 On FER2013, STORE by `python -m data_pipelines.prepare --source=fer2013`; VGG-19 is for a GPU:
 
-    python -m benchmarks.selection --workdir=runs/vgg --config=configs/rlps.py:fer2013 --root=STORE \
-        --noises=clean,crops --methods=none,rlps,random --split=public_test
-    python -m benchmarks.selection --workdir=runs/six --config=configs/rlps.py:quarter --root=STORE \
-        --noises=uniform:0.2,uniform:0.4 --split=public_test
+    python -m benchmarks.selection --workdir=runs/vgg --config=configs/rlps.py:fer2013 \
+        --root=STORE --noises=clean,crops --methods=none,rlps,random --split=public_test
+    python -m benchmarks.selection --workdir=runs/six --config=configs/rlps.py:quarter \
+        --root=STORE --noises=uniform:0.2,uniform:0.4 --split=public_test
 
 --split=public_test+public_test_seen, with another --workdir, also scores the pictures that the
 training has, too. How long a run of VGG-19 takes:
