@@ -149,14 +149,18 @@ def test_removed_is_what_another_file_leaves_of_the_labelled_training_rows(kept,
     np.testing.assert_array_equal(np.sort([*rows, *removed]), np.flatnonzero(truth[0]))
 
 
-def test_of_a_run_with_a_keep_file_only_its_rows_are_candidates(store, kept, run, tmp_path):
-    (tmp_path / "keep.txt").write_text("t0\nt2,3\nt2,5\n")
+def test_of_a_run_with_a_keep_file_only_its_rows_are_candidates(kept, run, tmp_path, capsys):
+    (tmp_path / "keep.txt").write_text("t0\nt2,3\nt3,5\nt3,9\n")
     of = shutil.copytree(run, tmp_path / "run")
     config = configs.read(of / "config.json")
     config.data.keep = str(tmp_path / "keep.txt")
     configs.save(config, of / "config.json")
-    rows, _ = kept("random", "--rate=1", of=of)
-    np.testing.assert_array_equal(rows, [1, 2, 3, 4, 7, 8])
+    rows, _ = kept("random", "--rate=1", of=of)  # of the track t2 one row, not all
+    np.testing.assert_array_equal(rows, [1, 2, 3, 4, 7, 12, 14])
+    (tmp_path / "other.txt").write_text("t1\n")
+    flags = [f"--run={of}", f"--like={tmp_path / 'other.txt'}", f"--out={tmp_path / 'new.txt'}"]
+    assert cli(["random", *flags]) == 2
+    assert f"other.txt: keeps no row that {of} is trained on" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,9 @@ class Candidates:
     Attributes:
         store: of the run, its folds cut.
         task: the task of classes.
-        rows: the training rows, all of them.
-        labelled: int [N], those of `rows` that have a label; all arrays below are of these.
+        rows: all of the training split, those left out by config.data.keep too.
+        labelled: int [N], those of `rows` that are trained on and have a label; all arrays below
+            are of these.
         held_out: predictions are those of runs that have not seen the row.
     """
 
@@ -54,7 +55,8 @@ class Candidates:
         plain.data.normalise = "none"  # rows are the same, and statistics take time
         data = Data(plain, (self.task,))
         self.store: AnyStore = data.store
-        self.rows: Rows = data.training_rows
+        split, keep = self._config.data.train_split, self._config.data.keep
+        self.rows: Rows = data.rows(split)
         if self.rows.length != 1:
             raise UserError(
                 f"{self._folder}: a row holds up to {self.rows.length} labels, expected one. Rows "
@@ -63,6 +65,8 @@ class Candidates:
         if self.task.name not in self.store.labels:
             raise UserError(f"{self.store.path} has no label {self.task.name!r}.")
         labels, mask = labels_of(self.store, self.rows, self.task.name)
+        if keep:
+            mask &= np.isin(np.arange(len(mask)), kept_rows(keep, self.store, self.rows))
         self.labelled = np.flatnonzero(mask)
         if not len(self.labelled):
             raise UserError(f"{self.store.path}: no training row has a label {self.task.name!r}.")
@@ -125,7 +129,10 @@ class Candidates:
 
     def kept_by(self, file: str) -> np.ndarray:
         """bool [N]: rows that a keep file keeps; UserError where it keeps none of them."""
-        return np.isin(self.labelled, kept_rows(file, self.store, self.rows))
+        kept = np.isin(self.labelled, kept_rows(file, self.store, self.rows))
+        if not kept.any():
+            raise UserError(f"{user_path(file)}: keeps no row that {self._folder} is trained on.")
+        return kept
 
 
 def _opened(name: str, folder: pathlib.Path, held_out: bool) -> tuple[Workdir, ConfigDict]:
