@@ -74,7 +74,7 @@ def selection_pass(fixture: Fixture) -> Answer:
             for name in ("features", "uniforms", "order", "returns")
         )
         uniforms = None if case["rule"] == "threshold" else uniforms
-        options = dict(threshold=case.get("thr", 0.5), reset_every=case.get("reset_every", 0))
+        options = dict(threshold=case.get("thr", 0.5), reset_every=case.get("reset_every") or 0)
         make = _seen if case.get("mean_of") == "seen" else _retained
         got, counts = make(functools.partial(apply, params), features, order, uniforms, options)
         seen = states(features, order, counts, reset_every=options["reset_every"])

@@ -21,7 +21,8 @@ WINDOW = 4  # of the original's pooling: of a map of 6 x 6 it takes the first 4 
 
 @adapter("vision__vgg19_bn_full")
 def vgg19(fixture: Fixture) -> Answer:
-    output, state, _ = _run(fixture, "vgg19")
+    stages = np.cumsum([0, *(3 * depth + 1 for depth in DEPTHS)])[:-1]
+    output, state, _ = _run(fixture, "vgg19", [f"features.{i}.weight" for i in stages])
     logits, features = seen(output)
     arrays = {"out_logits": logits, "out_features": features}
     place, i = 0, 0
@@ -37,7 +38,8 @@ def vgg19(fixture: Fixture) -> Answer:
 
 @adapter("vision__resnet18_fer")
 def resnet18(fixture: Fixture) -> Answer:
-    _, state, params = _run(fixture, "resnet18")
+    stages = [f"layer{i}.0.conv1.weight" for i in range(1, 5)]
+    _, state, params = _run(fixture, "resnet18", stages)
     blocks = {
         name: state["backbone"][f"layer_{name[5]}_{name[7]}"]["__call__"][0]
         for name in fixture.meta["blocks"]
@@ -54,14 +56,19 @@ def resnet18(fixture: Fixture) -> Answer:
     return Answer(arrays)
 
 
-def _run(fixture: Fixture, backbone: str) -> tuple[Any, Any, Any]:
-    """(output, what stands in between, parameters) on the fixture's pictures."""
+def _run(fixture: Fixture, backbone: str, stages: list[str]) -> tuple[Any, Any, Any]:
+    """(output, what stands in between, parameters) on the fixture's pictures.
+
+    Args:
+        stages: names of the first kernels of the stages, which say how many channels these have.
+    """
     pictures = fixture.arrays["in_image"].astype(np.float32) / 255
     mean, std = (np.float32(fixture.meta["input"][key]) for key in ("mean", "std"))
     batch = batch_of((pictures - mean) / std)
     classes = fixture.meta["constructor"]["num_classes"]
-    config, model = classifier(backbone, 0, classes)
     weights = weights_by_rule(fixture.meta)
+    channels = [len(weights[name]) for name in stages]
+    config, model = classifier(backbone, 0, classes, channels=channels)
     table = names.table(config, (TASK,), weights)
     variables = variables_of(fixture, table, model, batch, weights=weights)
     run = jax.jit(lambda variables: model.apply(variables, batch, capture_intermediates=True))
