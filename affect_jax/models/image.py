@@ -24,7 +24,7 @@ from data_pipelines.errors import UserError, shown
 PLAIN = {"features": tuple[str, ...], "feature": int, "dropout": float, "dtype": str}
 
 
-class ImageNet(nn.Module):
+class ImageModel(nn.Module):
     """Pictures in, raw predictions of every task out.
 
     First keys of the parameters: backbone, feature (where there is that layer), task_<name>.
@@ -102,7 +102,7 @@ class ImageNet(nn.Module):
             )
 
 
-def build(config: Any, tasks: Sequence[Any]) -> ImageNet:
+def build(config: Any, tasks: Sequence[Any]) -> ImageModel:
     """The module of a `config.model` with name "image" (keys: configs/fer2013.py).
 
     Raises:
@@ -125,7 +125,7 @@ def build(config: Any, tasks: Sequence[Any]) -> ImageNet:
     except ValueError as error:
         raise UserError(f"config.model: {error}") from None
     dtype = choose.entry("config.model.dtype", config.dtype, choose.DTYPES)
-    return ImageNet(
+    return ImageModel(
         stream=config.features[0],
         backbone=_backbone(config.backbone, dtype),
         feature=config.feature,

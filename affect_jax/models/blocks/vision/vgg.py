@@ -38,7 +38,7 @@ class Vgg19(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
-        """[B, H, W, C] -> [B, H // 32 * W // 32 * channels[-1]]; one pixel is left of 48 x 48."""
+        """[B, H, W, C] -> [B, (H // 32) (W // 32) channels[-1]]; one pixel is left of 48 x 48."""
         x, i = x.astype(self.dtype), 0
         for depth, size in zip(DEPTHS, self.channels, strict=True):
             for _ in range(depth):
