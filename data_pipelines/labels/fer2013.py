@@ -23,9 +23,8 @@ from data_pipelines.report import Report
 SIDE = 48
 _USAGES = {"Training": "train", "PublicTest": "public_test", "PrivateTest": "private_test"}
 _FOLDERS = {name.lower(): split for name, split in _USAGES.items()} | {
-    **{name: "train" for name in ("train",)},
-    **{name: "validation" for name in ("val", "valid", "validation")},
-    **{name: name for name in ("test", "public_test", "private_test")},
+    **{name: "validation" for name in ("val", "valid")},
+    **{name: name for name in ("train", "validation", "test", "public_test", "private_test")},
 }
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")
 _ARRAYS = ("train", "public_test", "private_test")
