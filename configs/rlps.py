@@ -1,4 +1,4 @@
-r"""RLPS: which training faces are labelled rightly? A selector finds out beside the classifier.
+r"""RLPS: which faces to learn from? A selector is trained beside the classifier to say so.
 
 Run:      python -m affect_jax.main --config=configs/rlps.py --workdir=runs/rlps
           six convolutions at a quarter of their width on the twin of RAF-DB, minutes on a CPU
@@ -10,6 +10,10 @@ Selector: linear, f1, class, retain, literal, sigmoid change one thing each: con
 After:    RUN/selection/keep.txt is a list for --config.data.keep of another training;
           python -m affect_jax.main --mode=predict --workdir=runs/rlps --config.data.split=test
           writes what the policy would retain beside the predictions
+
+The policy sees what a picture shows (its features) and not the label. So it can learn to remove
+pictures without a face, but of good pictures it cannot tell those with a wrong label: against noise
+in labels compare small_loss and confident of python -m affect_jax.selection.
 
 Another data set, or sound, or frames: a config of one's own with system = "rlps" and
 `rlps = rlps_keys(SYSTEM)`, SYSTEM being the one it had.
