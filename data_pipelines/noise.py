@@ -101,7 +101,7 @@ def add(
         share: of the rows that are changed, 0 to 1; "": that of SHARES.
         split: one, or several joined by "+".
         label: of classes; by default the only one that there is.
-        feature: of crops, pictures uint8 [H, W] or [H, W, 3], one a frame; by default "face".
+        feature: of crops, pictures uint8, one a frame; by default "face".
 
     Raises:
         UserError: the store has no such split, label or pictures, or has noise already.
@@ -194,11 +194,10 @@ def _crops(
 ) -> Noise:
     store.require_features([feature])
     about = store.features[feature]
-    pictures = len(about.shape) == 2 or (len(about.shape) == 3 and about.shape[2] == 3)
-    if not pictures or (about.dtype, about.axis) != ("uint8", "frame"):
+    if not about.is_picture or about.dtype != "uint8":
         raise UserError(
             f"{store.path}: feature {feature!r} is {about.dtype} {list(about.shape)} on the axis "
-            f"{about.axis!r}, expected pictures uint8 [H, W] or [H, W, 3], one a frame."
+            f"{about.axis!r}, expected pictures uint8 [H, W] or [H, W, C], C 1 or 3, one a frame."
         )
     mask = store.feature_mask(feature)
     known = np.ones(store.frames_total, bool) if mask is None else np.asarray(mask)
@@ -221,8 +220,8 @@ def _rounded(number: Fraction) -> int:
 
 
 def crop(picture: np.ndarray, part: str) -> np.ndarray:
-    """A part (HALVES, CORNERS) of a picture uint8 [H, W] or [H, W, 3], enlarged to its size."""
-    height, width = picture.shape[:2]
+    """A part (HALVES, CORNERS) of a picture uint8 [H, W] or [H, W, C], enlarged to its size."""
+    shape = height, width, *_ = picture.shape
     divisor = 4 if part in CORNERS else 2
     rows, columns = -(-height // divisor), -(-width // divisor)
     if "top" in part:
@@ -233,8 +232,9 @@ def crop(picture: np.ndarray, part: str) -> np.ndarray:
         picture = picture[:, :columns]
     elif "right" in part:
         picture = picture[:, -columns:]
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    grey = picture[..., 0] if shape[2:] == (1,) else picture
+    image = Image.fromarray(np.ascontiguousarray(grey))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
 def _write(

@@ -78,6 +78,12 @@ class Feature:
         """Numbers in an item: the width D of a vector."""
         return math.prod(self.shape)
 
+    @property
+    def is_picture(self) -> bool:
+        """There is one picture a frame: [H, W], or [H, W, C] with C 1 or 3."""
+        picture = len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))
+        return picture and self.axis == "frame"
+
 
 @dataclasses.dataclass(frozen=True)
 class Label:

@@ -139,7 +139,7 @@ def test_crops_cut_a_quarter_to_halves_and_a_quarter_to_corners(faces, tmp_path)
         np.testing.assert_array_equal(after, crop(before, name) if name else before)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (9, 7, 3)])
+@pytest.mark.parametrize("shape", [(8, 8), (9, 7, 1), (9, 7, 3)])
 def test_a_crop_holds_nothing_of_the_rest_of_the_picture(shape):
     y, x = np.mgrid[: shape[0], : shape[1]]
     picture = np.zeros(shape, np.uint8)

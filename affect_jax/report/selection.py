@@ -22,11 +22,11 @@ from affect_jax.run import Run
 from affect_jax.selection.quality import quality, right_rows
 from affect_jax.selection_files import FOLDER, HISTORY, KEEP, SELECTION
 from affect_jax.shown import as_argument
+from affect_jax.tasks import scored
 from data_pipelines.errors import UserError
 from data_pipelines.files import Npz, readable
 from data_pipelines.join import open_store
 from data_pipelines.noise import CLEAN, CROP_KINDS, KIND, LABEL_KINDS
-from data_pipelines.store_specs import Feature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +130,7 @@ def _history(file: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _classes(run: Run, selected: Selection) -> tuple[str, ...]:
     """Names of the labels, in the order of the task where it has names."""
-    (task,) = (task for task in run.read_tasks() if task.kind == "classes")
+    (task,) = (task for task in scored(run.read_tasks()) if task.kind == "classes")
     return task.names or tuple(sorted({*selected.label.tolist()}, key=lambda n: (len(n), n)))
 
 
@@ -165,8 +165,8 @@ def _faces(run: Run, selected: Selection, title: str) -> Figure | None:
     """By given label, the pictures of the highest P(retain) retained and the lowest removed."""
     config = configs.read(run.config_file)
     store = open_store(config.data.root)
-    names = (n for n in config.model.features if n in store.features)
-    names = [n for n in names if _is_picture(store.features[n])]
+    given = (store.features[n] for n in config.model.features if n in store.features)
+    names = [feature.name for feature in given if feature.is_picture and feature.dtype == "uint8"]
     if not names:
         return None
     pixels, index = store.feature(names[0]), {track.name: track for track in store.tracks}
@@ -187,11 +187,6 @@ def _faces(run: Run, selected: Selection, title: str) -> Figure | None:
         kept, removed = own[selected.retained[own]][::-1], own[~selected.retained[own]]
         columns[name] = [face(i) for i in kept[:SHOWN]], [face(i) for i in removed[:SHOWN]]
     return draw_faces(columns, SHOWN, title=title)
-
-
-def _is_picture(feature: Feature) -> bool:
-    shape, whole = feature.shape, feature.axis == "frame" and feature.dtype == "uint8"
-    return whole and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3)))
 
 
 # --- the card ------------------------------------------------------------------------------------

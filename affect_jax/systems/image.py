@@ -43,7 +43,7 @@ class Image(Supervised):
         store, crop = self.data.store, self._changes.crop
         for name in self.data.features:
             shape = store.features[name].shape
-            if not _is_picture(shape) or store.features[name].axis != "frame":
+            if not store.features[name].is_picture:
                 raise UserError(
                     f"{store.path}: feature {name!r} has items of shape {shape}, config.system = "
                     "'image' reads pictures, height x width or height x width x 3."
@@ -77,10 +77,6 @@ class Image(Supervised):
         if not crop:
             return x
         return centre(x, crop) if self._views == 1 else ten_crops(x, crop)
-
-
-def _is_picture(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
 
 
 def _read(image: Any) -> tuple[int, Changes]:
