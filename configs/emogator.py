@@ -5,7 +5,7 @@ Run:      python -m affect_jax.main --config=configs/emogator.py --workdir=runs/
               --config.data.root=STORE
           a convolutional net on log-mel spectrograms; configs/emogator.py:raw is a small
           transformer of the speech family (configs/vocal_bursts.py) on the samples themselves
-Settings: compared on one fold of the training speakers (configs/README.md), so that no validation
+Settings: compared on folds of the training speakers (configs/README.md), so that no validation
           speaker has a say; all three folds:
           python -m affect_jax.main --mode=folds --config=configs/emogator.py \
               --config.data.root=STORE --workdir=runs/folds
