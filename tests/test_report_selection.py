@@ -125,6 +125,13 @@ def test_without_noise_there_is_neither_precision_nor_a_kind(run, columns, tmp_p
     assert len(drawn[0].axes) == 2
 
 
+def test_of_rows_none_of_which_is_retained_nothing_is_said(run, columns, tmp_path):
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    write_csv(other.folder / "selection" / "selection.csv", columns | {"retained": [0] * ROWS})
+    text = selection.section(other)
+    assert "0 of 210 training rows are retained" in text and "precision" not in text
+
+
 def test_of_label_noise_right_is_the_label_before(tmp_path, columns):
     kind = ["wrong" if i % 3 == 0 else "right" for i in range(ROWS)]
     clean = [EXPRESSIONS[(i + (i % 3 == 0)) % 7] for i in range(ROWS)]

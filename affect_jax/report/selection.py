@@ -224,7 +224,7 @@ def _retained(selected: Selection) -> str:
         f"{kept:,} of {total:,} training rows are retained ({kept / total:.3f}): those with "
         "P(retain) of at least 1/2 in a walk in the order of the store."
     )
-    if selected.right is None:
+    if selected.right is None or not kept:
         return text
     found = quality(selected.retained, selected.right)
     return (
