@@ -60,13 +60,14 @@ def _cosine(c: Any) -> Rate:
 
 
 def _step(c: Any) -> Rate:
-    """Hold for `hold_epochs`, then multiply by `factor` every `every_epochs`."""
+    """Multiply by `factor` every `every_epochs`."""
+    return lambda epoch: c.lr * c.factor ** jnp.floor(epoch / c.every_epochs)
 
-    def rate(epoch):
-        after = jnp.maximum(0, epoch - c.hold_epochs)
-        return c.lr * c.factor ** jnp.floor(after / c.every_epochs)
 
-    return rate
+def _held_step(c: Any) -> Rate:
+    """Hold for `hold_epochs`, then go by steps."""
+    step = _step(c)
+    return lambda epoch: step(jnp.maximum(0, epoch - c.hold_epochs))
 
 
 SCHEDULES: dict[str, Callable[[Any], Rate]] = {
@@ -75,6 +76,7 @@ SCHEDULES: dict[str, Callable[[Any], Rate]] = {
     "warmup": _warmup,
     "cosine": _cosine,
     "step": _step,
+    "held_step": _held_step,
     "plateau": _constant,  # cut by `plateau` on the first monitored score
 }
 

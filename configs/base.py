@@ -158,9 +158,9 @@ def _optim() -> ConfigDict:
     optim.clip_norm = 5.0  # L2, or of every element by itself; 0: off
     # subnetwork: one norm for the encoder and one for each task; global: one; value: each element.
     optim.clip = "subnetwork"
-    optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, plateau
+    optim.schedule = "cosine"  # constant, linear, warmup, cosine, step, held_step, plateau
     optim.by = "step"  # the rate changes with every "step", or once an "epoch"
-    optim.hold_epochs = 0  # linear, step: at the full rate; warmup, cosine: rising
+    optim.hold_epochs = 0  # linear, held_step: at the full rate; warmup, cosine: rising
     optim.decay_epochs = 0  # linear, warmup, cosine: falling; 0: all that is left of `epochs`
     optim.warmup_offset = 1  # warmup: 0 starts the first epoch at rate 0, as the original
     optim.factor = 0.1  # step, plateau: multiplies the rate

@@ -98,5 +98,5 @@ def _ten_crop(c: ConfigDict) -> None:
     c.optim.weight_decay = 5e-4
     c.optim.clip, c.optim.clip_norm = "value", 0.1
     # 0.01 until epoch 80, then a tenth less every five epochs.
-    c.optim.schedule, c.optim.by = "step", "epoch"
+    c.optim.schedule, c.optim.by = "held_step", "epoch"
     c.optim.hold_epochs, c.optim.factor, c.optim.every_epochs = 80, 0.9, 5

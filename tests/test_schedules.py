@@ -39,7 +39,7 @@ def test_cosine_ends_at_zero_and_does_not_rise_again():
 
 
 def test_steps_begin_after_the_epochs_that_hold():
-    c = dict(schedule="step", by="epoch", lr=0.01, factor=0.9, every_epochs=5)
+    c = dict(schedule="held_step", by="epoch", lr=0.01, factor=0.9, every_epochs=5)
     epochs = np.array([0, 80, 81, 84.5, 85, 90, 249])
     want = 0.01 * 0.9 ** np.maximum(0, (epochs - 80) // 5)
     np.testing.assert_allclose(rates(epochs, hold_epochs=80, **c), want, rtol=1e-5)
