@@ -52,7 +52,9 @@ def test_sbe_gives_every_task_an_encoder_of_its_own(batch):
     assert not moved(grads["au"]) and not moved(grads["expression"])
 
 
-@pytest.mark.parametrize("tap, width", [("head", 6), ("encoder", 8)])
+@pytest.mark.parametrize(
+    "tap, width", [("head", 6), pytest.param("encoder", 8, marks=pytest.mark.slow)]
+)
 def test_feedback_widens_the_target_and_sends_no_gradient_to_the_source(batch, tap, width):
     structure = SBE | dict(sources=("valence", "au"), targets=("expression",), tap=tap, head_dim=2)
     params, grads = loss_gradient(structure, batch, "expression")
