@@ -219,3 +219,11 @@ def test_frames_in_time_are_refused():
     batch = batch_of(np.zeros((2, 5, 32, 32), np.float32), np.ones((2, 5), bool))
     with pytest.raises(UserError, match="config.data.clips is false"):
         jax.eval_shape(models.build(config(), TASKS).init, jax.random.key(0), batch)
+
+
+def test_of_equal_pixels_the_first_has_the_gradient():
+    def total(x):
+        return halved(x).sum()
+
+    gradient = jax.grad(total)(np.zeros((1, 2, 5, 1), np.float32))
+    np.testing.assert_array_equal(gradient[0, ..., 0], [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])

@@ -40,8 +40,16 @@ def halved(x: jax.Array) -> jax.Array:
     """Largest of each 2 x 2 pixels: [B, H, W, C] -> [B, H // 2, W // 2, C]."""
     rows, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
-    # The gradient of a pooling operation is a scatter, which is slow on a CPU.
-    return x.reshape(rows, height // 2, 2, width // 2, 2, channels).max((2, 4))
+    # The gradient of a pooling operation is a scatter, which is slow on a CPU; that of a maximum
+    # over axes divides by the number of entries that equal it, none where XLA computes them anew.
+    x = x.reshape(rows, height // 2, 2, width // 2, 2, channels)
+    x = _larger(x[:, :, 0], x[:, :, 1])
+    return _larger(x[:, :, :, 0], x[:, :, :, 1])
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Larger of two, the first where they are equal; all of the gradient goes to that one."""
+    return jnp.where(a >= b, a, b)
 
 
 def require_channels(channels: tuple[int, ...], count: int) -> None:
