@@ -19,7 +19,7 @@ Change = Callable[[jax.Array, jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """What is done to pictures.
+    """Changes of pictures in training.
 
     Attributes:
         crop: side of the square that is taken from a random place; 0: all is taken.

@@ -110,13 +110,13 @@ class Case:
         return config
 
     def _selector(self, name: str) -> ConfigDict:
-        """Of a run that selects, from the pre-trained classifier on."""
+        """Config of a run that selects, from the pre-trained classifier on."""
         config = self._base("" if name == "rlps" else name)
         config.init.run = str(self._pretrained)
         return self._ended(config, config.rlps.alternations)
 
     def _classifier(self, epochs: int, keep: str = "") -> ConfigDict:
-        """Of a classifier alone."""
+        """Config of a classifier alone."""
         config = self._base()
         config.system, config.data.keep = config.rlps.system, keep
         del config.rlps
@@ -125,7 +125,7 @@ class Case:
     # --- runs --------------------------------------------------------------------------------
 
     def _scores(self, name: str, config: ConfigDict) -> DrawnScores:
-        """Of a run, trained where it is not."""
+        """Scores of a run, trained where it is not."""
         self._say(name)
         loaded = predicted(config, self._folder / name)
         return DrawnScores(loaded, {t.name: t.group for t in open_store(self._root).tracks})

@@ -90,8 +90,14 @@ def test_pretraining_learns_which_rows_the_classifier_believes():
     noise = jax.random.normal(jax.random.key(1), (rows, D))
     features = noise + 2.0 * jnp.where(believed, 1, -1)[:, None]
     log_p = jnp.where(believed, -0.1, -3.0)
-    train = functools.partial(sigmoid.pretrained, turns=20, bag=32, rate=0.02)
-    got = jax.jit(train)(features, log_p, jnp.ones(rows, bool), jax.random.key(2))
-    assert got.score > -0.2
-    before = sigmoid.start(D)
-    assert before.score == -np.inf and not weights_of(before.params).any()
+    params = params_of(np.zeros_like(WEIGHTS))
+
+    def one(selector, key):
+        order, draws = jax.random.split(key)
+        uniforms = jax.random.uniform(draws, (3, rows))
+        order = jax.random.permutation(order, rows)
+        return sigmoid.turn(selector, features, log_p, order, uniforms, rate=0.02, bag=32)
+
+    start = sigmoid.Sigmoid(params, params, jnp.float32(-jnp.inf))
+    keys = jax.random.split(jax.random.key(2), 20)
+    assert jax.jit(lambda: jax.lax.scan(one, start, keys)[0])().score > -0.2

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 
 from affect_jax.selection.policy import Policy
 from affect_jax.selection.update import log_probability
-from affect_jax.selection.walk import Walk, episodes_of, states, visiting_order, walk
+from affect_jax.selection.walk import Walk, episodes_of, states, walk
 
 POLICY = Policy(())
 
 
 class Sigmoid(NamedTuple):
-    """Where the selector's training stands.
+    """State of the selector's training.
 
     Attributes:
         params: weights of POLICY.
@@ -35,12 +35,6 @@ class Sigmoid(NamedTuple):
     params: Any
     best: Any
     score: jax.Array
-
-
-def start(size: int) -> Sigmoid:
-    """The selector before its first turn, for features of `size` numbers."""
-    params = POLICY.init(jax.random.key(0), jnp.zeros((1, 2 * size)))["params"]
-    return Sigmoid(params, params, jnp.float32(-jnp.inf))
 
 
 def turn(
@@ -100,35 +94,6 @@ def turn(
     better = score > selector.score
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), params, selector.best)
     return Sigmoid(params, best, jnp.maximum(score, selector.score)), chosen
-
-
-def pretrained(
-    features: jax.Array,
-    log_p: jax.Array,
-    valid: jax.Array,
-    key: jax.Array,
-    *,
-    turns: int = 50,
-    rate: float = 0.02 / 16,
-    bag: int = 128,
-    rollouts: int = 3,
-) -> Sigmoid:
-    """The selector after `turns` turns with fixed features; its `best` weights are those to take.
-
-    Args:
-        features, log_p, rate, bag: as of `turn`.
-        valid: bool [N], rows that take part; they fall into other bags in every turn.
-        key: random key of the orders and the rollouts.
-    """
-
-    def one(selector, key):
-        order_key, key = jax.random.split(key)
-        uniforms = jax.random.uniform(key, (rollouts, len(features)))
-        order = visiting_order(valid, order_key)
-        selector, _ = turn(selector, features, log_p, order, uniforms, rate=rate, bag=bag)
-        return selector, None
-
-    return jax.lax.scan(one, start(features.shape[1]), jax.random.split(key, turns))[0]
 
 
 def _mean(x: jax.Array, mask: jax.Array, empty: jax.Array | float) -> jax.Array:

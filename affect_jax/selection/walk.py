@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 
 class Walk(NamedTuple):
-    """What a walk decided, by row; a row that was not visited has logit 0 and is not retained.
+    """Decisions of a walk, by row; a row that was not visited has logit 0 and is not retained.
 
     Attributes:
         logits: float [N], of retaining; P(retain) is their sigmoid.
@@ -119,5 +119,5 @@ def episodes_of(order: jax.Array, reset_every: int) -> jax.Array:
 
 
 def _places(episodes: jax.Array, rows: int) -> jax.Array:
-    """Where the results of each place are written; out of range for empty ones (-1 would wrap)."""
+    """Rows that results are written to, place by place; out of range for empty ones."""
     return jnp.where(episodes >= 0, episodes, rows)
