@@ -132,7 +132,8 @@ def _data() -> ConfigDict:
     # Tables that are spread over the frames, NAME:nearest or NAME:mean; others are fed as they are.
     data.spread = ()
     data.spread_gap = 0.0  # seconds that nearest reaches over
-    # A text of `track` or `track,frame` lines: only rows that hold one of them are trained on.
+    # A text of `track`, `track,frame` or `track,start,stop` lines, image numbers: only rows of these
+    # tracks, that hold one of these frames, or from one such frame to the other, are trained on.
     data.keep = ""
     data.drop_last = False  # leave out the last batch of an epoch where it is not full
     data.batch_size = 8  # rows over all devices

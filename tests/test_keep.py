@@ -3,7 +3,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.keep import kept_rows, write_kept
-from data_pipelines.rows import clips, segments
+from data_pipelines.rows import clips, segments, windows
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
@@ -35,6 +35,26 @@ def test_rows_of_named_tracks_are_kept_and_rows_that_hold_a_named_image(tmp_path
     assert kept(tmp_path, store, "a\na,1\n") == [(0, 0), (0, 4), (0, 8)]
 
 
+def test_a_row_is_kept_for_its_first_and_last_image_and_others_that_share_them_are_not(
+    tmp_path, store
+):
+    assert kept(tmp_path, store, "a,1,7\nb, c, 9 ,13\n") == [(0, 0), (1, 4)]
+    assert kept(tmp_path, store, "a,5,17\n", stride=3) == [(0, 2)]  # the images 5, 11 and 17
+    rows = windows([9, 7, 1], 4, 2)
+    (tmp_path / "keep.txt").write_text("a,5,11\nd,1,1\n")
+    chosen = rows.chosen(kept_rows(str(tmp_path / "keep.txt"), store, rows))
+    assert [(t, *x) for t, *x in zip(chosen.track, chosen.start, chosen.stop)] == [
+        (0, 2, 6),
+        (2, 0, 1),
+    ]
+
+
+def test_a_stretch_of_a_track_that_has_no_rows_here_is_passed_over(tmp_path, store):
+    rows = segments([9, 7, 1], 4).of_tracks(np.array([0]))
+    (tmp_path / "keep.txt").write_text("b, c,2,99\na,9,15\n")
+    assert kept_rows(str(tmp_path / "keep.txt"), store, rows).tolist() == [1]
+
+
 def test_a_row_that_skips_frames_is_kept_for_those_that_it_feeds(tmp_path, store):
     # Phases of every third frame: the images 1, 7, 13; 3, 9, 15; 5, 11, 17.
     assert kept(tmp_path, store, "a,9\n", stride=3) == [(0, 1)]
@@ -58,7 +78,10 @@ def test_line_ends_marks_blank_lines_and_commas_in_names_do_not_matter(tmp_path,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\nb\n", ":2: 'b' is no track, or track,frame. "),
+        ("a\nb\n", ":2: 'b' is no track, or track,frame, or track,start,stop. "),
+        ("a,1,2,3\n", ":1: 'a,1,2,3' is no track"),
+        ("aa,1,7\n", "stop. Did you mean 'a'?"),
+        ("a\na,1,5\n", ":2: no row of track 'a' is images 1 to 5. Its rows are 1 to 7, 9 to 15, "),
         ("track,frame\na\n", ":1: 'track,frame' is no track"),
         ("a\n\na,1\na,2\n", ":4: track 'a' has no image 2."),
         ("a,0\n", ":1: track 'a' has no image 0."),
@@ -91,6 +114,16 @@ def test_a_list_that_is_written_keeps_the_same_rows(tmp_path, store, rule):
         np.testing.assert_array_equal(kept_rows(str(tmp_path / "keep.txt"), store, rows), chosen)
         write_kept(tmp_path / "mask.txt", store, rows, np.isin(np.arange(len(rows)), chosen))
         assert (tmp_path / "mask.txt").read_bytes() == (tmp_path / "keep.txt").read_bytes()
+
+
+def test_rows_that_overlap_are_listed_by_their_first_and_last_image(tmp_path, store):
+    rows = windows([9, 7, 1], 4, 3)
+    for chosen in ([1], [0, 2, 5], [*range(6)]):
+        write_kept(tmp_path / "keep.txt", store, rows, np.array(chosen))
+        np.testing.assert_array_equal(kept_rows(str(tmp_path / "keep.txt"), store, rows), chosen)
+    assert (tmp_path / "keep.txt").read_text() == (
+        "a,1,7\na,7,13\na,11,17\nb, c,1,7\nb, c,7,13\nd\n"
+    )
 
 
 def test_a_track_of_one_row_is_listed_by_its_name_alone(tmp_path, store):
