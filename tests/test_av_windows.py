@@ -1,4 +1,3 @@
-import csv
 import gzip
 import pathlib
 from fractions import Fraction
@@ -9,6 +8,7 @@ import pytest
 from data_pipelines import av_windows, labels
 from data_pipelines.av_windows import Window
 from data_pipelines.errors import UserError
+from data_pipelines.labels.segments import Segment, read_segments
 from data_pipelines.store_specs import rate
 
 SLICE = pathlib.Path(__file__).parents[2] / "shared" / "data" / "affwild2_va"
@@ -110,39 +110,41 @@ def test_the_rules_for_speech_differ_in_windows_that_are_short():
 
 
 @pytest.mark.skipif(not SLICE.is_dir(), reason="needs ../shared/data")
-def test_the_table_of_the_authors_is_made_again_from_annotations_and_mouths_in_every_row():
-    """Every number of 4,281 rows.
-
-    Their mouth arrays lie a frame too late, and their seconds divide by 29.97.
-    """
-    with gzip.open(SLICE / "segments" / "validation.csv.gz", "rt") as file:
-        stored = {}
-        for row in csv.DictReader(file):
-            stored.setdefault(row["video_name"].partition("___")[0], []).append(row)
+def test_the_table_of_the_authors_is_made_again_from_annotations_and_mouths_in_every_row(
+    tmp_path,
+):
+    """Every number of 4,281 rows. Their mouth arrays lie a frame too late, ours do not."""
+    packed = SLICE / "segments" / "validation.csv.gz"
+    (tmp_path / "val_audio_segment.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+    stored: dict[str, list[Segment]] = {}
+    for one in read_segments(tmp_path / "val_audio_segment.csv", warn=pytest.fail):
+        stored.setdefault(one.track, []).append(one)
     mouths = np.load(SLICE / "mouth" / "validation.npz")
     assert len(stored) == 57 and sum(map(len, stored.values())) == 4281
     for track, rows in stored.items():
-        fps = rate(float(rows[0]["fps"]))
+        fps = rows[0].speech.fps
         text = labels.read_text(SLICE / "annotations" / "validation" / f"{track}.txt", "va")
         values, mask = (np.concatenate(x, 1) for x in zip(*text.labels.values()))
         total = len(values) - (track in SHORTER)
         found = av_windows.windows(Fraction(total) / fps, fps)
-        suffix = pathlib.Path(rows[0]["full_video_name"]).suffix
+        suffix = pathlib.Path(rows[0].video).suffix
         names = [av_windows.name(track, w, i, suffix) for i, w in enumerate(found)]
-        assert names == [row["video_name"] for row in rows]
+        assert names == [row.name for row in rows]
         state = np.concatenate([[0], mouths[f"{track}/state"]])
         face, is_open = state > 0, av_windows.smoothed(state == 2, fps)
         for window, row in zip(found, rows):
-            heard = av_windows.mouth(window, is_open, face, float(row["fps"]))
-            steps = av_windows.step_labels(values, mask, window, fps)
+            assert (window.start, window.stop) == (row.window.start, row.window.stop)
+            heard = av_windows.mouth(window, is_open, face, fps)
+            assert av_windows.speaks(window, *heard) == row.speech.use
+            steps, there = av_windows.step_labels(values, mask, window, fps)
             whole = av_windows.label_means(values, mask, window.start, window.stop)
-            numbers = [np.where(there, means, -5).ravel() for means, there in (steps, whole)]
-            ours = [window.start_time, window.end_time, window.start, window.stop]
-            ours = np.concatenate([np.array(ours, float), *numbers, heard])
-            columns = [f"{c}_s{i}" for i in range(4) for c in ("valence", "arousal")]
-            columns = ["start_time", "end_time", "start_frame", "end_frame", *columns]
-            columns += ["valence", "arousal", "open_sec", "coverage_ratio"]
-            theirs = np.array([float(row[c]) for c in columns])
-            # Labels are float32 here; end times of 29.97 are exact.
-            np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
-            assert av_windows.speaks(window, *heard) == (row["use_for_audio"] == "True")
+            close(np.where(there, steps, np.nan), row.steps)
+            close(np.where(whole[1], whole[0], np.nan), row.labels)
+            close(heard, [row.speech.open_seconds, row.speech.coverage])
+            times = window.start_time, window.end_time
+            close(np.array(times, float), [row.window.start_time, row.window.end_time])
+
+
+def close(ours, theirs):
+    """Labels are float32 here, and seconds are exact, where theirs divide by 29.97."""
+    np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
