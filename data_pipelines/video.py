@@ -45,6 +45,7 @@ from data_pipelines.store_specs import rate
 
 RATE = 16000
 _LATEST = 60  # seconds between the beginnings of sound and pictures; beyond is damage
+_SHORTER = 1.0  # seconds by which sound may end before its video without a note
 _THREADS = 4
 R = TypeVar("R")
 
@@ -78,10 +79,13 @@ def probe(path: pathlib.Path) -> Probe:
         return Probe(rate(number) if 0 < number <= HIGHEST else None, frames)
 
 
-def extract_sound(path: pathlib.Path, out: pathlib.Path) -> None:
+def extract_sound(path: pathlib.Path, out: pathlib.Path) -> tuple[float, float]:
     """Write the sound of a video as a wav: 16 kHz, mono, 16 bit. UserError where it has none.
 
     Memory holds a piece of it; a kill leaves no part of the file.
+
+    Returns:
+        (seconds that were written, seconds that the video says it has).
     """
     av = library()
     with _opened(path) as container:
@@ -93,8 +97,7 @@ def extract_sound(path: pathlib.Path, out: pathlib.Path) -> None:
         with replace_file(out) as partial, wave.open(str(partial), "wb") as file:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(bytes(2 * max(0, round(late * RATE))))
-            skip = max(0, round(-late * RATE))
-            heard = 0
+            skip, heard = max(0, round(-late * RATE)), 0
             for frame in _frames(container, stream):
                 for piece in resampler.resample(frame):
                     samples = piece.to_ndarray().reshape(-1)
@@ -103,6 +106,9 @@ def extract_sound(path: pathlib.Path, out: pathlib.Path) -> None:
                     skip = max(0, skip - len(samples))
             if not heard:
                 raise UserError(f"{path}: no sound in it that can be decoded.")
+        told = [container.duration / av.time_base] if container.duration else [0.0]
+        told += [x.frames / float(x.average_rate or 1) for x in container.streams.video[:1]]
+        return heard / RATE + float(late), max(told)
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
@@ -145,6 +151,8 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
             yield container
     except av.FFmpegError as error:
         raise UserError(f"{path}: not a readable video ({error.strerror}).") from None
+    except ValueError as error:  # sound of another form than before
+        raise UserError(f"{path}: not a readable video ({error}).") from None
 
 
 def videos(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -254,11 +262,18 @@ def _audio(folder: pathlib.Path, out: pathlib.Path, report: Report, *, overwrite
     if len(todo) < len(wavs):
         report.say(f"{len(wavs) - len(todo):,} wavs are there already and stay (--overwrite)")
 
-    def extract(pair: tuple[pathlib.Path, pathlib.Path]) -> None:
+    def extract(pair: tuple[pathlib.Path, pathlib.Path]) -> tuple[float, float]:
         pair[1].parent.mkdir(parents=True, exist_ok=True)
-        extract_sound(*pair)
+        return extract_sound(*pair)
 
     done = _each(todo, extract, report, "sound")
+    short = [
+        f"{wav} ({heard:.1f} of {told:.1f} s)"
+        for wav, (heard, told) in done.items()
+        if heard < told - _SHORTER
+    ]
+    if short:
+        report.note("sound that ends before the video, which may be cut off", short)
     report.say(f"{out}: {len(done):,} wavs written")
     if len(done) < len(todo):
         raise _failed(len(todo) - len(done), len(todo))

@@ -86,6 +86,14 @@ def test_all_videos_are_tried_and_a_line_names_each_that_fails(tmp_path, capsys)
     assert wavs == ["a.wav", "deep/b.wav"]
 
 
+def test_sound_of_a_video_that_is_cut_off_is_named_with_both_lengths(tmp_path, capsys):
+    make(tmp_path / "in" / "v.avi", frames=200)
+    whole = (tmp_path / "in" / "v.avi").read_bytes()
+    (tmp_path / "in" / "v.avi").write_bytes(whole[: len(whole) // 2])
+    assert video.main(["audio", str(tmp_path / "in"), str(tmp_path)]) == 0
+    assert "v.wav (4.0 of 8.0 s)" in capsys.readouterr().out
+
+
 def test_wavs_that_are_there_stay_unless_they_are_to_be_written_anew(tmp_path, capsys):
     make(tmp_path / "in" / "a.avi")
     (tmp_path / "a.wav").write_bytes(b"mine")
