@@ -22,6 +22,7 @@ from data_pipelines.errors import UserError, nearest, shown
 from data_pipelines.gather import Shape
 from data_pipelines.join import open_store
 from data_pipelines.keep import kept_rows
+from data_pipelines.overlap import OVERLAPS
 from data_pipelines.plan import Plan
 from data_pipelines.rows import Rows, clips, in_seconds, segments, windows
 from data_pipelines.source import Source, draws
@@ -165,6 +166,15 @@ class Data:
             for b in others:
                 if on[a] and on[b]:
                     raise UserError(f"config.data.{a} and config.data.{b} exclude each other.")
+        if data.overlap not in OVERLAPS:
+            raise UserError(
+                f"config.data.overlap = {data.overlap!r}: {nearest(data.overlap, OVERLAPS)}"
+            )
+        if data.overlap != "mean" and not (data.hop or data.hop_seconds):
+            raise UserError(
+                f"config.data.overlap = {data.overlap!r}: rows overlap with config.data.hop or "
+                "config.data.hop_seconds alone."
+            )
         for hop, whole in (("hop", "length"), ("hop_seconds", "seconds")):
             if data[hop] > data[whole]:
                 raise UserError(

@@ -25,9 +25,10 @@ from affect_jax.state import zero_carry
 from affect_jax.systems.supervised import Supervised
 from affect_jax.tasks import Task, scored
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.overlap import reconstruct
 from data_pipelines.plan import FILLING
 from data_pipelines.replace_file import replace_json
-from data_pipelines.rows import Rows, reconstruct
+from data_pipelines.rows import Rows
 
 
 class Predictor:
@@ -176,7 +177,8 @@ class Predictor:
             if name in self.of_rows:
                 joined[name] = np.asarray(x[by_start], np.float32)
             else:
-                joined[name] = reconstruct(self._rows, ids, x, frames)
+                overlap = self._system.config.data.overlap
+                joined[name] = reconstruct(self._rows, ids, x, frames, overlap)
             self._require_finite(name, track, joined[name], ids)
         return joined
 

@@ -5,9 +5,17 @@ from ml_collections import ConfigDict
 # Keys that configs of older runs lack. Their defaults are what was done before.
 LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
-    *("data.lanes", "data.random_start", "data.seconds", "data.spread", "data.spread_gap"),
+    *("data.lanes", "data.overlap", "data.random_start", "data.seconds", "data.spread"),
     *("optim.group", "optim.groups", "optim.least_rate", "optim.momentum", "optim.nesterov"),
-    *("aux", "folds", "init.weights", "keep_epochs", "optim.threshold", "system"),
+    *(
+        "data.spread_gap",
+        "aux",
+        "folds",
+        "init.weights",
+        "keep_epochs",
+        "optim.threshold",
+        "system",
+    ),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -119,6 +127,9 @@ def _data() -> ConfigDict:
     data.label_delay = 0.0
     data.length = 64  # frames fed at once; no more than the longest track of the store has
     data.hop = 0  # > 0: windows that overlap, this many frames apart; 0: segments end to end
+    # What a frame takes of windows that overlap, as predictions are put together: mean, last, or
+    # center_weighted and gaussian_weighted, which trust the middle of a window most.
+    data.overlap = "mean"
     # Train on tracks in their order, as a recurrent model does, also where nothing is carried.
     data.lanes = False
     data.stride = 1  # feed every k-th frame; a track is cut once for each of its k phases

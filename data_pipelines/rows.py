@@ -211,27 +211,3 @@ def _positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise UserError(f"{name} must be at least 1 frame, got {value}.")
-
-
-def reconstruct(rows: Rows, ids: np.ndarray, outputs: np.ndarray, total: int) -> np.ndarray:
-    """Put the rows of one track together frame by frame.
-
-    A frame that several windows cover gets their mean; segments have one row a frame.
-
-    Args:
-        ids: int [n], the rows of the track.
-        outputs: [n, T, ...], what was predicted for them (values behind a row's end are ignored).
-        total: frames of the track.
-
-    Returns:
-        float32 [total, ...]; NaN in frames that no row covers (windows with tail="drop").
-    """
-    total_sum = np.zeros((total, *outputs.shape[2:]), np.float64)
-    count = np.zeros(total, np.int64)
-    for row, output in zip(ids, outputs, strict=True):
-        frames = rows.frames(row)
-        total_sum[frames] += output[: len(frames)]
-        count[frames] += 1
-    count_shape = (total,) + (1,) * (outputs.ndim - 2)
-    with np.errstate(invalid="ignore"):
-        return (total_sum / count.reshape(count_shape)).astype(np.float32)

@@ -56,6 +56,13 @@ def test_windows_longer_than_all_tracks_are_one_a_track(store):
         tiny_system(store.path, data__length=8, data__hop=9).data.rows("train")
 
 
+def test_a_rule_for_rows_that_overlap_needs_such_rows(store):
+    with pytest.raises(UserError, match="overlap = 'midle': .*Known: mean, center_weighted"):
+        tiny_system(store.path, data__hop=2, data__overlap="midle").data.rows("train")
+    with pytest.raises(UserError, match="overlap = 'last': rows overlap with config.data.hop or"):
+        tiny_system(store.path, data__overlap="last").data.rows("train")
+
+
 def test_a_system_without_tasks_or_losses_of_its_own_is_refused(store):
     with pytest.raises(UserError, match="config.tasks is empty: name what is predicted. Known: "):
         check(tiny_system(store.path, tasks=""))

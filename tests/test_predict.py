@@ -113,6 +113,16 @@ def test_arrays_of_frames_and_of_rows_come_when_they_are_asked_for(tmp_path):
     )
 
 
+def test_what_a_frame_takes_of_windows_that_overlap_is_the_configs_choice(tmp_path):
+    store = small_store(tmp_path / "store", frames=(8,), validation=(8,))
+    size = {"data__length": 4, "data__hop": 2}
+    mean, variables = predicted(store.path, "train", "transformer", **size)
+    size["data__overlap"] = "last"
+    last, _ = predicted(store.path, "train", "transformer", variables, **size)
+    differs = np.abs(mean["train0"]["valence"] - last["train0"]["valence"])[:, 0] > 1e-6
+    assert differs.tolist() == [False] * 2 + [True] * 4 + [False] * 2  # those that two windows have
+
+
 def test_a_clip_is_a_track_of_one_frame_to_all_who_ask(tmp_path):
     store = small_store(tmp_path / "store", frames=(1,) * 5, validation=(1,))
     system, variables = given(store, data__clips=True, data__eval_batch_size=2)

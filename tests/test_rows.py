@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.errors import UserError
-from data_pipelines.rows import clips, in_seconds, reconstruct, segments, windows
+from data_pipelines.rows import clips, in_seconds, segments, windows
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 
@@ -45,23 +45,6 @@ def test_windows_that_drop_the_tail_are_all_whole():
 def test_the_first_row_of_each_track_and_phase_is_marked():
     assert segments([10, 3, 17], 5).first.tolist() == [1, 0, 1, 1, 0, 0, 0]
     assert segments([10], 3, stride=2).first.tolist() == [1, 0, 1, 0]
-
-
-@pytest.mark.parametrize("stride", [1, 3])
-def test_segments_are_put_together_again(stride):
-    track = np.random.default_rng(0).normal(size=(23, 2)).astype(np.float32)
-    rows = segments([5, 23], 4, stride=stride).of_tracks(np.array([1]))
-    outputs = np.full((len(rows), 4, 2), np.nan, np.float32)
-    for r in range(len(rows)):
-        outputs[r, : rows.sizes[r]] = track[rows.frames(r)]
-    order = np.random.default_rng(1).permutation(len(rows))
-    np.testing.assert_array_equal(reconstruct(rows, order, outputs[order], 23), track)
-
-
-def test_a_frame_in_several_windows_gets_their_mean():
-    rows = windows([6], 4, 2)
-    outputs = np.array([[0.0, 0, 0, 0], [1, 1, 2, 2]])
-    assert reconstruct(rows, np.arange(2), outputs, 6).tolist() == [0, 0, 0.5, 0.5, 2, 2]
 
 
 def test_a_window_shorter_than_its_hop_is_refused():
