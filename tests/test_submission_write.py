@@ -143,6 +143,20 @@ def test_images_without_a_prediction_are_refused_by_name_or_filled(write, tmp_pa
     assert len((tmp_path / "out").read_text().splitlines()) == 7
 
 
+def test_values_are_filled_from_the_line_or_from_the_nearest_image(write, tmp_path):
+    predict(tmp_path / "run", {"a": [1, 4]}, valence=[[0.1], [0.4]])
+    image_list(tmp_path, {"a": [1, 2, 3, 4]})
+    for how, expected in (
+        ("--fill", [0.1, 0.2, 0.3, 0.4]),
+        ("--fill=nearest", [0.1, 0.1, 0.4, 0.4]),
+    ):
+        assert write(how)[0] == 0
+        rows = (tmp_path / "out").read_text().splitlines()[1:]
+        assert [float(row.split(",")[1]) for row in rows] == expected
+    code, _, err = write("--fill=nearst")
+    assert code == 2 and "--fill=nearst: Did you mean 'nearest'" in err
+
+
 def test_what_is_not_in_the_list_is_refused_by_name_or_left_out(write, tmp_path):
     predict(tmp_path / "run", {"a": [1, 2, 3], "a_left": [1]})
     image_list(tmp_path, {"a": [1, 3]})

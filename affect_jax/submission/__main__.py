@@ -99,9 +99,13 @@ def _write(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", required=True, metavar="OUT", help="file, or folder of texts")
     parser.add_argument(
         "--fill",
-        action="store_true",
+        nargs="?",
+        const="line",
+        default="",
+        metavar="HOW",
         help="images without a prediction: valence and arousal on the line between their "
-        "neighbours, classes and action units from the nearest image",
+        "neighbours, classes and action units from the nearest image; --fill=nearest: all from "
+        "the nearest",
     )
     parser.add_argument(
         "--drop", action="store_true", help="leave out what is predicted but not in the list"

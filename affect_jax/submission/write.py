@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from affect_jax.gaps import nearest as nearest_frames
 from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.submission.check import SHOWN, Refused, check, counted
 from affect_jax.submission.formats import Format, described, require_file_name
@@ -22,6 +23,7 @@ from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.paths import require_name
 
+FILLS = ("line", "nearest")
 Frames = tuple[np.ndarray, np.ndarray]  # image numbers [T] ascending; decoded, [T] or [T, K]
 
 
@@ -47,7 +49,7 @@ def write(
     form: Format,
     out: pathlib.Path,
     *,
-    fill: bool = False,
+    fill: str = "",
     drop: bool = False,
 ) -> list[str]:
     """Writes `out` and checks it; returns what there is to say, a line each.
@@ -55,12 +57,14 @@ def write(
     Args:
         folders: runs, or folders with <task>.npz. Each task of the track is in exactly one.
         split: of the runs; None for "test".
-        fill: images of the list without a prediction get one from their neighbours in the video:
-            valence and arousal on the line between the two, classes and action units those of the
-            nearest, the earlier of two. Without it they are refused.
+        fill: one of FILLS: images of the list without a prediction get one from their neighbours
+            in the video, with "line" valence and arousal on the line between the two, all else, and
+            with "nearest" these too, that of the nearest, the earlier of two. "": they are refused.
         drop: predictions for videos and images that the list does not have are left out. Without
             it they are refused.
     """
+    if fill and fill not in FILLS:
+        raise UserError(f"--fill={fill}: {nearest(fill, FILLS)}")
     if not out.name:
         raise UserError(f"--out={out}: has no name. Give a file or a folder of its own.")
     require_file_name(out, form)
@@ -77,7 +81,11 @@ def write(
     notes = _compare(frames, decoded, official, form, fill=fill, drop=drop)
     columns = {
         video: [
-            _at(numbers, *d.tracks[video], between=form.parts[task].range is not None)
+            _at(
+                numbers,
+                *d.tracks[video],
+                between=fill != "nearest" and form.parts[task].range is not None,
+            )
             for task, d in decoded.items()
         ]
         for video, numbers in frames.items()
@@ -218,7 +226,7 @@ def _compare(
     official: Official,
     form: Format,
     *,
-    fill: bool,
+    fill: str,
     drop: bool,
 ) -> list[str]:
     """Notes on what is clipped, filled and left out; Refused where that was not asked for."""
@@ -278,9 +286,7 @@ def _at(wanted: np.ndarray, known: np.ndarray, values: np.ndarray, *, between: b
         columns = values.reshape(len(values), -1).T
         lines = np.stack([np.interp(wanted, known, column) for column in columns], axis=1)
         return lines.reshape(len(wanted), *values.shape[1:])
-    right = np.searchsorted(known, wanted).clip(max=len(known) - 1)
-    left = (right - 1).clip(min=0)
-    return values[np.where(wanted - known[left] <= abs(known[right] - wanted), left, right)]
+    return values[nearest_frames(wanted, known)]
 
 
 def _rows(values: Sequence[np.ndarray]) -> Iterator[str]:

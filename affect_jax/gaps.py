@@ -1,0 +1,52 @@
+"""Frames of a track without a number: which frame is nearest to them, and smoothing around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from affect_jax.smoothing import smooth_tracks
+
+
+def nearest(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """int [n]: index of the known frame that is nearest to each wanted one, the earlier of two.
+
+    Args:
+        wanted: int [n], image numbers.
+        known: int [m], at least one, ascending.
+    """
+    right = np.searchsorted(known, wanted).clip(max=len(known) - 1)
+    left = (right - 1).clip(min=0)
+    return np.where(wanted - known[left] <= abs(known[right] - wanted), left, right)
+
+
+def filled(x_n: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
+    """A column [N] in which NaN has the nearest number of its track; without any it stays.
+
+    Args:
+        bounds: the rows of track i are bounds[i] to bounds[i + 1].
+    """
+    filled, missing = np.array(x_n), np.isnan(x_n)
+    for start, stop in zip(bounds[:-1], bounds[1:]):
+        gone = missing[start:stop]
+        if gone.any() and not gone.all():
+            known = start + np.flatnonzero(~gone)
+            wanted = start + np.flatnonzero(gone)
+            filled[wanted] = x_n[known[nearest(wanted, known)]]
+    return filled
+
+
+def smooth_around(
+    x_n: np.ndarray, bounds: Sequence[int], window: int, kind: str = "mean"
+) -> np.ndarray:
+    """A column [N] smoothed as `smooth_tracks`; NaN stays NaN, and is no hole in its neighbours.
+
+    For these it counts as the nearest number of the track.
+
+    Source: SMIL-SPCRAS/CVPRW-26, `multimodal_framewise_v2_callback`.
+    """
+    missing = np.isnan(x_n)
+    if not window or not missing.any():
+        return smooth_tracks(x_n, bounds, window, kind)
+    return np.where(missing, np.nan, smooth_tracks(filled(x_n, bounds), bounds, window, kind))
