@@ -1,11 +1,13 @@
-"""Frames of a track without a number: which frame is nearest to them, and smoothing around them."""
+"""Frames of a track without a number: what is nearest to them, smoothed around them, and scored."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
+from affect_jax.prediction_files import Predictions
 from affect_jax.smoothing import smooth_tracks
 
 
@@ -50,3 +52,17 @@ def smooth_around(
     if not window or not missing.any():
         return smooth_tracks(x_n, bounds, window, kind)
     return np.where(missing, np.nan, smooth_tracks(filled(x_n, bounds), bounds, window, kind))
+
+
+def where_predicted(labelled: Predictions, raws: Sequence[np.ndarray]) -> Predictions:
+    """The same with the labels of those frames alone that all of these predict.
+
+    Args:
+        raws: raw predictions [N, ...] each, NaN where there is none.
+    """
+    missing = np.any([np.isnan(raw).reshape(len(raw), -1).any(1) for raw in raws], 0)
+    mask = labelled.label_mask
+    if mask is None or not missing.any():
+        return labelled
+    kept = mask & ~missing.reshape(-1, *[1] * (mask.ndim - 1))
+    return dataclasses.replace(labelled, label_mask=kept)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from affect_jax.ensemble.member import Member
-from affect_jax.prediction_files import Predictions
+from affect_jax.prediction_files import Predictions, groups_of
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.store import AnyStore
+
+SAME_LABEL = 1e-5  # texts of labels may be rounded
 
 
 def common_tasks(
@@ -102,6 +105,81 @@ def require_same_frames(name: str, own: Predictions, reference: Predictions, who
                 f"member {name}, track {track!r}: frames differ from those of {whose}, first at "
                 f"image {frame} ({len(a)} frames here, {len(b)} there)."
             )
+
+
+def together(task: Task, names: Sequence[str], owns: Sequence[Predictions]) -> Predictions:
+    """All tracks, frames and labels that any member has, as predictions without any output.
+
+    UserError where a frame has another label in one member than in those before.
+    """
+    # What says nothing of groups comes first, so that the others have the last word.
+    groups = groups_of(sorted(owns, key=lambda own: own.groups is not None))
+    starts = [dict(zip(own.tracks.tolist(), zip(own.bounds, own.bounds[1:]))) for own in owns]
+    tracks = list(dict.fromkeys(track for one in starts for track in one))
+    frames = [
+        np.unique(
+            np.concatenate(
+                [own.frame[slice(*one[t])] for own, one in zip(owns, starts) if t in one]
+            )
+        )
+        for t in tracks
+    ]
+    every = Predictions(
+        tracks=np.array(tracks),
+        track=np.repeat(np.arange(len(tracks), dtype=np.int32), [len(f) for f in frames]),
+        frame=np.concatenate(frames),
+        raw=np.zeros((sum(map(len, frames)), 0), np.float32),
+        groups=np.array([groups[track] for track in tracks]),
+    )
+    label = mask = None
+    for name, own in zip(names, owns):
+        require_labels(task, own, f"member {name}")
+        if own.label is None:
+            continue
+        if label is None:
+            shape = (len(every.track), *own.label.shape[1:])
+            label, mask = np.zeros(shape, own.label.dtype), np.zeros(shape, bool)
+        rows = rows_in(own, every)
+        both = mask[rows] & own.label_mask
+        other = both & ~np.isclose(label[rows], own.label, rtol=0, atol=SAME_LABEL)
+        if other.any():
+            at = int(np.argwhere(other)[0, 0])
+            raise UserError(
+                f"task {task.name}: member {name} has the label {own.label[other][0]:g} at track "
+                f"{str(own.tracks[own.track[at]])!r}, image {own.frame[at]}, another member "
+                f"{label[rows][other][0]:g}. Members must be of the same data."
+            )
+        label[rows] = np.where(own.label_mask, own.label, label[rows])
+        mask[rows] |= own.label_mask
+    return dataclasses.replace(every, label=label, label_mask=mask)
+
+
+def rows_in(own: Predictions, reference: Predictions) -> np.ndarray:
+    """int [n]: the row of the reference that has each frame of a member, -1 where none has it."""
+    index = {track: i for i, track in enumerate(reference.tracks.tolist())}
+    track = np.array([index.get(track, -1) for track in own.tracks.tolist()], np.int64)[own.track]
+    keys = reference.track.astype(np.int64) << 32 | reference.frame
+    wanted = track << 32 | own.frame
+    order = np.argsort(keys, kind="stable")
+    found = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
+    return np.where(keys[found] == wanted, found, -1)
+
+
+def on_frames_of(name: str, own: Predictions, reference: Predictions, whose: str) -> np.ndarray:
+    """[N, ...]: raw predictions of a member on the frames of the reference, NaN where it has none.
+
+    UserError naming the first frame that the reference has not.
+    """
+    rows = rows_in(own, reference)
+    if (rows < 0).any():
+        first = int(np.argmax(rows < 0))
+        raise UserError(
+            f"member {name} predicts image {own.frame[first]} of track "
+            f"{str(own.tracks[own.track[first]])!r}, which {whose} has not."
+        )
+    raw = np.full((len(reference.track), *own.raw.shape[1:]), np.nan, np.float32)
+    raw[rows] = own.raw
+    return raw
 
 
 def reference_of(task: Task, split: str, store: AnyStore) -> Predictions:

@@ -18,11 +18,11 @@ import numpy as np
 from affect_jax.ensemble import ccc_weights
 from affect_jax.ensemble.ccc_weights import Joint
 from affect_jax.ensemble.recipe import Recipe, average, mix, shares
+from affect_jax.gaps import smooth_around, where_predicted
 from affect_jax.metrics import METRICS, LabelCounts, Moments
 from affect_jax.metrics.regression import ccc_of
 from affect_jax.prediction_files import Predictions
 from affect_jax.scoring import Tally
-from affect_jax.smoothing import smooth_tracks
 from affect_jax.tasks import Task
 from data_pipelines.errors import UserError
 
@@ -121,21 +121,28 @@ def fit(
     options: Options,
     counts: tuple[int, ...] = (),
 ) -> Fit:
-    """The recipe of one task.
+    """The recipe of one task, by the labelled frames for which all members have a number.
 
     Args:
-        raws: raw predictions of every member, [N, size].
+        raws: raw predictions of every member, [N, size]; NaN in a frame without a number.
         reference: whose labels, tracks and groups these frames have; `raw` is not read.
         counts: training labels of each class.
 
     Raises:
-        UserError: no label, or only one group.
+        UserError: no label, none where all members have a number, or only one group.
     """
     if reference.label is None or not reference.label_mask.any():
         raise UserError(
             f"task {task.name}: nothing to fit on, there is no label of it. Name a split that has "
             "labels (--config.data.split), or what needs none: --values=mean --classes=mean "
             "--labels=mean --smooth=none --match=no."
+        )
+    reference = where_predicted(reference, raws)
+    if not reference.label_mask.any():
+        raise UserError(
+            f"task {task.name}: no frame with a label is predicted by all {len(raws)} members, so "
+            "nothing can be fitted. Leave out those that predict little, or fit nothing: "
+            "--values=mean --classes=mean --labels=mean --smooth=none --match=no."
         )
     fold = folds_of(reference)
     if fold.max() == 0:
@@ -176,7 +183,7 @@ def _fit_values(
     best, tried = None, []
     for window in options.windows:
         smoothed = np.stack(
-            [smooth_tracks(c, reference.bounds, window, options.smoothing) for c in columns], 1
+            [smooth_around(c, reference.bounds, window, options.smoothing) for c in columns], 1
         )
         parts = [
             Joint.of(smoothed[rows], label[rows]) for rows in (mask & (fold == f) for f in folds)
@@ -266,7 +273,7 @@ def _fit_counts(
     given = {"mean": np.stack([shares(task, "mean", raw) for raw in raws])}
     if "vote" in options.methods[task.kind]:
         given["vote"] = np.stack([shares(task, "vote", raw) for raw in raws])
-    sure = given["mean"].sum(0)
+    sure = np.nansum(given["mean"], 0)
 
     def parts_of(method: str, rows: np.ndarray) -> np.ndarray:
         return given.get(method, given["mean"])[:, rows]

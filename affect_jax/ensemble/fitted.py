@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from affect_jax.ensemble.agree import (
+    on_frames_of,
     reference_of,
     require_labels,
     require_same_frames,
     require_same_task,
+    together,
 )
 from affect_jax.ensemble.member import Member, Opened, member_from_json
 from affect_jax.ensemble.recipe import (
@@ -188,29 +190,37 @@ class OpenMembers:
     def gather(self, task: Task) -> tuple[Predictions, list[np.ndarray]]:
         """(tracks, frames and labels of the split, raw predictions of every member [N, size]).
 
+        The frames are those of the store; without one those of the first member, or of all where
+        some may have gaps. Predictions are NaN in the gaps.
+
         Raises:
             UserError: a member has other tracks or frames, or a label is none of the task.
         """
-        reference, raws, whose = None, [], "the store"
+        owns, raws = [one.read(task) for one in self.opened], []
         if self.store is not None:
-            reference = reference_of(task, self.split, self.store)
-        for one in self.opened:
-            own = one.read(task)
-            if reference is None:
-                reference, whose = own, f"member {one.name}"
-            require_same_frames(one.name, own, reference, whose)
+            reference, whose = reference_of(task, self.split, self.store), "the store"
+        elif any(one.gaps for one in self.opened):
+            names = [one.name for one in self.opened]
+            reference, whose = together(task, names, owns), "the other members"
+        else:
+            reference, whose = owns[0], f"member {self.opened[0].name}"
+        for one, own in zip(self.opened, owns):
             if own.raw.shape[1:] != (task.size,):
                 raise UserError(
                     f"member {one.name}, task {task.name}: predictions {own.raw.shape}, expected "
                     f"[frames, {task.size}]."
                 )
             finite = np.isfinite(own.raw).all(1)
+            if one.gaps:
+                finite |= np.isnan(own.raw).all(1)
+            else:
+                require_same_frames(one.name, own, reference, whose)
             if not finite.all():
                 row = int(np.argmin(finite))
                 raise UserError(
                     f"member {one.name}, task {task.name}: no number for track "
                     f"{str(own.tracks[own.track[row]])!r}, image {own.frame[row]}."
                 )
-            raws.append(own.raw)
+            raws.append(on_frames_of(one.name, own, reference, whose) if one.gaps else own.raw)
         require_labels(task, reference, whose)
         return reference, raws

@@ -30,14 +30,19 @@ class Opened:
     Attributes:
         tasks: what it predicts, bins as values.
         read: task -> its raw predictions, values instead of bins.
+        gaps: it may lack frames that others have, or have no number for them (NaN): there the
+            ensemble is made of the others.
     """
 
     name: str
     tasks: tuple[Task, ...]
     read: Callable[[Task], Predictions]
+    gaps: bool = False
 
     @classmethod
-    def stored(cls, name: str, folder: pathlib.Path, tasks: Sequence[Task]) -> Self:
+    def stored(
+        cls, name: str, folder: pathlib.Path, tasks: Sequence[Task], *, gaps: bool = False
+    ) -> Self:
         """Predictions in a folder, described by these tasks."""
 
         def read(task: Task) -> Predictions:
@@ -47,7 +52,7 @@ class Opened:
                 return predictions
             return dataclasses.replace(predictions, raw=decode(own, predictions.raw))
 
-        return cls(name, tuple(as_values(task) for task in tasks), read)
+        return cls(name, tuple(as_values(task) for task in tasks), read, gaps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit, softmax
 
+from affect_jax.gaps import smooth_around
 from affect_jax.smoothing import KINDS as SMOOTHINGS
-from affect_jax.smoothing import smooth_tracks
 from affect_jax.tasks import Task, decode
 
 TINY = 1e-6  # a probability that no member gives, in a logarithm
@@ -104,14 +104,14 @@ def as_values(task: Task) -> Task:
 def shares(task: Task, method: str, raw: np.ndarray) -> np.ndarray:
     """Votes or probabilities of one member, its share in a sum over members.
 
-    float32 [N, C] of classes, [N, K] of labels, in [0, 1].
+    float32 [N, C] of classes, [N, K] of labels, in [0, 1]; NaN in a frame without a number.
     """
     if method == "vote":
         decoded = decode(task, raw)
         given = np.eye(task.size)[decoded] if task.kind == "classes" else decoded
     else:
         given = softmax(raw, -1) if task.kind == "classes" else expit(raw)
-    return np.asarray(given, np.float32)
+    return np.where(np.isnan(raw).any(-1, keepdims=True), np.nan, given).astype(np.float32)
 
 
 def combine(
@@ -122,10 +122,11 @@ def combine(
     values: clip(scale * sum of weights * smoothed members + shift), a recipe a dimension. classes:
     the logarithm of the mean probability or of the share of votes. labels: the logit of either,
     minus the logit of the threshold. A tie of votes is a positive label (the rule of the ABAW4
-    winners), and of classes the rarest in training.
+    winners), and of classes the rarest in training. In a frame where a member has no number the
+    weights of the others are made up to 1; where none of a weight has one it is NaN.
 
     Args:
-        raws: of every member, [N, size], values and not bins.
+        raws: of every member, [N, size], values and not bins; NaN in a frame without a number.
         bounds: the rows of track i are bounds[i] to bounds[i + 1].
     """
     if task.kind == "values":
@@ -135,13 +136,27 @@ def combine(
     given = np.stack([shares(task, recipe.method, raw) for raw in raws])
     sure = None
     if recipe.method == "vote" and task.kind == "classes" and not recipe.counts:
-        sure = sum(shares(task, "mean", raw) for raw in raws)
+        sure = np.nansum([shares(task, "mean", raw) for raw in raws], 0)
     return mix(task, recipe, given, sure)
 
 
 def average(weights: Sequence[float], given: np.ndarray) -> np.ndarray:
-    """float32 [N, size]: the weighted sum over the members of their `shares` [M, N, size]."""
-    return np.tensordot(np.asarray(weights, np.float32), given, axes=1)
+    """float32 [N, size]: the weighted sum over the members of their `shares` [M, N, size].
+
+    Where some are NaN it is that of the others, whose weights are made up to 1.
+    """
+    weights = np.asarray(weights, np.float32)
+    missing = np.isnan(given[..., 0])
+    if not missing.any():
+        return np.tensordot(weights, given, axes=1)
+    here = np.where(missing, 0, weights[:, None])
+    total = np.einsum("mn,mnk->nk", here, np.nan_to_num(given))
+    return total / _or_nan(here.sum(0))[:, None]
+
+
+def _or_nan(mass: np.ndarray) -> np.ndarray:
+    """The weight of the members that have a number, NaN where that is none."""
+    return np.where(mass > 0, mass, np.nan)
 
 
 def mix(
@@ -168,10 +183,14 @@ def mix(
 
 def _values(recipe: Recipe, columns: Sequence[np.ndarray], bounds: Sequence[int]) -> np.ndarray:
     """One dimension of a task of values, float64 [N]."""
-    total = np.zeros(len(columns[0]))
-    for weight, column in zip(recipe.weights, columns):
-        if weight:
-            total += weight * smooth_tracks(column, bounds, recipe.window, recipe.smoothing)
+    total, mass = np.zeros(len(columns[0])), np.zeros(len(columns[0]))
+    weighted = [(weight, column) for weight, column in zip(recipe.weights, columns) if weight]
+    missing = np.any([np.isnan(column) for _, column in weighted], 0)
+    for weight, column in weighted:
+        smoothed = smooth_around(column, bounds, recipe.window, recipe.smoothing)
+        total += np.where(np.isnan(column), 0, weight * smoothed)
+        mass += np.where(np.isnan(column), 0, weight)
+    total = np.where(missing, total / _or_nan(mass), total)
     total = recipe.scale * total + recipe.shift
     return total if recipe.clip is None else np.clip(total, *recipe.clip)
 

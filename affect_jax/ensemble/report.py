@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from affect_jax.ensemble.choose import Tried
 from affect_jax.ensemble.fitted import Fitted, OpenMembers
 from affect_jax.ensemble.recipe import Recipe, combine
 from affect_jax.ensemble.seen import seen
+from affect_jax.gaps import where_predicted
 from affect_jax.interop import abaw3_files
 from affect_jax.metrics import METRICS
 from affect_jax.prediction_files import Predictions, groups_of
@@ -25,6 +26,7 @@ from affect_jax.report.figure_members import Panel, draw_members
 from affect_jax.scoring import tally_of
 from affect_jax.shown import decimals
 from affect_jax.tasks import Task, better_sign
+from data_pipelines.errors import UserError
 from data_pipelines.paths import require_name
 from data_pipelines.replace_file import replace_json, to_json
 
@@ -56,14 +58,16 @@ def predict_and_report(
     equal: dict[str, Any] = {}
     singles: list[dict[str, Any]] = [{} for _ in members.opened]
     loaded: dict[Task, Predictions] = {}
+    gaps: dict[str, None] = {}  # lines about them, each once
     for task, made, raws in fitted.combined(members, predictions):
-        loaded[task] = made
+        loaded[task] = where_predicted(made, [made.raw])
+        gaps |= dict.fromkeys(_gaps(task, made, members, raws))
         if abaw3 is not None:
             names = [one.name for one in members.opened]
             write_abaw3(abaw3, task, fitted.recipes[task.name], names, raws, made)
         if made.label is None:
             continue
-        ours |= tally_of(task, made).scores()
+        ours |= tally_of(task, loaded[task]).scores()
 
         def scored(recipes: Sequence[Recipe], task=task, made=made, raws=raws) -> dict[str, Any]:
             return _scores(task, made, combine(task, recipes, raws, made.bounds))
@@ -75,6 +79,8 @@ def predict_and_report(
         for scores, raw in zip(singles, raws):
             scores |= _scores(task, made, raw)
     print(f"predictions: {fitted.folder / 'predictions' / split}")
+    for line in gaps:
+        print(line)
     if not ours:
         return
     tracks = frozenset(str(track) for p in loaded.values() for track in p.tracks)
@@ -123,6 +129,10 @@ def write_abaw3(
     """
     if task.kind != "values" or task.size != 1:
         return
+    if any(np.isnan(raw).any() for raw in raws):
+        raise UserError(
+            f"--abaw3: task {task.name}: some member has gaps, its files can have none."
+        )
     window, kind = recipes[0].window, recipes[0].smoothing
 
     def by_track(column_n: np.ndarray) -> dict[str, np.ndarray]:
@@ -146,8 +156,22 @@ def write_abaw3(
 
 
 def _scores(task: Task, made: Predictions, raw: np.ndarray) -> dict[str, Any]:
-    """Scores of other raw predictions of the same frames."""
-    return tally_of(task, dataclasses.replace(made, raw=raw)).scores()
+    """Scores of other raw predictions of the same frames, where there are any."""
+    return tally_of(task, where_predicted(dataclasses.replace(made, raw=raw), [raw])).scores()
+
+
+def _gaps(
+    task: Task, made: Predictions, members: OpenMembers, raws: Sequence[np.ndarray]
+) -> Iterator[str]:
+    """Lines that say which members lack frames, and how many nobody predicts."""
+    for one, raw in zip(members.opened, raws):
+        if missing := np.isnan(raw).any(1).sum():
+            yield (
+                f"{one.name}: has no number for {missing:,} of {len(raw):,} frames; there it takes "
+                "no part, nothing is fitted, and it is not scored"
+            )
+    if missing := np.isnan(made.raw).any(1).sum():
+        yield f"{task.name}: {missing:,} of {len(made.raw):,} frames have no prediction (NaN)"
 
 
 def _best(singles: Sequence[Mapping[str, Any]]) -> dict[str, float]:

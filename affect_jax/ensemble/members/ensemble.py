@@ -29,10 +29,10 @@ class EnsembleMember(FolderMember, kind="ensemble", marker=FITTED_FILE):
         self.require_there()
         stored = self.folder / "predictions" / split
         if root is None and any(stored.glob("*.npz")):
-            return Opened.stored(self.name, stored, find_tasks(self.folder))
+            return Opened.stored(self.name, stored, find_tasks(self.folder), gaps=True)
         fitted = self.fitted
         fitted.apply(root, split, scratch)
-        return Opened.stored(self.name, scratch, fitted.tasks)
+        return Opened.stored(self.name, scratch, fitted.tasks, gaps=True)
 
     @property
     def inner(self) -> tuple[Member, ...]:

@@ -46,7 +46,8 @@ class FeatureMember(Member, kind="feature"):
     def open(
         self, root: str | None, split: str, store: AnyStore | None, scratch: pathlib.Path
     ) -> Opened:
-        return Opened(self.name, self.tasks(store), lambda task: self._read(task, split, store))
+        tasks = self.tasks(store)
+        return Opened(self.name, tasks, lambda task: self._read(task, split, store), gaps=True)
 
     def knows(
         self, split: str, tracks: frozenset[str], store: AnyStore | None
@@ -71,15 +72,13 @@ class FeatureMember(Member, kind="feature"):
         return Task(column, "values", size, names, loss="mse", metrics=metrics, decode="identity")
 
     def _read(self, task: Task, split: str, store: AnyStore) -> Predictions:
-        """The columns that predict the task."""
+        """The columns that predict the task, NaN in the gaps of the feature."""
         reference = reference_of(task, split, store)
         columns = [k for k, name in enumerate(self._columns(store)) if name == task.name]
         mask, array = store.feature_mask(self.where), store.feature(self.where)
         raw = []
         for i in store.split(split):
-            track = store.tracks[i]
-            rows = track.span
-            if mask is not None and not mask[rows].all():
-                raise UserError(f"feature {self.where!r} has gaps in track {track.name!r}.")
-            raw.append(array[rows][:, columns])
+            rows = store.tracks[i].span
+            own = np.asarray(array[rows][:, columns], np.float32)
+            raw.append(own if mask is None else np.where(mask[rows][:, None], own, np.nan))
         return dataclasses.replace(reference, raw=np.concatenate(raw))
