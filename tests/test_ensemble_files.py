@@ -181,11 +181,12 @@ def test_every_kind_of_member_is_written_as_it_was_read(tmp_path):
         *({"kind": kind, "where": f"a/{kind}"} for kind in ("run", "folds", "ensemble")),
         {"kind": "predictions", "where": "../run/predictions/test"},
         {"kind": "feature", "where": "scores"},
+        {"kind": "records", "where": "../face/val.pkl"},
     ]
     members = [member_from_json(entry, tmp_path / "e") for entry in entries]
     assert [member.to_json(tmp_path / "e") for member in members] == entries
     assert [member.name for member in members[:2]] == ["run epoch:7", "run"]
-    assert members[4].name == "run" and members[5].name == "scores"
+    assert [member.name for member in members[4:]] == ["run", "scores", "face"]
 
 
 def test_an_ensemble_that_is_a_member_of_itself_is_refused(out, capsys):

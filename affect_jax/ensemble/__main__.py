@@ -9,7 +9,7 @@ The first fits on a split with labels and keeps what it fitted; every choice is 
 groups (videos, speakers) inside that split. The second uses it on other data, prints the scores
 and, as the last line, the scores as JSON. Members: runs, RUN@10-19 (epochs), folders of folds,
 folds:FOLDS (one member; held-out predictions), ensembles, folders of predictions, feature:NAME
-or feature:* of the store.
+or feature:* of the store, records:FOLDER (pickles of RAS). Features and records may have gaps.
 
 Without --config.data.root, stored predictions of the members are taken. Without labels nothing is
 fitted: members are averaged (values and probabilities), or vote.
@@ -88,7 +88,10 @@ def main(argv: Sequence[str]) -> None:
     if flags.apply and flags.members:
         raise UserError(f"--apply={flags.apply} has its own members; leave {flags.members[0]} out.")
     if flags.out and not flags.members:
-        raise UserError("no member is named: runs, ensembles, folders of predictions, feature:*.")
+        raise UserError(
+            "no member is named: runs, ensembles, folders of predictions, feature:*, "
+            "records:FOLDER."
+        )
     from affect_jax.compilation import compilation_cache
 
     compilation_cache()

@@ -11,6 +11,8 @@ FITTED               an ensemble, applied to the data
 FOLDER               a folder of predictions, <task>.npz; for another split its neighbour
 feature:NAME         a feature of the store that is itself a prediction: its columns have the
                      names of labels; feature:* stands for all such features
+records:FOLDER       pickles of RAS, train.pkl, val.pkl and test.pkl: {"<track>/00001.jpg":
+                     {"prediction": [valence, arousal], "label": ...}}; or one such file
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from affect_jax.ensemble.member import Member, kind_of
-from affect_jax.ensemble.members import feature, folds
+from affect_jax.ensemble.members import feature, folds, records
 from affect_jax.ensemble.members.ensemble import EnsembleMember
 from affect_jax.ensemble.members.feature import FeatureMember
 from affect_jax.ensemble.members.folds import FoldsMember
 from affect_jax.ensemble.members.predictions import PredictionsMember
+from affect_jax.ensemble.members.records import RecordsMember
 from affect_jax.ensemble.members.run import RunMember
 from affect_jax.members import expand
 from data_pipelines.errors import UserError
@@ -51,6 +54,9 @@ def _named(text: str, store: AnyStore | None) -> Iterator[Member]:
         return
     if text.startswith(folds.PREFIX):
         yield FoldsMember.named(text)
+        return
+    if text.startswith(records.PREFIX):
+        yield RecordsMember.named(text)
         return
     for folder, checkpoint in expand(text):
         kind = kind_of(folder) or _predictions(folder)
