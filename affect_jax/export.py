@@ -7,7 +7,7 @@ STORE has the tracks, splits, groups and frames of the data, no labels, and as f
 the raw outputs and <run>/<array> what else the model gives and --arrays names. Joined to the data,
 --config.data.root=DATA,STORE, they are features of another training, and those of values members
 of an ensemble, feature:<run>/<task>. They say what they were trained on, so that scores on these
-labels are marked.
+labels are marked. A frame for which the run is fed none of its streams is a gap in them.
 
 folds:RUNS, a cross-validation: each of its tracks is predicted by the run that has not seen it, so
 that another model may be trained on the same split; any other track gets the mean of all its runs.
@@ -36,7 +36,7 @@ from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
 from data_pipelines.paths import user_path
-from data_pipelines.store import AnyStore
+from data_pipelines.source import Source
 from data_pipelines.store_writer import StoreWriter, refuse_others
 from data_pipelines.trained_on import OUT_OF_FOLD
 
@@ -179,7 +179,7 @@ def export(
         tqdm(total=len(tracks), unit="track", leave=False, disable=None) as bar,
     ):
         for index, raw in predicted(exported, predictors, tracks):
-            _add(writer, exported.name, predictors[0], store, index, raw)
+            _add(writer, exported, predictors[0], index, raw)
             store.forget()
             bar.update()
             own = store.tracks[index].split
@@ -218,10 +218,13 @@ def _writer(exported: Exported, out: pathlib.Path, predictor: Predictor) -> Stor
 
 
 def _add(
-    writer: StoreWriter, name: str, predictor: Predictor, store: AnyStore, index: int, raw: Raw
+    writer: StoreWriter, exported: Exported, predictor: Predictor, index: int, raw: Raw
 ) -> None:
     """Write one track."""
-    track = store.tracks[index]
+    name, data = exported.name, exported.runs[0].system.data
+    store, track = data.store, data.store.tracks[index]
+    fed = _fed(data.source(labels=False), index)
+    gaps = {} if fed.all() else {of: fed for of in raw if of not in predictor.of_rows}
     writer.add(
         track=track.name,
         split=track.split,
@@ -229,8 +232,23 @@ def _add(
         fps=track.fps,
         frames=store.frames[track.span],
         features={f"{name}/{of}": x for of, x in raw.items()},
+        feature_masks={f"{name}/{of}": mask for of, mask in gaps.items()},
         spans={f"{name}/{of}": predictor.spans(index) for of in predictor.of_rows},
     )
+
+
+def _fed(source: Source, track: int) -> np.ndarray:
+    """bool [frames] of a track: is a model fed any of its streams there?"""
+    span, mask_of = source.store.tracks[track].span, source.arrays["inputs_mask"]
+    fed = np.zeros(span.stop - span.start, bool)
+    for name in source.features:
+        if name in source.own:  # it has rows of its own, which any frame may be told from
+            rows = source.store.rows(name, track)
+            mask = source.store.feature_mask(name)
+            fed |= rows.stop > rows.start and (mask is None or bool(mask[rows].any()))
+        else:
+            fed |= mask_of[name][span] if name in mask_of else True
+    return fed
 
 
 def trained_on(exported: Exported) -> list[str]:

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from affect_jax import systems
 from affect_jax.ensemble.__main__ import cli as ensemble
-from affect_jax.export import Exported, Trained, cli, export
+from affect_jax.export import Exported, Trained, _fed, cli, export
 from affect_jax.folds import Folds, cross_validate
 from affect_jax.main import cli as train
 from affect_jax.places import fingerprint
@@ -17,6 +18,7 @@ from affect_jax.restore import choose_step
 from affect_jax.run import Run
 from affect_jax.train_run import train_run
 from data_pipelines.join import open_store
+from data_pipelines.source import Source
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from data_pipelines.trained_on import seen
@@ -128,6 +130,31 @@ def test_an_exported_prediction_of_values_is_a_member_of_an_ensemble(
     np.testing.assert_allclose(made.raw, np.clip(own.raw, -1, 1), atol=1e-6)
     assert ensemble([f"--apply={out}", *data, "--config.data.split=train"]) == 0
     assert "split 'train' trained first/valence: " in capsys.readouterr().err
+
+
+def test_frames_for_which_the_run_is_fed_nothing_are_gaps(tmp_path):
+    store = small_store(tmp_path / "small", frames=(11, 9), validation=(9,), gaps=True)
+    mask = np.asarray(store.feature_mask("b"))
+    config = tiny_config(store.path, tasks="valence", data__normalise="none")
+    config.model.features = ("b",)
+    system = systems.build(config)
+    trained = Trained(None, config, system, 7, system.init().variables())
+    export(Exported("b", store.path / "manifest.json", (trained,), {}), tmp_path / "out", (), ())
+    assert 0 < mask.sum() < len(mask)
+    np.testing.assert_array_equal(Store(tmp_path / "out").feature_mask("b/valence"), mask)
+
+
+def test_another_stream_or_one_with_rows_of_its_own_is_enough_to_be_fed(tmp_path):
+    store = small_store(tmp_path / "small", frames=(11, 9), validation=(9,), gaps=True)
+    of_both, of_one = (Source(store, names, ()) for names in (("a", "b"), ("b",)))
+    assert _fed(of_both, 1).all() and not _fed(of_one, 1).all()
+    sound = {"sound": dict(shape=(), axis="rate", rate_hz=100)}
+    with StoreWriter(tmp_path / "own", name="own", features=sound, labels={}) as writer:
+        for track, samples in (("heard", 50), ("silent", 0)):
+            x = {"sound": np.zeros(samples)}
+            writer.add(track=track, split="train", frames=[1, 2], fps=10, features=x)
+    source = Source(Store(tmp_path / "own"), ("sound",), ())
+    assert [_fed(source, track).tolist() for track in (0, 1)] == [[True] * 2, [False] * 2]
 
 
 def test_an_array_with_an_item_a_row_is_a_table_with_the_rows_spans(store, tmp_path):
