@@ -117,7 +117,7 @@ def test_features_with_gaps_are_members_and_the_gaps_are_said(store, tmp_path, c
     out, data = tmp_path / "out", [f"--config.data.root={store}", "--config.data.split=fit"]
     code, lines, _ = run(capsys, "feature:*", f"--out={out}", *data)
     assert code == 0
-    assert "face: has no number for 30 of 180 frames; there it takes no part" in "\n".join(lines)
+    assert "face: has no number for 30 of 180 frames: the others stand in there" in "\n".join(lines)
     code, lines, _ = run(capsys, f"--apply={out}", data[0], "--config.data.split=test")
     assert code == 0 and json.loads(lines[-1])["valence/ccc"] > 0.6
     assert np.isfinite(Predictions.read(out / "predictions/test/valence.npz").raw).all()

@@ -167,8 +167,8 @@ def _gaps(
     for one, raw in zip(members.opened, raws):
         if missing := np.isnan(raw).any(1).sum():
             yield (
-                f"{one.name}: has no number for {missing:,} of {len(raw):,} frames; there it takes "
-                "no part, nothing is fitted, and it is not scored"
+                f"{one.name}: has no number for {missing:,} of {len(raw):,} frames: the others "
+                "stand in there; fits and its own scores leave them out"
             )
     if missing := np.isnan(made.raw).any(1).sum():
         yield f"{task.name}: {missing:,} of {len(made.raw):,} frames have no prediction (NaN)"
