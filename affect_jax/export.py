@@ -6,8 +6,9 @@ r"""Write predictions as features of a store, to be joined to the one that they 
 STORE has the tracks, splits, groups and frames of the data, no labels, and as features <run>/<task>
 the raw outputs and <run>/<array> what else the model gives and --arrays names. Joined to the data,
 --config.data.root=DATA,STORE, they are features of another training, and those of values members
-of an ensemble, feature:<run>/<task>. They say what they were trained on, so that scores on these
-labels are marked. A frame for which the run is fed none of its streams is a gap in them.
+of an ensemble: feature:<run> all of these together, feature:<run>/<task> one. They say what they
+were trained on, so that scores on these labels are marked. A frame for which the run is fed none of
+its streams is a gap in them.
 
 folds:RUNS, a cross-validation: each of its tracks is predicted by the run that has not seen it, so
 that another model may be trained on the same split; any other track gets the mean of all its runs.

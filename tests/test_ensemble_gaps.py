@@ -138,6 +138,33 @@ def test_features_with_gaps_are_members_and_the_gaps_are_said(store, tmp_path, c
     assert code == 2 and "task valence: some member has gaps" in error
 
 
+def test_the_outputs_of_an_exported_run_are_one_member_with_the_gaps_of_them_all(tmp_path, capsys):
+    features = {
+        f"{run}/{task}": dict(size=1, columns=(task,), run=run)
+        for run in ("face", "audio")
+        for task in ("valence", "arousal")
+    }
+    labels = {task: dict(kind="values", size=1) for task in ("valence", "arousal")}
+    with StoreWriter(tmp_path / "store", name="toy", features=features, labels=labels) as writer:
+        x = {f"{run}/{task}": np.full((4, 1), v) for run, v in (("face", 0.5), ("audio", 0.1))
+             for task in labels}  # fmt: skip
+        there = np.array([True, True, False, True])
+        masks = {"face/valence": there, "face/arousal": there}
+        y = {task: np.arange(4.0)[:, None] / 4 for task in labels}
+        writer.add(track="t", split="fit", features=x, labels=y, feature_masks=masks)
+    data = [f"--config.data.root={tmp_path / 'store'}", "--config.data.split=fit", *MEANS]
+    for members in (["feature:*"], ["feature:face", "feature:audio"]):
+        out = tmp_path / f"out{len(members)}"
+        assert run(capsys, *members, f"--out={out}", *data)[0] == 0
+        kept = json.loads((out / "ensemble.json").read_text())["members"]
+        assert [member["where"] for member in kept] == ["face", "audio"]
+        for task in labels:
+            made = Predictions.read(out / f"predictions/fit/{task}.npz").raw[:, 0]
+            np.testing.assert_allclose(made, [0.3, 0.3, 0.1, 0.3], rtol=1e-6)
+    code, _, error = run(capsys, "feature:fac", f"--out={tmp_path / 'o'}", *data)
+    assert code == 2 and "Did you mean 'face'" in error
+
+
 def some(tracks, frames, label=None):
     counts = [len(f) for f in frames]
     total = sum(counts)

@@ -10,7 +10,8 @@ folds:FOLDS          a cross-validation as one member: on the split that was cut
 FITTED               an ensemble, applied to the data
 FOLDER               a folder of predictions, <task>.npz; for another split its neighbour
 feature:NAME         a feature of the store that is itself a prediction: its columns have the
-                     names of labels; feature:* stands for all such features
+                     names of labels; feature:RUN all such that affect_jax.export made of a run;
+                     feature:* all there are, those of a run together
 records:FOLDER       pickles of RAS, train.pkl, val.pkl and test.pkl: {"<track>/00001.jpg":
                      {"prediction": [valence, arousal], "label": ...}}; or one such file
 """

@@ -1,4 +1,4 @@
-"""A feature of the store as a member: its columns have the names of labels."""
+"""Features of the store as a member: their columns have the names of labels."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from affect_jax.tasks import Task
 from data_pipelines import trained_on
 from data_pipelines.errors import UserError, nearest
 from data_pipelines.store import AnyStore
+from data_pipelines.store_specs import Feature
 
 PREFIX = "feature:"
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureMember(Member, kind="feature"):
-    """A feature that is itself a prediction; `where` is its name."""
+    """A feature that is itself a prediction, or those of one run; `where` is its name."""
 
     @classmethod
     def named(cls, text: str, store: AnyStore | None) -> list[Self]:
-        """The members that "feature:NAME" or "feature:*" names; UserError for none."""
+        """The members that "feature:NAME" or "feature:*" names; UserError for none.
+
+        NAME is a feature, or a run whose outputs were exported: "*" takes these by run.
+        """
         if store is None:
             raise UserError(f"{text} needs the store that holds it: --config.data.root=STORE.")
         name = text.removeprefix(PREFIX)
-        known = [f.name for f in store.features.values() if f.columns]
+        found = [f for f in store.features.values() if f.columns]
+        known = list(dict.fromkeys(f.run or f.name for f in found))
         if name != "*" or not known:
-            if name not in known:
-                hint = nearest(name, known) or "None here is."
+            names = dict.fromkeys([*known, *(f.name for f in found)])
+            if name not in names:
+                hint = nearest(name, names) or "None here is."
                 raise UserError(
                     f"{text}: {store.path} has no such feature whose columns name labels. {hint}"
                 )
@@ -52,12 +58,18 @@ class FeatureMember(Member, kind="feature"):
     def knows(
         self, split: str, tracks: frozenset[str], store: AnyStore | None
     ) -> tuple[bool, bool]:
-        columns = self._columns(store)
-        return bool(trained_on.seen(store, [self.where], split, columns)), False
+        names = [feature.name for feature in self._features(store)]
+        return bool(trained_on.seen(store, names, split, self._columns(store))), False
 
-    def _columns(self, store: AnyStore | None) -> tuple[str, ...]:
+    def _features(self, store: AnyStore | None) -> list[Feature]:
         self.named(PREFIX + self.where, store)
-        return store.features[self.where].columns
+        known = [feature for feature in store.features.values() if feature.columns]
+        return [f for f in known if f.name == self.where] or [
+            f for f in known if f.run == self.where
+        ]
+
+    def _columns(self, store: AnyStore | None) -> list[str]:
+        return [column for feature in self._features(store) for column in feature.columns]
 
     def _task(self, column: str, size: int, store: AnyStore) -> Task:
         label = store.labels.get(column)
@@ -74,11 +86,15 @@ class FeatureMember(Member, kind="feature"):
     def _read(self, task: Task, split: str, store: AnyStore) -> Predictions:
         """The columns that predict the task, NaN in the gaps of the feature."""
         reference = reference_of(task, split, store)
-        columns = [k for k, name in enumerate(self._columns(store)) if name == task.name]
-        mask, array = store.feature_mask(self.where), store.feature(self.where)
+        spans = [store.tracks[i].span for i in store.split(split)]
         raw = []
-        for i in store.split(split):
-            rows = store.tracks[i].span
-            own = np.asarray(array[rows][:, columns], np.float32)
-            raw.append(own if mask is None else np.where(mask[rows][:, None], own, np.nan))
-        return dataclasses.replace(reference, raw=np.concatenate(raw))
+        for feature in self._features(store):
+            columns = [k for k, name in enumerate(feature.columns) if name == task.name]
+            array, mask = store.feature(feature.name), store.feature_mask(feature.name)
+            own = np.concatenate([array[rows][:, columns] for rows in spans]).astype(np.float32)
+            if mask is not None:
+                own[~np.concatenate([mask[rows] for rows in spans])] = np.nan
+            raw.append(own)
+        joined = np.concatenate(raw, 1)
+        joined[np.isnan(joined).any(1)] = np.nan
+        return dataclasses.replace(reference, raw=joined)
