@@ -23,7 +23,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from affect_jax.interop import pickled
+from data_pipelines import pickled
 from data_pipelines.errors import UserError
 from data_pipelines.files import readable
 

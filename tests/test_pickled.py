@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affect_jax import interop
-from affect_jax.interop import pickled
+from data_pipelines import pickled
 from data_pipelines.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Pickles as data: an interpreter of the few instructions that a state dict needs.
+"""Pickles as data: an interpreter of the few instructions that arrays and containers need.
 
 Python's own reader calls what a pickle names, hashes keys that double at every reference, and
 allocates what an index claims. This one knows plain values, containers, and the functions that it
@@ -10,47 +10,81 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 # torch.save writes about thirty instructions, 150 bytes, a tensor.
 MOST_BYTES, MOST_INSTRUCTIONS = 2**24, 2_000_000
 _VALUES = (
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE"),
+    *("BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     *("SHORT_BINSTRING", "BINSTRING"),  # the texts of Python 2
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class Namespace:
+class Unbuilt:
+    """A thing that a pickle makes first and fills afterwards; `build` gives the whole one."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []  # in the memo, which later references are read from
+
+    def build(self, state: Any) -> Any:
+        """The value that this state completes."""
+        raise NotImplementedError
+
+
+class Namespace(Unbuilt):
     """An argparse.Namespace, as a plain mapping."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.attributes: Mapping[str, Any] = {}
+
+    def build(self, state: Any) -> Namespace:
+        """Itself, with these attributes."""
+        self.attributes = _dict(state)
+        return self
+
+
+def _no_storage(identity: Any) -> Any:
+    raise ValueError("it refers to what lies outside of it")
 
 
 def read(
-    stream: io.BytesIO, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]
+    stream: BinaryIO,
+    find: Callable[[str, str], Any],
+    persistent: Callable[[Any], Any] = _no_storage,
+    *,
+    bounded: bool = True,
 ) -> Any:
     """The value in the pickle that begins here; the stream stands behind it afterwards.
 
     Args:
-        stream: at most MOST_BYTES.
         find: (module, name) -> what is meant: the only functions that are called.
         persistent: what a persistent id stands for.
+        bounded: at most MOST_BYTES of a BytesIO and MOST_INSTRUCTIONS, as where what is large
+            lies elsewhere.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: it is damaged, too long, or of
             another kind.
     """
-    size = stream.getbuffer().nbytes
-    if size > MOST_BYTES:
-        raise ValueError(f"its structure has {size:,} bytes, expected at most {MOST_BYTES:,}")
+    if bounded and isinstance(stream, io.BytesIO):
+        size = stream.getbuffer().nbytes
+        if size > MOST_BYTES:
+            raise ValueError(f"its structure has {size:,} bytes, expected at most {MOST_BYTES:,}")
+
+    def remember(place: int) -> None:
+        memo[place] = stack[-1]
+        if isinstance(stack[-1], Unbuilt):
+            stack[-1].places.append(place)
+
     stack: list[Any] = []
     below: list[list[Any]] = []  # what lies under each mark
     memo: dict[int, Any] = {}
     for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
-        if count > MOST_INSTRUCTIONS:
+        if bounded and count > MOST_INSTRUCTIONS:
             raise ValueError(f"its structure takes more than {MOST_INSTRUCTIONS:,} steps")
         name = instruction.name
         if name in _VALUES:
@@ -60,9 +94,9 @@ def read(
         elif name in ("BINPUT", "LONG_BINPUT"):
             if argument > count:
                 raise ValueError(f"it remembers thing {argument:,} of {count}")
-            memo[argument] = stack[-1]
+            remember(argument)
         elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
+            remember(len(memo))
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
         elif name == "MARK":
@@ -105,9 +139,10 @@ def read(
         elif name == "BINPERSID":
             stack.append(persistent(stack.pop()))
         elif name == "BUILD":
-            attributes = stack.pop()
-            if isinstance(stack[-1], Namespace):  # an ordered dict's are PyTorch's version numbers
-                stack[-1].attributes = _dict(attributes)
+            state = stack.pop()
+            if isinstance(stack[-1], Unbuilt):  # an ordered dict's are PyTorch's version numbers
+                unbuilt, stack[-1] = stack[-1], stack[-1].build(state)
+                memo.update(dict.fromkeys(unbuilt.places, stack[-1]))
         elif name == "STOP":
             return stack.pop()
         elif name not in ("PROTO", "FRAME"):
