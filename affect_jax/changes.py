@@ -62,6 +62,16 @@ def require_same_folds(folder: Any, config: ConfigDict) -> list[tuple[str, Any, 
     return changes
 
 
+def require_same_sweep(folder: Any, config: ConfigDict) -> None:
+    """UserError where another config would make other trials than those that there are."""
+    for key, old, new in differences(read(folder.config_file), config):
+        if key not in ("name", "sweep.trials"):  # of more trials, these are the first ones
+            raise UserError(
+                f"{folder.folder}: was started with {key} = {old!r}, now it is {new!r}: other "
+                "trials. Give another --workdir."
+            )
+
+
 def require_same_tasks(run: Any, own: ConfigDict, config: ConfigDict) -> None:
     """UserError where a run is to predict other tasks than it was trained on, by its config."""
     for key, _, new in differences(own, config):

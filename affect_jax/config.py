@@ -25,14 +25,13 @@ from data_pipelines.replace_file import replace_json
 # counts to. Those of a model are mostly widths, and it must be traced before its size is known.
 _WHOLE_BELOW, _OF_MODEL_BELOW = 2**30, 100_001
 # Keys whose values are checked where they are read: several forms will do.
-_OF_SEVERAL_FORMS = ("tasks", "optim.groups", "total.terms", "keep_epochs")
+_OF_SEVERAL_FORMS = ("tasks", "optim.groups", "total.terms", "keep_epochs", "sweep.space")
 
 
 def load(spec: str) -> ConfigDict:
-    """The config of "path/to/file.py" or "path/to/file.py:variant,variant".
+    """The config of "path/to/file.py" or "path/to/file.py:variant,variant", or a kept one (.json).
 
-    A path that does not exist here is looked for among the configs installed with the package,
-    so that `--config=configs/mtl.py` works in any folder.
+    A path that is not here is looked for among the configs installed with the package.
     """
     path_text, _, variants = spec.partition(":")
     path = user_path(path_text)
@@ -43,6 +42,12 @@ def load(spec: str) -> ConfigDict:
             files = sorted(installed.glob("*.py"))
             known = [f"configs/{f.name}" for f in files if "def get_config" in f.read_text()]
             raise UserError(f"--config={spec}: no file {path_text}. {nearest(path_text, known)}")
+    if path.suffix.lower() == ".json":  # of a run, or the best of a sweep
+        if variants:
+            raise UserError(f"--config={spec}: what a run has kept has no variants.")
+        config = read(path)
+        config.name = spec
+        return config
     get_config = function_in(path, "get_config", "variants")
     with blamed(path):
         config = get_config(variants)
@@ -52,7 +57,7 @@ def load(spec: str) -> ConfigDict:
     config.name = spec
     _complete(config, path)
     base = _base().base_config()
-    for part in ("data", "folds", "init", "optim"):
+    for part in ("data", "folds", "init", "optim", "sweep"):
         for key in config[part]:
             if key not in base[part]:
                 raise UserError(f"{path}: config.{part}.{key}: {nearest(key, base[part])}")
@@ -97,8 +102,8 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
 
 def check(config: ConfigDict) -> None:
     """UserError for the first value of another kind than its default's, or out of its bounds."""
-    base = _base()
-    defaults, values = dict(flat(base.base_config())), dict(flat(config))
+    base, values = _base(), dict(flat(config))
+    defaults = dict(flat(base.base_config()))
     least = dict.fromkeys([*defaults, *base.BELOW], 0) | dict.fromkeys(base.FROM_1, 1)
     for key in defaults:
         if key not in values:
@@ -189,11 +194,8 @@ def override(config: ConfigDict, changes: Sequence[tuple[str, str]]) -> None:
         node: Any = config
         for depth, part in enumerate([*parents, last]):
             if not isinstance(node, ConfigDict) or part not in node:
-                known = (
-                    [".".join([*parents[:depth], k]) for k in node]
-                    if isinstance(node, ConfigDict)
-                    else []
-                )
+                inside = node if isinstance(node, ConfigDict) else ()
+                known = [".".join([*parents[:depth], k]) for k in inside]
                 hint = nearest(key, known) or "A config file defines those that are not in base.py."
                 raise UserError(f"--config.{key}: no such key. {hint}")
             parent, node = node, node[part]

@@ -1,10 +1,12 @@
-"""The command: train, evaluate or predict one run, or cross-validate a config.
+"""The command: train, evaluate or predict one run, cross-validate a config, or search settings.
 
     python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
     python -m affect_jax.main --mode=evaluate --workdir=runs/mtl
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --config.data.split=test
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --output=elsewhere
     python -m affect_jax.main --mode=folds --config=configs/mtl.py --workdir=runs/mtl6
+    python -m affect_jax.main --mode=sweep --config=configs/mtl.py --workdir=runs/search \
+        --config.sweep.space="(('optim.lr', (1e-4, 3e-4)), ('optim.weight_decay', (0, .1)))"
 
 Any value of the config is changed by --config.KEY=VALUE. Without --config an existing run's own
 config is taken. The same training command again goes on where it stopped.
@@ -22,13 +24,14 @@ from affect_jax.compilation import compilation_cache
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 
-MODES = ("train", "evaluate", "predict", "folds")
+MODES = ("train", "evaluate", "predict", "folds", "sweep")
+OF_SEVERAL = ("folds", "sweep")  # they train several runs in the folder
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m affect_jax.main",
-        description="Train, evaluate or apply one run, or train one for each fold.",
+        description="Train, evaluate or apply one run, or train one for each fold or setting.",
         epilog="Change any value of the config with --config.KEY=VALUE (for example "
         "--config.model.encoder.hidden=64). Keys are documented in the config file.",
         allow_abbrev=False,
@@ -70,7 +73,7 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
     """The config to run with: from the file, or the run's own, with the overrides."""
     from affect_jax import changes
     from affect_jax import config as configs
-    from affect_jax.members import fold_runs
+    from affect_jax.members import SWEEP_FILE, fold_runs
 
     if flags.config is None:
         if not run.exists:
@@ -78,6 +81,10 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
                 raise UserError(
                     f"{run.folder}: holds folds. Take one of them, --workdir={runs[0]}, or "
                     "--mode=folds for all."
+                )
+            if (run.folder / SWEEP_FILE).is_file():
+                raise UserError(
+                    f"{run.folder}: holds a sweep. Take one of its trials, or --mode=sweep."
                 )
             raise UserError(
                 f"{run.folder}: no run here yet. Name its config: --config=configs/mtl.py."
@@ -93,15 +100,17 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
     configs.override(config, overrides)
     configs.check(config)
     configs.absolute_paths(config)
-    if run.exists and (run.started or flags.mode == "folds"):
+    if run.exists and flags.mode != "sweep" and (run.started or flags.mode == "folds"):
         changes.require_same_file(run, config)
         changes.require_same_past(run, config)
     return config
 
 
 def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
-    """Train one run, or the runs of all folds, to the end."""
-    if flags.mode == "folds":
+    """Train one run, or the runs of all folds or trials, to the end."""
+    if flags.mode == "sweep":
+        from affect_jax.sweep import sweep as work
+    elif flags.mode == "folds":
         from affect_jax.folds import cross_validate as work
     else:
         from affect_jax.train_run import train_run as work
@@ -129,7 +138,9 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
     from affect_jax import memory
 
-    if flags.mode == "folds":
+    if flags.mode == "sweep":
+        from affect_jax.sweep import Sweep as Folder
+    elif flags.mode == "folds":
         from affect_jax.folds import Folds as Folder
     else:
         from affect_jax.run import Run as Folder
@@ -137,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
     run = Folder(flags.workdir)
     config = resolve(flags, overrides, run)
     compilation_cache()
-    action: Callable[..., None] = _train if flags.mode in ("train", "folds") else _apply
+    action: Callable[..., None] = _train if flags.mode in ("train", *OF_SEVERAL) else _apply
     with memory.said(config):
         action(config, run, flags)
 

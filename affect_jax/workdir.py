@@ -1,4 +1,4 @@
-"""The folder of one training or of a cross-validation: its config, task table, data and lock."""
+"""The folder of one training, or of several: its config, task table, data and lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEFORE_CONFIG = ("tasks.json", "statistics.npz", "data.json")
 
 
 class Workdir:
-    """Paths and small files that a run has, and a cross-validation of runs has too.
+    """Paths and small files that a run has, and a folder of several runs has too.
 
     Attributes:
         config_file: as resolved; where it is there, the training has begun.

@@ -7,15 +7,8 @@ LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
     *("data.lanes", "data.overlap", "data.random_start", "data.seconds", "data.spread"),
     *("optim.group", "optim.groups", "optim.least_rate", "optim.momentum", "optim.nesterov"),
-    *(
-        "data.spread_gap",
-        "aux",
-        "folds",
-        "init.weights",
-        "keep_epochs",
-        "optim.threshold",
-        "system",
-    ),
+    *("data.spread_gap", "aux", "folds", "init.weights", "keep_epochs", "optim.threshold"),
+    *("sweep", "system"),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -24,7 +17,7 @@ FROM_1 = (
     *("epochs", "eval_every_epochs", "chunk_steps", "optim.every_epochs"),
     *("data.length", "data.stride", "data.batch_size", "data.eval_batch_size"),
     *("model.encoder.hidden", "model.encoder.heads", "model.encoder.ffn"),
-    *("model.structure.ffn", "model.head.layers"),
+    *("model.structure.ffn", "model.head.layers", "sweep.trials"),
 )
 BELOW = {
     "seed": 2**32,
@@ -36,6 +29,7 @@ BELOW = {
     "optim.beta2": 1,
     "optim.momentum": 1,
     "optim.threshold": 1,
+    "sweep.seed": 2**32,
     "ema_decay": 1,
     "model.encoder.layers": 1001,
     "model.structure.layers": 1001,
@@ -81,6 +75,17 @@ def base_config() -> ConfigDict:
     c.folds.official = True  # `data.split` is one more fold; false: it is never read
     c.folds.checkpoint = "last"  # what is scored; best would be chosen on the scored fold itself
     c.folds.cut = ""  # set in the runs of folds: the split that is dealt out
+
+    # Search (--mode=sweep): a training for each of many settings of some keys, the best one kept.
+    c.sweep = ConfigDict()
+    c.sweep.space = ()  # (("optim.lr", (1e-4, 3e-4)), ("seed", (0, 1)), ...): keys, their values
+    c.sweep.method = "grid"  # every combination; random: `trials` of them, drawn
+    c.sweep.trials = 20  # of random
+    c.sweep.seed = 0  # of the draw
+    c.sweep.objective = ""  # the score that decides; empty: the first of `monitor`
+    # A setting is scored on folds of `train_split`, as `folds` says, and `data.split` is not read;
+    # false: it is a single run, scored on `data.split`.
+    c.sweep.folds = True
 
     # Which tasks, in order; the definitions stand in `task`.
     c.tasks = ()
@@ -143,8 +148,8 @@ def _data() -> ConfigDict:
     # Tables that are spread over the frames, NAME:nearest or NAME:mean; others are fed as they are.
     data.spread = ()
     data.spread_gap = 0.0  # seconds that nearest reaches over
-    # A text of `track`, `track,frame` or `track,start,stop` lines, image numbers: only rows of these
-    # tracks, that hold one of these frames, or from one such frame to the other, are trained on.
+    # A text of `track`, `track,frame` or `track,start,stop` lines (image numbers): only rows of
+    # these tracks, that hold such a frame, or that are just these frames are trained on.
     data.keep = ""
     data.drop_last = False  # leave out the last batch of an epoch where it is not full
     data.batch_size = 8  # rows over all devices
