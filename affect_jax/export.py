@@ -210,6 +210,7 @@ def _writer(exported: Exported, out: pathlib.Path, predictor: Predictor) -> Stor
             entry["axis"] = "table"
     origin = {
         "run": name,
+        "folder": str(exported.config_file.parent),
         "step": steps if len(runs) > 1 else steps[0],
         "config": digest,
         "store": real_path(store),

@@ -85,6 +85,7 @@ def test_the_store_says_which_run_at_which_step_made_it_of_which_data(store, run
     digest = hashlib.sha256(run.config_file.read_bytes()).hexdigest()
     assert exported.manifest["origin"] == {
         "run": "first",
+        "folder": str(run.folder),
         "step": step,
         "config": digest,
         "store": str(store.path),
