@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from affect_jax import config as configs
-from affect_jax.members import FOLDS_FILE, fold_runs
+from affect_jax.members import BEST_FILE, FOLDS_FILE, fold_runs
 from affect_jax.run import Run
 from affect_jax.tasks import scored
 from data_pipelines import folds
@@ -38,7 +38,7 @@ class Training:
     Attributes:
         name: of the run.
         tracks: those that it was trained on.
-        chosen: those whose scores its checkpoint was chosen by; {} where it is not the best one.
+        chosen: those whose scores its checkpoint, or its settings in a sweep, were chosen by.
         held_out: of a fold, the tracks that this run and no other of its folds predicts.
     """
 
@@ -94,7 +94,7 @@ class Stage:
         return known
 
     def chose(self, tracks: Groups) -> set[str]:
-        """Those of the tracks whose scores chose a checkpoint of its runs."""
+        """Those of the tracks whose scores chose a checkpoint, or settings, of its runs."""
         return set().union(*(_shared(tracks, one.chosen) for one in self.trainings))
 
 
@@ -111,7 +111,7 @@ def chain(folder: pathlib.Path) -> dict[str, Stage]:
         UserError: there is neither, or its own data are gone.
     """
     stages: dict[str, Stage] = {}
-    _add_run(stages, folder.resolve(), last=True)
+    add_run(stages, folder.resolve(), last=True)
     return stages
 
 
@@ -152,10 +152,11 @@ def _tracks(store: AnyStore, split: str) -> dict[str, str]:
     return {store.tracks[i].name: store.tracks[i].group for i in store.split(split)}
 
 
-def _add_run(stages: dict[str, Stage], folder: pathlib.Path, *, last: bool = False) -> str:
+def add_run(stages: dict[str, Stage], folder: pathlib.Path, *, last: bool = False) -> str:
     """Add a run or a cross-validation, and first what it reads; returns its key.
 
     Args:
+        folder: resolved.
         last: it is what is asked about, so that its data must be there.
     """
     key = str(folder)
@@ -195,7 +196,9 @@ def _training(name: str, config: ConfigDict, is_folds: bool) -> Training:
     """What a run of this config was trained on, by its store as it is now."""
     store, data = _store_of(config), config.data
     checkpoint = config.folds.checkpoint if is_folds else config.checkpoint
-    by_score = bool(data.split) and checkpoint != "last" and not checkpoint.startswith("epoch:")
+    by_score = checkpoint != "last" and not checkpoint.startswith("epoch:")
+    # The settings that a sweep has chosen without folds are chosen on this split.
+    by_score |= pathlib.PurePath(config.name).name == BEST_FILE and not config.sweep.folds
     held_out = _tracks(store, data.split) if data.split else {}
     return Training(
         name,
@@ -243,8 +246,8 @@ def _add_before(stages: dict[str, Stage], config: ConfigDict) -> Iterator[str]:
 
 def _add_named(stages: dict[str, Stage], folder: pathlib.Path) -> str:
     """Add a run that may be gone by now."""
-    if _is_run(folder):
-        return _add_run(stages, folder.resolve())
+    if is_run(folder):
+        return add_run(stages, folder.resolve())
     stages[str(folder)] = Stage(str(folder), folder.name, "run", doubts=(f"{folder} is gone",))
     return str(folder)
 
@@ -258,7 +261,7 @@ def _add_store(stages: dict[str, Stage], part: Store, store: AnyStore, config: C
     key, origin = str(part.path.resolve()), part.manifest.get("origin")
     made = isinstance(origin, dict) and {"run", "config"} <= origin.keys()
     made_by = user_path(origin.get("folder") or origin["run"]) if made else None
-    if made_by and made_by.is_absolute() and _is_run(made_by):
+    if made_by and made_by.is_absolute() and is_run(made_by):
         before: Sequence[str] = [_add_named(stages, made_by)]
         doubts = _retrained(made_by, origin)
         stages[key] = Stage(key, part.name, "export", tuple(before), doubts=doubts)
@@ -271,7 +274,8 @@ def _add_store(stages: dict[str, Stage], part: Store, store: AnyStore, config: C
     return key
 
 
-def _is_run(folder: pathlib.Path) -> bool:
+def is_run(folder: pathlib.Path) -> bool:
+    """Is it the folder of a run, or of a cross-validation?"""
     return any((folder / name).is_file() for name in (FOLDS_FILE, "config.json"))
 
 

@@ -18,7 +18,7 @@ from data_pipelines.folds import names
 from data_pipelines.paths import user_path
 
 FOLDS_FILE = "folds.json"  # in the folder of a cross-validation
-SWEEP_FILE = "sweep.json"  # in the folder of a search
+SWEEP_FILE, BEST_FILE = "sweep.json", "best.json"  # in the folder of a search
 MOST = 1000  # epochs of a run at once
 
 

@@ -3,9 +3,10 @@ r"""Provenance of a run: which labels every stage before it has seen, and whethe
     python -m affect_jax.provenance RUN [--split=SPLIT]
 
 RUN is a run or the folder of a cross-validation; SPLIT is of its data, by default the one that it
-is evaluated on, or all folds. RUN/provenance/ gets README.md, a table of the stages with the proof,
-and chain.png, their picture. Where the outputs of some stage for a scored track are by a model that
-was trained on its video, that stage is named and the exit code is 1.
+is evaluated on, or all folds. It may also be an ensemble, and SPLIT one that it was applied to.
+RUN/provenance/ gets README.md, a table of the stages with the proof, and chain.png, their picture.
+Where the outputs of some stage for a scored track are by a model that was trained on its video,
+that stage is named and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from affect_jax.chain import Groups, Stage, chain, scored_tracks, tasks_of
+from affect_jax.ensemble import chain as of_ensemble
+from affect_jax.ensemble.fitted import FITTED_FILE
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.paths import user_path
 from data_pipelines.replace_folder import replace_folder
@@ -29,7 +32,7 @@ class Finding:
     Attributes:
         saw: those that it, or a run of its folds, was trained on.
         knew: those of which its outputs are by a run that was trained on them.
-        chose: those whose scores chose its checkpoint.
+        chose: those whose scores chose its checkpoint or settings.
     """
 
     stage: Stage
@@ -130,8 +133,8 @@ def _chosen(findings: Iterator[Finding], split: str) -> Iterator[str]:
     for finding in findings:
         if finding.chose:
             yield (
-                f"the checkpoint of {finding.stage.kind} {finding.stage.name!r} is the one that "
-                f"scored best on {len(finding.chose):,} of the scored tracks ({split})"
+                f"the checkpoint or settings of {finding.stage.kind} {finding.stage.name!r} are "
+                f"those that scored best on {len(finding.chose):,} of the scored tracks ({split})"
             )
 
 
@@ -156,7 +159,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="a run, or the folder of a cross-validation")
+    parser.add_argument("run", metavar="RUN", help="a run, folds of one, or an ensemble")
     parser.add_argument("--split", default="", help="of its data (default: what it is scored on)")
     return parser
 
@@ -167,8 +170,13 @@ def main(argv: Sequence[str]) -> int:
     from affect_jax.report import provenance_card
 
     folder = user_path(flags.run).resolve()
-    split, tracks = scored_tracks(folder, flags.split)
-    proof = prove(chain(folder), split, tracks, tasks_of(folder))
+    if (folder / FITTED_FILE).is_file():
+        stages, tasks = of_ensemble.chain(folder), of_ensemble.tasks_of(folder)
+        split, tracks = of_ensemble.scored_tracks(folder, flags.split)
+    else:
+        stages, tasks = chain(folder), tasks_of(folder)
+        split, tracks = scored_tracks(folder, flags.split)
+    proof = prove(stages, split, tracks, tasks)
     with replace_folder(folder / "provenance") as new:
         provenance_card.write(new, folder.name, proof)
     print(provenance_card.summary(proof))

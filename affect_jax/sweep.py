@@ -27,7 +27,7 @@ from affect_jax import systems
 from affect_jax.changes import require_same_sweep
 from affect_jax.disk import refused, writing
 from affect_jax.folds import Folds, cross_validate
-from affect_jax.members import SWEEP_FILE
+from affect_jax.members import BEST_FILE, SWEEP_FILE
 from affect_jax.run import Run
 from affect_jax.scoring import labelled, scores_of
 from affect_jax.systems.supervised import Supervised
@@ -50,7 +50,7 @@ class Sweep(Workdir):
     def __init__(self, folder: str | os.PathLike):
         super().__init__(folder, SWEEP_FILE)
         self.failed_file = self.folder / "failed.json"
-        self.best_file = self.folder / "best.json"
+        self.best_file = self.folder / BEST_FILE
 
     @property
     def started(self) -> bool:

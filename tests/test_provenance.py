@@ -1,6 +1,7 @@
 """Provenance of runs, most of which are folders as a training leaves them, without the training."""
 
 import hashlib
+import itertools
 import shutil
 
 import numpy as np
@@ -8,10 +9,19 @@ import pytest
 
 from affect_jax import config as configs
 from affect_jax.chain import chain, scored_tracks
+from affect_jax.ensemble.choose import MEANS, unfitted
+from affect_jax.ensemble.fitted import Fitted
+from affect_jax.ensemble.folder import others
+from affect_jax.ensemble.members.ensemble import EnsembleMember
+from affect_jax.ensemble.members.folds import FoldsMember
+from affect_jax.ensemble.members.predictions import PredictionsMember
+from affect_jax.ensemble.members.run import RunMember
 from affect_jax.export import cli as export
 from affect_jax.folds import Folds, cross_validate, fold_configs
 from affect_jax.members import FOLDS_FILE
+from affect_jax.prediction_files import Predictions
 from affect_jax.provenance import cli, prove
+from affect_jax.report.figure_chain import Box, draw_chain
 from affect_jax.run import Run
 from affect_jax.tasks import tasks_from_config
 from affect_jax.train_run import train_run
@@ -234,11 +244,28 @@ def test_what_is_gone_or_has_changed_is_a_doubt(data, tmp_path):
     assert [f.stage.kind for f in proof.offending] == ["extractor"]
 
 
-def test_a_checkpoint_that_the_scored_split_chose_is_marked(data, tmp_path):
+def test_a_checkpoint_or_settings_that_the_scored_split_chose_are_marked(data, tmp_path):
     last = trained(tmp_path / "last", data, checkpoint="best")
     (mark,) = proof_of(last).marks
     assert "scored best on 2 of the scored tracks (validation)" in mark
     assert not proof_of(last, "test").marks
+    for folds, marks in ((True, 0), (False, 1)):
+        name = f"name{marks}"
+        swept = trained(tmp_path / name, data, name="search/best.json", sweep__folds=folds)
+        assert len(proof_of(swept).marks) == marks
+
+
+def test_no_arrow_of_a_picture_crosses_a_box():
+    reads = {"a": "", "b": "", "c": "a", "d": "c", "e": "d", "f": "abce", "g": "bf", "h": "ga"}
+    boxes = {key: Box([key] * (1 + len(of)), of, key == "a", True) for key, of in reads.items()}
+    axes = draw_chain(boxes, "title").axes[0]
+    assert len(axes.patches) == len(boxes) == len(axes.texts) - sum(map(len, reads.values()))
+    spans = [patch.get_bbox() for patch in axes.patches]
+    for line in axes.lines:
+        for (x, y), (x1, y1) in itertools.pairwise(line.get_xydata()):
+            for box in spans:
+                inside = min(x1, box.x1) - max(x, box.x0) > 1e-6
+                assert not inside or (y == y1 and not box.y0 <= y <= box.y1)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +283,44 @@ def test_what_cannot_be_proved_of_is_refused_in_a_line(data, tmp_path, capsys, f
     assert message in error and error.count("\n") == 1
     assert cli([str(tmp_path / "nowhere")]) == 2
     assert "no run here" in capsys.readouterr().err
+
+
+def ensemble(folder, members, data, *, fitted=()):
+    """The folder of an ensemble of two members that was applied to two splits."""
+    task = tasks_from_config(tiny_config(data, tasks="valence"))[0]
+    recipes = {task.name: unfitted(task, len(members), MEANS).recipes}
+    about = {"store": "data", "split": "validation", "tracks": list(fitted)} if fitted else None
+    Fitted(folder, members, (task,), recipes, fitted_on=about).write()
+    for split in ("validation", "test"):
+        names = np.array(SPLITS[split])
+        each = np.arange(len(names))
+        raw = np.zeros((len(names), 1), np.float32)
+        predictions = Predictions(names, each, each + 1, raw, groups=names)
+        predictions.write(folder / "predictions" / split / "valence.npz")
+    return folder
+
+
+def test_an_ensemble_knows_what_its_members_and_its_fit_know(data, tmp_path, capsys):
+    first = trained(tmp_path / "first", data, data__train_split="train+validation", data__split="")
+    folds = cross_validated(tmp_path / "folds", data)
+    members = (RunMember(str(first)), FoldsMember(str(folds)))
+    plain = ensemble(tmp_path / "plain", members, data)
+    assert cli([str(plain)]) == 2
+    assert "name a split: --split=SPLIT. Known: test, validation" in capsys.readouterr().err
+    assert cli([str(plain), "--split=test"]) == 0
+    assert "that any of 2 stages was trained on." in capsys.readouterr().out
+    assert cli([str(plain), "--split=validation"]) == 1
+    assert "run 'first' was trained on 2 of the 2 tracks" in capsys.readouterr().out
+    assert (plain / "provenance" / "README.md").is_file() and not others(plain)
+    lone = trained(tmp_path / "lone", data)
+    fitted = ensemble(tmp_path / "fitted", (RunMember(str(lone)),), data, fitted=("e",))
+    nested = ensemble(tmp_path / "nested", (EnsembleMember(str(fitted)),), data)
+    assert cli([str(nested), "--split=test"]) == 0
+    assert cli([str(nested), "--split=validation"]) == 1
+    assert "ensemble 'fitted' was trained on 1 of the 2 tracks" in capsys.readouterr().out
+    of = PredictionsMember(str(tmp_path / "elsewhere"))
+    assert cli([str(ensemble(tmp_path / "other", (of,), data)), "--split=test"]) == 0
+    assert "not known: predictions 'elsewhere': what it was trained on" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ FITTED/ensemble.json     members, recipe of each task, split and tracks of the f
 FITTED/tasks.json        the task table of its predictions
 FITTED/predictions/      <split>/<task>.npz and scores.json, as in a run
 FITTED/plots/            members_<split>.png
+FITTED/provenance/       what python -m affect_jax.provenance FITTED writes
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ FORMAT = 1
 FITTED_FILE = "ensemble.json"
 TASKS_FILE = "tasks.json"
 # All that is made in the folder of an ensemble.
-MADE = (FITTED_FILE, TASKS_FILE, "predictions", "plots")
+MADE = (FITTED_FILE, TASKS_FILE, "predictions", "plots", "provenance")
 
 Recipes = tuple[Recipe, ...]
 

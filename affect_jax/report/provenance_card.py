@@ -13,7 +13,7 @@ from data_pipelines.replace_file import replace_text
 
 HEADS = (
     *("stage", "kind", "reads", "trained on labels of", "tracks"),
-    *("scored tracks among them", "known to its outputs", "checkpoint chosen by"),
+    *("scored tracks among them", "known to its outputs", "checkpoint or settings chosen by"),
 )
 
 

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from affect_jax.members import BEST_FILE
 from affect_jax.report import style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_sweep import draw_sweep
@@ -139,5 +140,5 @@ def _commands(folder: pathlib.Path) -> str:
     place = as_argument(folder)
     return (
         "# train the best setting on the whole training split\n"
-        f"python -m affect_jax.main --config={place}/best.json --workdir=RUN"
+        f"python -m affect_jax.main --config={place}/{BEST_FILE} --workdir=RUN"
     )
