@@ -178,7 +178,9 @@ def add_run(stages: dict[str, Stage], folder: pathlib.Path, *, last: bool = Fals
         stages[key] = Stage(**about, labels=labels, doubts=(f"its data are gone: {error}",))
         return key
     reads = [
-        _add_store(stages, part, store, config) for part in store.parts if _is_read(part, config)
+        add_store(stages, part, store, config.model.features)
+        for part in store.parts
+        if _is_read(part, config)
     ]
     reads += _add_before(stages, config)
     doubts = [doubt for name, one in own.items() for doubt in _changed(folder, name, one)]
@@ -252,11 +254,14 @@ def _add_named(stages: dict[str, Stage], folder: pathlib.Path) -> str:
     return str(folder)
 
 
-def _add_store(stages: dict[str, Stage], part: Store, store: AnyStore, config: ConfigDict) -> str:
+def add_store(
+    stages: dict[str, Stage], part: Store, store: AnyStore, features: Sequence[str]
+) -> str:
     """Add one store that a run reads, and first what made it; returns its key.
 
     Args:
         store: all that the run reads, `part` among them.
+        features: that it reads, of any part.
     """
     key, origin = str(part.path.resolve()), part.manifest.get("origin")
     made = isinstance(origin, dict) and {"run", "config"} <= origin.keys()
@@ -266,7 +271,7 @@ def _add_store(stages: dict[str, Stage], part: Store, store: AnyStore, config: C
         doubts = _retrained(made_by, origin)
         stages[key] = Stage(key, part.name, "export", tuple(before), doubts=doubts)
         return key
-    features = [name for name in config.model.features if name in part.features]
+    features = [name for name in features if name in part.features]
     known = stages[key].reads if key in stages else ()  # another run may have read other features
     reads = dict.fromkeys([*known, *_add_extractors(stages, part, store, features)])
     kind, doubts = ("export", (f"its run is gone ({made_by})",)) if made_by else ("data", ())

@@ -1,9 +1,10 @@
 r"""Provenance of a run: which labels every stage before it has seen, and whether any is scored.
 
-    python -m affect_jax.provenance RUN [--split=SPLIT]
+    python -m affect_jax.provenance RUN [--split=SPLIT] [--config.data.root=STORE]
 
 RUN is a run or the folder of a cross-validation; SPLIT is of its data, by default the one that it
-is evaluated on, or all folds. It may also be an ensemble, and SPLIT one that it was applied to.
+is evaluated on, or all folds. It may also be an ensemble, SPLIT one that it was applied to, and
+STORE the data whose features are members of it.
 RUN/provenance/ gets README.md, a table of the stages with the proof, and chain.png, their picture.
 Where the outputs of some stage for a scored track are by a model that was trained on its video,
 that stage is named and the exit code is 1.
@@ -20,6 +21,8 @@ from affect_jax.chain import Groups, Stage, chain, scored_tracks, tasks_of
 from affect_jax.ensemble import chain as of_ensemble
 from affect_jax.ensemble.fitted import FITTED_FILE
 from data_pipelines.command import Parser, exit_code
+from data_pipelines.errors import UserError
+from data_pipelines.join import open_store
 from data_pipelines.paths import user_path
 from data_pipelines.replace_folder import replace_folder
 from data_pipelines.trained_on import seen
@@ -161,6 +164,13 @@ def _parser() -> Parser:
     )
     parser.add_argument("run", metavar="RUN", help="a run, folds of one, or an ensemble")
     parser.add_argument("--split", default="", help="of its data (default: what it is scored on)")
+    parser.add_argument(
+        "--config.data.root",
+        dest="root",
+        default="",
+        metavar="STORE",
+        help="of an ensemble: the data whose features are its members",
+    )
     return parser
 
 
@@ -171,8 +181,11 @@ def main(argv: Sequence[str]) -> int:
 
     folder = user_path(flags.run).resolve()
     if (folder / FITTED_FILE).is_file():
-        stages, tasks = of_ensemble.chain(folder), of_ensemble.tasks_of(folder)
+        store = open_store(flags.root) if flags.root else None
+        stages, tasks = of_ensemble.chain(folder, store), of_ensemble.tasks_of(folder)
         split, tracks = of_ensemble.scored_tracks(folder, flags.split)
+    elif flags.root:
+        raise UserError(f"--config.data.root: {folder} is no ensemble; a run names its own data.")
     else:
         stages, tasks = chain(folder), tasks_of(folder)
         split, tracks = scored_tracks(folder, flags.split)

@@ -13,6 +13,7 @@ from affect_jax.ensemble.choose import MEANS, unfitted
 from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.folder import others
 from affect_jax.ensemble.members.ensemble import EnsembleMember
+from affect_jax.ensemble.members.feature import FeatureMember
 from affect_jax.ensemble.members.folds import FoldsMember
 from affect_jax.ensemble.members.predictions import PredictionsMember
 from affect_jax.ensemble.members.run import RunMember
@@ -273,6 +274,7 @@ def test_no_arrow_of_a_picture_crosses_a_box():
     [
         (["--split=tset"], "no split 'tset'. Did you mean 'test'"),
         (["--splits=test"], "Did you mean --split"),
+        (["--config.data.root=s"], "is no ensemble; a run names its own data"),
         ([], "config.data.split is empty. Name a split"),
     ],
 )
@@ -321,6 +323,19 @@ def test_an_ensemble_knows_what_its_members_and_its_fit_know(data, tmp_path, cap
     of = PredictionsMember(str(tmp_path / "elsewhere"))
     assert cli([str(ensemble(tmp_path / "other", (of,), data)), "--split=test"]) == 0
     assert "not known: predictions 'elsewhere': what it was trained on" in capsys.readouterr().out
+
+
+def test_a_feature_that_is_a_member_leads_to_its_run_where_its_store_is_named(
+    data, tmp_path, capsys
+):
+    first = trained(tmp_path / "first", data, data__train_split="validation", data__split="")
+    out = exported(tmp_path / "out", first)
+    plain = ensemble(tmp_path / "plain", (FeatureMember("first/valence"),), data)
+    assert cli([str(plain), "--split=validation"]) == 0
+    assert "not known: predictions 'first/valence': " in capsys.readouterr().out
+    root = f"--config.data.root={data},{out}"
+    assert cli([str(plain), "--split=validation", root]) == 1
+    assert "run 'first' was trained on 2 of the 2 tracks" in capsys.readouterr().out
 
 
 @pytest.mark.slow
