@@ -1,4 +1,4 @@
-"""The command: train, evaluate or predict one run, cross-validate a config, or search settings.
+r"""The command: train, evaluate or predict one run, cross-validate a config, or search settings.
 
     python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
     python -m affect_jax.main --mode=evaluate --workdir=runs/mtl

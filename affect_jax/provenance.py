@@ -1,4 +1,4 @@
-r"""Provenance of a run: which labels every stage before it has seen, and whether any is scored.
+"""Provenance of a run: which labels every stage before it has seen, and whether any is scored.
 
     python -m affect_jax.provenance RUN [--split=SPLIT] [--config.data.root=STORE]
 
