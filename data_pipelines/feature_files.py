@@ -38,7 +38,7 @@ class FeatureFiles:
 
     def __init__(self, path: pathlib.Path, about: pathlib.Path | None, report: Report):
         self.path, self.name = path, _name(path)
-        self.extractor, self.trained_on = _about(about)
+        self.extractor, self.trained_on = about_file(about)
         self._hdf5 = Hdf5(path) if path.is_file() else None
         # {track: its file, or its key in the HDF5 file}
         self._places: dict[str, pathlib.Path | str] = {}
@@ -129,7 +129,7 @@ def _pick(names: Sequence[str], where: str, *, any_name: bool = False) -> str:
     raise UserError(f"{where}: holds {holds}; expected one array called {' or '.join(KEYS)}.")
 
 
-def _about(file: pathlib.Path | None) -> tuple[str, tuple[str, ...]]:
+def about_file(file: pathlib.Path | None) -> tuple[str, tuple[str, ...]]:
     """(extractor, what it was trained on) of the JSON file beside a feature."""
     about = read_json(file, "a JSON object") if file else {}
     if not isinstance(about, dict):

@@ -4,19 +4,23 @@
     va       Aff-Wild2: valence and arousal of every frame
     bursts   HUME-VB: vocal bursts with kind, valence, arousal, and emotions by culture
     rafdb    RAF-DB: pictures of faces with one of seven expressions
+    ras      Aff-Wild2 with faces, sound and descriptions of behaviour, as team RAS prepares it
 
 In a config `data.root = "twin:mtl"`, or with arguments "twin:mtl?seed=1&size=small", stands for
 the store of a twin. It is made at first use, through the reader of the licensed data, and kept in
 the user's cache folder. To look at the files: `python -m data_pipelines.twins --help`.
 "twin:rafdb?noise=crops" or "twin:rafdb?noise=uniform&share=0.2" is the same with noise in its
 training split, by data_pipelines/noise.py and the twin's seed; its references are made on that. Of
-mtl the labels of expressions can have noise.
+mtl the labels of expressions can have noise. "twin:ras?shuffle=1" is the control whose sound and
+behaviour tell of strangers.
 
 The module of a twin has SOURCE, the name of the source that reads it, FLAGS, {twin: the source's
 flags}, SIZES, {name: what `write` takes as a size}, "default" and "small" among them, and
 
     write(name, folder, size, seed) -> truth      the files, and what is noise-free of each track
     references(store, truth) -> references.json   scores that stand beside all others
+
+With SHUFFLES = True its `write` takes shuffle=True.
 """
 
 from __future__ import annotations
@@ -38,25 +42,30 @@ from data_pipelines.noise import CLEAN, KIND, SHARES, require_share
 from data_pipelines.noise import add as add_noise
 from data_pipelines.paths import user_path
 
-MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts", "rafdb": "faces"}
+MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts", "rafdb": "faces", "ras": "ras"}
 NAMES = tuple(MODULES)
 PREFIX = "twin:"
-_DEFAULTS = {"seed": 0, "size": "default", "noise": "none", "share": ""}
+_DEFAULTS = {"seed": 0, "size": "default", "noise": "none", "share": "", "shuffle": "0"}
 # What a store depends on beside its arguments: the modules that write and read the files.
 _SOURCES = (
     "twins",
     "labels",
+    "array_pickles.py",
     "audio.py",
+    "av_windows.py",
     "bursts.py",
     "editions.py",
     "expressions.py",
     "faces.py",
     "images.py",
     "noise.py",
+    "pickled.py",
+    "ras_files.py",
     "side_by_side.py",
     "sources/affwild2.py",
     "sources/humevb.py",
     "sources/rafdb.py",
+    "sources/ras.py",
     "feature_files.py",
     "plan.py",
     "chunks.py",
@@ -113,6 +122,7 @@ def store(
     size: str = _DEFAULTS["size"],
     noise: str = _DEFAULTS["noise"],
     share: str | float = _DEFAULTS["share"],
+    shuffle: str = _DEFAULTS["shuffle"],
 ) -> pathlib.Path:
     """Path of a twin's store, made at first use (seconds) and kept.
 
@@ -125,10 +135,12 @@ def store(
             written, one for temporary files.
         seed: of everything random.
         size: "default" (of mtl and va 60 + 20 tracks, 16 000 rows, and a test split of 10 tracks,
-            2 000 rows; of bursts 1 200 + 400 + 400 clips; of rafdb 1 500 + 400 + 400 pictures) or
-            "small" (12 + 6 + 3 tracks, 2 100 rows; 120 + 40 + 20 clips; 150 + 40 + 40 pictures).
+            2 000 rows; of bursts 1 200 + 400 + 400 clips; of rafdb 1 500 + 400 + 400 pictures; of
+            ras 30 + 12 + 6 videos of 60 to 100 s) or "small" (12 + 6 + 3 tracks, 2 100 rows;
+            120 + 40 + 20 clips; 150 + 40 + 40 pictures; 6 + 3 + 2 videos of 20 to 30 s).
         noise: "none", or "crops", "uniform" or "flip" of data_pipelines/noise.py.
         share: of the training rows that noise changes; "": its default.
+        shuffle: "1" where modalities are to tell of strangers, of twins that can; else "0".
     """
     sizes = module(name).SIZES
     if size not in sizes:
@@ -138,6 +150,12 @@ def store(
         added = {"noise": noise, "share": str(require_share(noise, share))}
     elif share != _DEFAULTS["share"]:
         raise UserError(f"twin {name!r}: share={share}, but no noise=, of {listed(SHARES)}.")
+    if shuffle not in ("0", "1"):
+        raise UserError(f"twin {name!r}: shuffle={shuffle}, expected 0 or 1.")
+    if shuffle == "1" and not getattr(module(name), "SHUFFLES", False):
+        raise UserError(f"twin {name!r}: shuffle=1, but it has no modalities to shuffle.")
+    if shuffle == "1":
+        added["shuffle"] = shuffle
     key = f"{name}-{_digest(name=name, seed=seed, size=size, **added)}"
     folders = _folders() if folder is None else [user_path(folder)]
     for place in folders:
@@ -185,13 +203,14 @@ def _make(
     with tempfile.TemporaryDirectory(prefix=".making-", dir=path.parent) as folder:
         print(f"making the synthetic twin {name!r}, once; it is kept in {path}", file=sys.stderr)
         files, made = pathlib.Path(folder) / f"twin_{name}", pathlib.Path(folder) / "store"
-        truth = twin.write(name, files, twin.SIZES[size], seed)
+        options = {"shuffle": True} if "shuffle" in added else {}
+        truth = twin.write(name, files, twin.SIZES[size], seed, **options)
         source.fill(files, made, **twin.FLAGS[name])
-        if added:
+        if "noise" in added:
             clean, made = made, pathlib.Path(folder) / "noisy"
             add_noise(clean, made, kind=added["noise"], share=added["share"], seed=seed)
         labelled = Store(made)
-        for label in (CLEAN, KIND) if added else ():
+        for label in (CLEAN, KIND) if "noise" in added else ():
             del labelled.labels[label]  # no reference is about them
         scores = twin.references(labelled, truth)
         (made / "references.json").write_text(json.dumps(scores, indent=1) + "\n")
