@@ -210,7 +210,7 @@ class _Parts:
         if path.is_file():
             rates = read_rates(path, warn=report.note)
             self._rates = {stem: rates[video] for stem, video in stems(rates, path).items()}
-        report.use(about, path)
+        report.use(about, path, folders.named(folder, "segments"))
         for table in folders.files(folder, ".csv"):
             if table.stem.lower().endswith("_segment"):
                 report.use(table)  # of data_pipelines.segments
