@@ -1,5 +1,10 @@
 """Records of frames and windows, as team RAS hands them from stage to stage.
 
+python -m data_pipelines.records STORE --out=FOLDER
+
+writes FOLDER/<run>/{train,val,test}.pkl of the predictions and embeddings in a store, as
+affect_jax.export makes them, with its labels: STORE is the data and the exports, DATA,STORE,...
+
 A file of frames is a pickle, read by data_pipelines/array_pickles.py, of
 
     {"<track>/<5-digit number>.jpg": {"embedding": [D] or None, "prediction": [K], "label": [K]}}
@@ -7,30 +12,38 @@ A file of frames is a pickle, read by data_pipelines/array_pickles.py, of
 or an .npz of `keys` [N] with the arrays `embedding` [N, D], `prediction` [N, K], `label` [N, K]. A
 file of windows is a pickle of {any key: {"vid", "start_frame", "end_frame", "embedding" [S, D],
 "prediction" [S, K], ...}} with S steps a window; frames count from 0, the end is excluded. A label
-that is -5 or no number is none. Keys without a track or a number are skipped.
+that is -5 or no number is none; it is written as NaN. Keys without a track or a number are skipped.
 
 Source: https://github.com/SMIL-SPCRAS/CVPRW-26, commit 8385d2a.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import pathlib
 import pickle
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_pipelines import array_pickles
-from data_pipelines.errors import UserError, listed, shown
+from data_pipelines.command import Parser, exit_code
+from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import Npz, float32
 from data_pipelines.folder import plain_name
+from data_pipelines.join import open_store
+from data_pipelines.paths import user_path
 from data_pipelines.replace_file import replace_file
+from data_pipelines.store import AnyStore
 from data_pipelines.store_specs import LARGEST_FRAME
 
 NO_VALUE = -5.0  # the organisers' mark for "no label"
 ARRAYS = ("embedding", "prediction", "label")
+AFFECT = ("valence", "arousal")  # columns of predictions and labels
+FILES = {"train": "train", "validation": "val", "test": "test"}  # what files of splits are called
 SUFFIXES = (".pkl", ".pickle", ".npz")
 
 
@@ -239,3 +252,80 @@ def _require_finite(
     finite = np.isfinite(array.reshape(len(array), -1)).all(1)
     if not finite.all():
         raise UserError(f"{path}: {shown(keys[int(np.argmin(finite))])}: {name} is not finite.")
+
+
+def of_store(store: AnyStore, run: str, split: str) -> dict[str, FrameRecords]:
+    """{track: records of the frames for which a run has predictions} of a split."""
+    names, embedding = [f"{run}/{task}" for task in AFFECT], f"{run}/embedding"
+    wide = embedding in store.features and store.features[embedding].axis == "frame"
+    names += [embedding] * wide
+    found = {}
+    for i in store.split(split):
+        rows = store.tracks[i].span
+        there = np.ones(store.tracks[i].frames, bool)
+        for name in names:
+            if (mask := store.feature_mask(name)) is not None:
+                there &= np.asarray(mask[rows])
+
+        def of(name: str, rows: slice = rows, there: np.ndarray = there) -> np.ndarray:
+            return float32(store.feature(name)[rows])[there]
+
+        label = np.full((int(there.sum()), len(AFFECT)), np.nan, np.float32)
+        for k, task in enumerate(AFFECT):
+            if task in store.labels:
+                values, mask = (np.asarray(x[rows])[there, 0] for x in store.label(task))
+                label[:, k] = np.where(mask, values, np.nan)
+        if there.any():
+            found[store.tracks[i].name] = FrameRecords(
+                np.asarray(store.frames[rows])[there],
+                of(embedding) if wide else None,
+                np.concatenate([of(name) for name in names[: len(AFFECT)]], axis=1),
+                label,
+            )
+    return found
+
+
+def _runs(store: AnyStore) -> list[str]:
+    """Names of the runs of which a store has predictions a frame."""
+    runs = dict.fromkeys(f.run for f in store.features.values() if f.run)
+    both = [[store.features.get(f"{run}/{task}") for task in AFFECT] for run in runs]
+    return [
+        run
+        for run, of in zip(runs, both)
+        if all(f is not None and f.axis == "frame" and f.shape == (1,) for f in of)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = Parser(
+        prog="python -m data_pipelines.records",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("store", metavar="STORE", help="a store, or several joined by commas")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="for <run>/train.pkl, ...")
+    parser.add_argument("--runs", default="", metavar="A,B", help="of the store (default: all)")
+    given = parser.parse_all(arguments)
+    store, out = open_store(given.store), user_path(given.out)
+    known = _runs(store)
+    runs = [run.strip() for run in given.runs.split(",") if run.strip()] or known
+    for run in runs or [""]:
+        if run not in known:
+            by = f" by {run}. {nearest(run, known)}" if run else " by a run."
+            raise UserError(f"{store.path}: no predictions of valence and arousal{by.rstrip()}")
+    for run in runs:
+        for split in (split for split in store.splits if split in FILES):
+            if records := of_store(store, run, split):
+                path = out / run / f"{FILES[split]}.pkl"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                print(f"{path}: {write_frames(path, records):,} records")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
