@@ -70,7 +70,8 @@ class WindowRecords:
 
     Attributes:
         spans: float64 [N * S, 2]: start and stop (excluded) of each step in frames, 0 the first
-            image, ascending by start.
+            image. Both ascend: a step of a shorter window that ends before an earlier one does is
+            taken to last as long.
         embedding: float32 [N * S, D], of each step; None where the records have none.
         prediction: float32 [N * S, K]; None where the records have none.
     """
@@ -240,7 +241,9 @@ def _windows(table: Mapping[Any, Mapping], path: pathlib.Path) -> dict[str, Wind
             None if array is None else array[index].reshape(len(of_track), -1)[order]
             for array in (embedding, prediction)
         )
-        found[track] = WindowRecords(of_track[order], *arrays)
+        in_order = of_track[order]
+        in_order[:, 1] = np.maximum.accumulate(in_order[:, 1])
+        found[track] = WindowRecords(in_order, *arrays)
     return found
 
 

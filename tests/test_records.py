@@ -148,6 +148,13 @@ def test_windows_become_a_row_a_step_whose_spans_ascend(tmp_path):
         records.read_frames(tmp_path / "val.pkl")
 
 
+def test_steps_of_a_window_cut_short_stay_in_time_order(tmp_path):
+    table = {"k0": window("v", 60, 180), "k1": window("v", 120, 195)}
+    spans = records.read(save(tmp_path / "val.pkl", table))["v"].spans
+    assert (np.diff(spans, axis=0) >= 0).all()
+    assert spans[-3:].tolist() == [[150, 180], [157.5, 180], [176.25, 195]]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -109,7 +109,9 @@ def face_windows(fixture: Fixture) -> Answer:
     for case in fixture.meta["cases"]:
         i, split = case["case"], case["split"]
         texts = fixture.meta["annotation_files"][_FOLDERS[split]]
-        parsed = {pathlib.Path(n).stem: _rows_of(texts[n], case) for n in sorted(texts)}
+        parsed = {
+            pathlib.Path(n).stem: lines_of(texts[n], case["filter_invalid"]) for n in sorted(texts)
+        }
         found = [(v, image, *va) for v, rows in parsed.items() for image, va in rows]
         arrays |= {
             f"out_index_frame_{i}": np.array([image for _, image, *_ in found]),
@@ -123,23 +125,23 @@ def face_windows(fixture: Fixture) -> Answer:
             labels = np.array([va for _, va in parsed[video]], np.float32)
             moved = np.minimum(np.arange(len(labels)) + case["time_delay"], len(labels) - 1)
             cache = (given[f"in_cache_{split}_{video}_{what}"] for what in ("frames", "features"))
-            tracks[video] = _Track(images, labels[moved], *cache)
-        gap = _ANY if case["allow_nearest"] else 0.0
-        found = _windows(tracks, gap, case["window_length"], case["hop_length"])
+            tracks[video] = Track(images, labels[moved], *cache)
+        gap = ANY if case["allow_nearest"] else 0.0
+        found = windows_of(tracks, gap, case["window_length"], case["hop_length"])
         arrays |= {f"out_{what}_{i}": x for what, x in found.items()}
     frames, query = given["in_nearest_frames"], given["in_nearest_query"]
     before = min(frames.min(), query.min()) - 1  # images count from 1
     images, places = np.unique(query - before, return_inverse=True)
-    one = _Track(images, np.zeros((len(images), 2)), frames - before, frames[:, None])
-    nearest = _windows({"v": one}, _ANY, len(images), len(images))["features"]
+    one = Track(images, np.zeros((len(images), 2)), frames - before, frames[:, None])
+    nearest = windows_of({"v": one}, ANY, len(images), len(images))["features"]
     return Answer(arrays | {"out_nearest": nearest[0, places, 0]})
 
 
 _FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
-_ANY = 1e6  # seconds, and frames: the original's nearest frame has no largest gap
+ANY = 1e6  # seconds, and frames: the original's nearest frame has no largest gap
 
 
-class _Track(NamedTuple):
+class Track(NamedTuple):
     """Images [T] of a video with their labels [T, 2], and frames [N] with features [N, D]."""
 
     images: np.ndarray
@@ -148,14 +150,14 @@ class _Track(NamedTuple):
     features: np.ndarray
 
 
-def _rows_of(text: str, case: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
+def lines_of(text: str, filtered: bool = False) -> list[tuple[int, tuple[float, float]]]:
     """(image, (valence, arousal)) of the lines; what the original reads of odd ones."""
     lines = [line.split(",") for line in text.splitlines()[1:] if line.strip()]
     rows = [
         (i, tuple(map(_float, fields[:2])) if len(fields) > 1 else (math.nan, math.nan))
         for i, fields in enumerate(lines, 1)
     ]
-    return [row for row in rows if not (case["filter_invalid"] and MISSING in row[1])]
+    return [row for row in rows if not (filtered and MISSING in row[1])]
 
 
 def _float(text: str) -> float:
@@ -165,7 +167,9 @@ def _float(text: str) -> float:
         return math.nan
 
 
-def _windows(tracks: dict[str, _Track], gap: float, length: int, hop: int) -> dict[str, np.ndarray]:
+def windows_of(
+    tracks: dict[str, Track], gap: float, length: int, hop: int
+) -> dict[str, np.ndarray]:
     """Windows of a store whose features are a table, spread over the frames within a gap."""
     width = next(iter(tracks.values())).features.shape[1]
     with tempfile.TemporaryDirectory() as folder:
