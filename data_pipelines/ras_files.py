@@ -148,29 +148,27 @@ class Descriptions:
                 track = folders.plain_name(segment.track, f"{path}: video_name")
                 self.tables.setdefault(track, []).append(segment)
         named = {segment.name for of in self.tables.values() for segment in of}
-        found: dict[str, tuple[Any, pathlib.Path]] = {}
+        self.branch, self.pool, self.size = "", "", 0
+        self._vectors: dict[str, np.ndarray] = {}
+        of_file: dict[str, pathlib.Path] = {}
         for path in packs.values():
             for name, entry in _entries(path).items():
-                if name in named and name in found:
-                    raise UserError(f"{path}: {name!a} is in {found[name][1]} too. Leave one.")
-                if name in named:
-                    found[name] = _embeddings(path, name, entry), path
-        without = [name for name in named if name not in found]
+                if name not in named:
+                    continue
+                if of_file.setdefault(name, path) != path:
+                    raise UserError(f"{path}: {name!a} is in {of_file[name]} too. Leave one.")
+                embeddings = _embeddings(path, name, entry)
+                if not self.branch:
+                    self.branch = _chosen(embeddings, branch, BRANCH, f"{path}: --behaviour-branch")
+                    of_branch = embeddings[self.branch]
+                    self.pool = _chosen(of_branch, pool, POOL, f"{path}: --behaviour-pool")
+                self._vectors[name] = self._vector(name, embeddings, path)
+        without = [name for name in named if name not in of_file]
         if without:
             raise UserError(
                 f"{folder}: {len(without):,} of {len(named):,} segments of the tables have no "
                 f"embeddings: {listed(sorted(without), 3)}."
             )
-        one, where = next(iter(found.values()))
-        self.branch = _chosen(one, branch, BRANCH, f"{where}: --behaviour-branch")
-        self.pool = _chosen(one[self.branch], pool, POOL, f"{where}: --behaviour-pool")
-        self._vectors = {name: self._vector(name, *pair) for name, pair in found.items()}
-        self.size = len(next(iter(self._vectors.values())))
-        for name, vector in self._vectors.items():
-            if len(vector) != self.size:
-                raise UserError(
-                    f"{found[name][1]}: {name!a} has {len(vector)} numbers, others {self.size}."
-                )
 
     def rows(self, track: str) -> tuple[np.ndarray, np.ndarray]:
         """(embeddings float32 [rows, D], spans [rows, 2] in frames) of a track, in time order."""
@@ -189,6 +187,9 @@ class Descriptions:
         vector = float32(vector)
         if not np.isfinite(vector).all():
             raise UserError(f"{path}: {name!a}: {self.branch}/{self.pool} is not finite.")
+        self.size = self.size or len(vector)
+        if len(vector) != self.size:
+            raise UserError(f"{path}: {name!a} has {len(vector)} numbers, others {self.size}.")
         return vector
 
 

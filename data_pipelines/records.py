@@ -156,7 +156,11 @@ def _stacked(
     without = [key for key, value in zip(table, found) if value is None]
     if len(without) == len(found):
         return None
-    if without:
+    if without and name == "label":  # of some frames is known
+        known = next(value for value in found if value is not None)
+        none = np.full(getattr(known, "shape", ()), np.nan, np.float32)
+        found = [none if value is None else value for value in found]
+    elif without:
         raise UserError(
             f"{path}: {len(without):,} of {len(found):,} records have no {name} "
             f"({listed(map(str, without), 3)}), the others do."

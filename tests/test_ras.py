@@ -219,6 +219,7 @@ def test_a_test_split_is_a_list_or_texts_of_fillers_and_has_no_labels(folder):
             "3 of 4 segments of the tables have",
         ),
         (lambda f: write_pack(f, {"a___20_40_0000.mp4": {"text": "t."}}), "a dict with embeddings"),
+        (lambda f: write_pack(f, other_sizes()), "has 4 numbers, others 3"),
         (lambda f: write_pack(f, shutil.rmtree), "names 'shutil.rmtree', and only numpy arrays"),
         (lambda f: save(f, frames=np.array([1, 1])), "frames do not ascend from 1"),
         (lambda f: save(f, features=np.zeros((3, 2), F)), "expected [3]"),
@@ -234,6 +235,10 @@ def test_what_is_wrong_ends_in_one_line_with_the_file(change, message, folder, c
     error = capsys.readouterr().err.strip()
     assert message in error and str(folder) in error and "Traceback" not in error
     assert not (folder.parent / "s").exists()
+
+
+def other_sizes():
+    return pack(["a___20_40_0000.mp4"]) | pack(["a___0_24_0001.mp4"], dim=4)
 
 
 def save(folder, **arrays):

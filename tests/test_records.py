@@ -90,15 +90,17 @@ def test_frames_are_read_by_track_and_number_whatever_their_order(tmp_path):
         "b/00002.jpg": record(1),
         "a_left\\00010.jpg": record(2, (-5, -5)),
         "b/00001.jpg": record(3, (np.nan, 0.25)),
+        "b/00003.jpg": {**record(6), "label": None},
         "alone.jpg": record(4),
         "b/cover.jpg": record(5),
     }
     read = records.read_frames(save(tmp_path / "train.pkl", table))
     assert list(read) == ["a_left", "b"]
-    np.testing.assert_array_equal(read["b"].frames, [1, 2])
+    np.testing.assert_array_equal(read["b"].frames, [1, 2, 3])
     np.testing.assert_array_equal(read["b"].embedding[0], table["b/00001.jpg"]["embedding"])
     np.testing.assert_array_equal(read["b"].prediction[1], table["b/00002.jpg"]["prediction"])
-    np.testing.assert_array_equal(read["b"].label, np.array([[np.nan, 0.25], [0.5, -0.5]], F))
+    expected = np.array([[np.nan, 0.25], [0.5, -0.5], [np.nan, np.nan]], F)
+    np.testing.assert_array_equal(read["b"].label, expected)
     assert np.isnan(read["a_left"].label).all() and read["a_left"].frames.tolist() == [10]
 
 
