@@ -44,23 +44,13 @@ def face(
         reach: a frame that is not there takes the nearest one, of two the earlier, up to so many
             frames away; else it is masked.
     """
-    with Npz(path, "a readable npz file of features") as arrays:
-        missing = [key for key in ("frames", "features") if key not in arrays]
-        if missing:
-            raise UserError(f"{path}: has no {missing[0]!r}, only {listed(arrays) or 'nothing'}.")
-        shape, dtype = arrays.header("features")
-        rows = shape[:1] or ("rows",)
-        require_array(f"{path}: features", shape, dtype, "iuf", (*rows, size or "size"))
-        require_array(f"{path}: frames", *arrays.header("frames"), "iu", rows)
-        there, features = arrays["frames"].astype(np.int64), float32(arrays["features"])
+    there, features = frames_of(path, size)
     if not len(there):
         return (
             np.zeros((len(frames), features.shape[1]), np.float32),
             np.zeros(len(frames), bool),
             0,
         )
-    if there[0] < 1 or (np.diff(there) <= 0).any():
-        raise UserError(f"{path}: frames do not ascend from 1, as image numbers do.")
     if not (finite := np.isfinite(features).all(1)).all():
         raise UserError(f"{path}: features of frame {there[np.argmin(finite)]} are not finite.")
     at = np.searchsorted(there, frames)
@@ -70,6 +60,22 @@ def face(
     mask = np.abs(there[chosen] - frames) <= reach
     spare = int((~np.isin(there, frames)).sum())
     return np.where(mask[:, None], features[chosen], np.float32(0)), mask, spare
+
+
+def frames_of(path: pathlib.Path, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(image numbers int64 [N], features float32 [N, D]) of a file of `face`."""
+    with Npz(path, "a readable npz file of features") as arrays:
+        missing = [key for key in ("frames", "features") if key not in arrays]
+        if missing:
+            raise UserError(f"{path}: has no {missing[0]!r}, only {listed(arrays) or 'nothing'}.")
+        shape, dtype = arrays.header("features")
+        rows = shape[:1] or ("rows",)
+        require_array(f"{path}: features", shape, dtype, "iuf", (*rows, size or "size"))
+        require_array(f"{path}: frames", *arrays.header("frames"), "iu", rows)
+        frames, features = arrays["frames"].astype(np.int64), float32(arrays["features"])
+    if len(frames) and (frames[0] < 1 or (np.diff(frames) <= 0).any()):
+        raise UserError(f"{path}: frames do not ascend from 1, as image numbers do.")
+    return frames, features
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,7 @@ from data_pipelines.labels.mouths import read_mouth
 from data_pipelines.labels.rates import NAME, rate_of_track, read_rates, write_rates
 from data_pipelines.labels.segments import Segment, Speech, write_segments
 from data_pipelines.labels.texts import VA_COLUMNS, TrackLabels
+from data_pipelines.labels.va_folders import FOLDERS
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
 from data_pipelines.rows import Rows, in_seconds, rate_of
@@ -51,15 +52,6 @@ from data_pipelines.store import AnyStore
 
 MOUTH = "mouth_open"  # the feature of a store
 FILES = {"train": "train", "validation": "val", "test": "test"}  # {split: how its files begin}
-_FOLDERS = {
-    "train_set": "train",
-    "train": "train",
-    "validation_set": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "test_set": "test",
-    "test": "test",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +257,7 @@ def _splits(given: argparse.Namespace, report: Report) -> dict[str, dict[str, Tr
             raise UserError(f"--annotations={given.annotations}: no such folder.")
         places: dict[str, pathlib.Path] = {}
         for path in folders.entries(folder):
-            split = _FOLDERS.get(path.name.lower())
+            split = FOLDERS.get(path.name.lower())
             if path.is_dir() and split is not None:
                 if split in places:
                     raise UserError(f"{path}: beside it {places[split].name}. Leave one.")

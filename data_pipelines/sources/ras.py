@@ -34,13 +34,12 @@ from data_pipelines import folder as folders
 from data_pipelines import labels as readers
 from data_pipelines.errors import UserError, listed
 from data_pipelines.feature_files import about_file
-from data_pipelines.labels.folders import SPLITS, kind_of_test_list, text_files
-from data_pipelines.labels.kept import Keep
+from data_pipelines.labels.folders import SPLITS
 from data_pipelines.labels.lines import finite_number
-from data_pipelines.labels.lists import read_test_tracks
 from data_pipelines.labels.mouths import read_mouth
 from data_pipelines.labels.rates import NAME as RATES
 from data_pipelines.labels.rates import read_rates, stems, video_of
+from data_pipelines.labels.va_folders import read_splits
 from data_pipelines.report import Report
 from data_pipelines.side_by_side import side_by_side
 from data_pipelines.store_writer import StoreWriter
@@ -61,7 +60,6 @@ FLAGS: dict[str, dict[str, Any]] = {
     ),
     **audio.FLAGS,
 }
-_FOLDERS = {"train": "train_set", "validation": "validation_set", "test": "test_set"}
 PARTS = ("face", "wav", "behaviour", "openmouth")
 
 
@@ -80,7 +78,7 @@ def fill(
     reach = float("inf") if gap == "inf" else finite_number(gap)
     if reach is None or reach < 0:
         raise UserError(f"--gap={gap}: expected seconds from 0, or inf.")
-    splits = _annotations(folder / "annotations", report)
+    splits = read_splits(folder / "annotations", report)
     parts = _Parts(folder, report, reach, behaviour_branch, behaviour_pool)
     folders.note_rest(folder, report)
     _lengths(splits["test"], parts, report)
@@ -109,54 +107,8 @@ def fill(
     parts.note_odd(report)
 
 
-def _annotations(
-    folder: pathlib.Path, report: Report
-) -> dict[str, dict[str, readers.TrackLabels | None]]:
-    """{split: {track: its labels}}; of test tracks that are only named None."""
-    own = {
-        split: path
-        for path in folders.entries(folder)
-        for split, name in _FOLDERS.items()
-        if path.is_dir() and path.name.lower() == name
-    }
-    if not own:
-        splits, test = readers.read_folder(folder, kinds=("va",), report=report)
-        return {**splits, "test": test}
-    splits, keep = {split: {} for split in SPLITS}, Keep()
-    for split, path in own.items():
-        warnings: list[str] = []
-        for name, file in report.progress(list(text_files(path, report).items()), split):
-            track = readers.read_text(file, "va", warn=warnings.append)
-            if split == "test" and all(_constant(*pair) for pair in track.labels.values()):
-                track = readers.TrackLabels(track.frames, {}, track.source)
-            splits[split][name] = keep(track)
-        if warnings:
-            report.note(f"{len(warnings)} texts of {split}", warnings)
-    for file in folders.files(folder, ".txt"):
-        if kind_of_test_list(file.name) == "va":
-            report.use(file)
-            splits["test"] = read_test_tracks(file, warn=report.note) | splits["test"]
-    _one_split_each(splits)
-    absent = [split for split in SPLITS if not splits[split]]
-    if absent:
-        report.note("splits that are not there", absent)
-    return splits
-
-
-def _one_split_each(splits: Mapping[str, Mapping[str, Any]]) -> None:
-    seen: dict[str, str] = {}
-    for split, tracks in splits.items():
-        for track in tracks:
-            if seen.setdefault(track, split) != split:
-                raise UserError(f"track {track!r} is in {seen[track]} and in {split}. Leave one.")
-
-
-def _constant(values: np.ndarray, mask: np.ndarray) -> bool:
-    return bool((values == values[0]).all() and mask.all())
-
-
 def _lengths(test: dict[str, readers.TrackLabels | None], parts: _Parts, report: Report) -> None:
-    """Gives test tracks that are only named the frames of their faces; leaves out the others."""
+    """Gives test tracks that are only named the frames that are known; leaves out the others."""
     without = []
     for name in [name for name, track in test.items() if track is None]:
         last = parts.last_frame(name)
@@ -224,19 +176,22 @@ class _Parts:
         return None if video is None else self._rates[video]
 
     def last_frame(self, track: str) -> int:
-        """The last image with a face or a row; 0 where there is none."""
+        """The last image that any stream of frames or rows knows of; 0 where none does."""
+        last = [0]
+        if self._faces and track in self._faces:
+            last += ras_files.frames_of(self._faces[track])[0].tolist()
         if self._mouths and track in self._mouths:
-            return len(read_mouth(self._mouths[track], warn=lambda text: None)[0])
+            last.append(len(read_mouth(self._mouths[track], warn=lambda text: None)[0]))
         if self._described and track in self._described.tables:
-            return int(self._described.rows(track)[1].max())
-        return 0
+            last.append(int(self._described.rows(track)[1].max()))
+        return max(last)
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Definitions of the streams that are there."""
         found: dict[str, dict[str, Any]] = {}
         if self._faces:
             first = next(iter(self._faces.values()))
-            self._size = ras_files.face(first, np.array([1]), None, 0)[0].shape[1]
+            self._size = ras_files.frames_of(first)[1].shape[1]
             extractor, trained_on = self._about
             found["face"] = dict(size=self._size, extractor=extractor, trained_on=trained_on)
         if self._sounds:
