@@ -18,8 +18,9 @@ from affect_jax.config import require_kind
 from affect_jax.models import Output
 from affect_jax.models.blocks import choose
 from affect_jax.models.blocks.averages import Averages
+from affect_jax.models.blocks.encoded import Dynamic
 from affect_jax.models.blocks.fc_recurrent import FCLSTM, TransformerLSTM
-from affect_jax.models.blocks.heads import FCHead
+from affect_jax.models.blocks.heads import HEADS, FCHead
 from affect_jax.models.blocks.memory import MemoryTransformer
 from affect_jax.models.blocks.recurrent import GRU, LSTM
 from affect_jax.models.blocks.relative import Relative
@@ -37,6 +38,7 @@ ENCODERS = {
     "fclstm": FCLSTM,
     "transformer_lstm": TransformerLSTM,
     "transformer_attention": MemoryTransformer,
+    "dynamic": Dynamic,
 }
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 
@@ -126,10 +128,10 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
     dtype = choose.entry("config.model.dtype", config.dtype, choose.DTYPES)
     encoder = dict(config.encoder)
     module = choose.entry("config.model.encoder.name", encoder.pop("name", ""), ENCODERS)
-    head = {
-        "layers": (),
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in config.head.items()},
-    }
+    head = {k: tuple(v) if isinstance(v, list) else v for k, v in config.head.items()}
+    make_head = choose.entry("config.model.head.name", head.pop("name", "fc"), HEADS)
+    if make_head is FCHead:
+        head = {"layers": (), **head}
     structure = {k: tuple(v) if isinstance(v, list) else v for k, v in config.structure.items()}
     kind = choose.entry("config.model.structure.name", structure.pop("name", ""), STRUCTURES)
     given = {"dtype": dtype} if hasattr(kind, "dtype") else {}
@@ -141,6 +143,6 @@ def build(config: Any, tasks: Sequence[Any]) -> MultiTask:
         feature_norm=config.feature_norm,
         encoder=choose.part("config.model.encoder", module, encoder, dtype=dtype),
         structure=chosen,
-        head=choose.part("config.model.head", FCHead, head, size=1, dtype=dtype),
+        head=choose.part("config.model.head", make_head, head, size=1, dtype=dtype),
         shapes=shapes,
     )

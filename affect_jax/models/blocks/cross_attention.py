@@ -12,8 +12,8 @@ from affect_jax.models.blocks.transformer import attention_weights, join_heads, 
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of torch.nn.MultiheadAttention: queries from one sequence, keys and
-    values from another of the same width.
+    """Multi-head attention of torch.nn.MultiheadAttention: queries from one sequence, keys from
+    another of the same width, values from that or from a third.
 
     Attributes:
         heads: number of heads, divides the width.
@@ -31,11 +31,19 @@ class CrossAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, query_bth: jax.Array, x_bsh: jax.Array, mask_bs: jax.Array, train: bool
+        self,
+        query_bth: jax.Array,
+        x_bsh: jax.Array,
+        mask_bs: jax.Array,
+        train: bool,
+        value_bsh: jax.Array | None = None,
     ) -> jax.Array:
-        """(batch, T, width), (batch, S, width), bool (batch, S) -> (batch, T, width)."""
+        """(batch, T, width), (batch, S, width), bool (batch, S) -> (batch, T, width).
+
+        `value_bsh` is read for the values, where they are not those of `x_bsh`.
+        """
         project = _InProjection(self.dtype, name="in_projection")
-        q, k, v = (split_heads(x, self.heads) for x in project(query_bth, x_bsh))
+        q, k, v = (split_heads(x, self.heads) for x in project(query_bth, x_bsh, value_bsh))
         weight = attention_weights(q, k, mask_bs).astype(self.dtype)
         weight = Dropout(self.dropout, name="dropout")(weight, train)
         mixed = join_heads(jnp.einsum("bnqk,bnkd->bnqd", weight, v))
@@ -50,7 +58,7 @@ class _InProjection(nn.Module):
 
     @nn.compact
     def __call__(
-        self, query_bth: jax.Array, x_bsh: jax.Array
+        self, query_bth: jax.Array, x_bsh: jax.Array, value_bsh: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         width = x_bsh.shape[-1]
         # Xavier's bound, sqrt(6 / 4H), is that of the stacked original.
@@ -59,5 +67,9 @@ class _InProjection(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (3 * width,), jnp.float32)
         bias = bias.astype(self.dtype)
         query = query_bth.astype(self.dtype) @ kernel[:, :width] + bias[:width]
-        both = x_bsh.astype(self.dtype) @ kernel[:, width:] + bias[width:]
-        return query, *jnp.split(both, 2, axis=-1)
+        if value_bsh is None:
+            both = x_bsh.astype(self.dtype) @ kernel[:, width:] + bias[width:]
+            return query, *jnp.split(both, 2, axis=-1)
+        key = x_bsh.astype(self.dtype) @ kernel[:, width : 2 * width] + bias[width : 2 * width]
+        value = value_bsh.astype(self.dtype) @ kernel[:, 2 * width :] + bias[2 * width :]
+        return query, key, value
