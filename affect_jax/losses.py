@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from affect_jax.metrics import arrays
 from affect_jax.metrics.moments import centred, power_of_two
+from data_pipelines.errors import UserError
 
 _CCC_EPS = 1e-8
 _LARGE = 2.0**30
@@ -195,6 +196,27 @@ def ccc(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(m.n > 0, losses_k, 0).sum() / _count(m.n > 0)
 
 
+def ccc_by_row(pred: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """1 - CCC of each row and dimension, the mean over those that have labels.
+
+    As `ccc`, with the moments of one row, a segment or window, in the place of the whole batch's.
+    Arguments as `ccc`, with two or more axes before the last.
+
+    Raises:
+        UserError: there are no rows of frames.
+
+    Source: arXiv 2603.13056, the released code; a row without labels counts as 1 there.
+    """
+    pred, target, mask = arrays.checked("ccc_by_row loss", pred, target, mask)
+    if pred.ndim < 3:
+        raise UserError(
+            f"loss ccc_by_row: predictions {pred.shape} are no rows of frames; use ccc."
+        )
+    losses_bk = jax.vmap(functools.partial(by_dimension, ccc))(pred, target, mask)
+    labelled_bk = mask.any(tuple(range(1, mask.ndim - 1)))
+    return losses_bk.sum() / _count(labelled_bk)
+
+
 def _labelled(mask: jax.Array, *xs: jax.Array) -> tuple[jax.Array, ...]:
     """In float32, 0 where masked: 0 * NaN would still be NaN, in the gradient too."""
     return tuple(jnp.where(mask, x, 0) for x in arrays.floats(*xs))
@@ -272,5 +294,6 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
         "bce": Loss(bce, kinds=("labels",)),
         "balanced_bce": Loss(balanced_bce, kinds=("labels",)),
         "ccc": Loss(ccc, kinds=("values", "bins")),
+        "ccc_by_row": Loss(ccc_by_row, kinds=("values", "bins")),
     }
 )

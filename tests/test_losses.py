@@ -12,6 +12,7 @@ import sklearn.metrics
 
 from affect_jax import losses
 from affect_jax.losses import LOSSES
+from data_pipelines.errors import UserError
 from tests.conftest import ROOT
 
 # One compilation a loss for most of the file: all use the same shapes.
@@ -44,6 +45,10 @@ def reference(name, pred, target, mask):
         two = np.stack([np.zeros_like(pred), pred], axis=-1)  # each label as two classes
         columns = [(two[:, :, k], target[:, :, k], mask[:, :, k]) for k in range(pred.shape[-1])]
         return np.mean([reference("balanced_ce", *column) for column in columns])
+    if name == "ccc_by_row":
+        places = np.argwhere(mask.any(1))
+        parts = [[x[b, :, k : k + 1] for x in (pred, target, mask)] for b, k in places]
+        return np.mean([reference("ccc", *part) for part in parts])
     p, t = pred[mask], target[mask].astype(np.float64)
     if name == "mse":
         return sklearn.metrics.mean_squared_error(t, p)
@@ -162,6 +167,19 @@ def test_ccc_is_taken_over_the_batch_and_not_row_by_row():
     rows = [mask & (np.arange(3) == i)[:, None, None] for i in range(3)]
     by_row = np.mean([loss(pred, target, row)[0] for row in rows])
     assert abs(by_row - loss(pred, target, mask)[0]) > 0.01
+
+
+def test_ccc_by_row_leaves_rows_without_labels_out_and_refuses_what_has_no_rows():
+    pred, target, mask = example("ccc_by_row")
+    mask[1] = False
+    pred[1] = np.nan
+    value, gradient = VALUE_AND_GRAD["ccc_by_row"](pred, target, mask)
+    kept = [0, 2]
+    want = reference("ccc_by_row", pred[kept], target[kept], mask[kept])
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    assert np.isfinite(gradient).all() and not np.asarray(gradient)[1].any()
+    with pytest.raises(UserError, match=r"loss ccc_by_row: predictions \(7, 5\) are no rows"):
+        losses.ccc_by_row(pred[0], target[0], mask[0])
 
 
 def test_bce_of_certain_logits_is_exact_and_its_gradient_does_not_fade():

@@ -10,7 +10,7 @@ statistics where the model has any. One table of rules a model serves both direc
 original a config's model has is looked up in `interop.families`.
 """
 
-from affect_jax.interop import abaw3, abaw4, recurrent, speech
+from affect_jax.interop import abaw3, abaw4, ras, recurrent, speech
 from affect_jax.interop.files import load, save_safetensors
 from affect_jax.interop.rules import Report, Rule, Table, to_original, to_variables
 
@@ -21,6 +21,7 @@ __all__ = [
     "abaw3",
     "abaw4",
     "load",
+    "ras",
     "recurrent",
     "save_safetensors",
     "speech",

@@ -1,6 +1,6 @@
-"""The ABAW3 and ABAW4 family: features -> encoder -> structure of task networks.
+"""The family of ABAW3, ABAW4 and the branches of ABAW10: features -> encoder -> task networks.
 
-Source: arXiv 2203.13032; arXiv 2207.09373, section 3.
+Source: arXiv 2203.13032; arXiv 2207.09373, section 3; arXiv 2603.13056.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from affect_jax.models.blocks.averages import Averages
 from affect_jax.models.blocks.encoded import Dynamic
 from affect_jax.models.blocks.fc_recurrent import FCLSTM, TransformerLSTM
 from affect_jax.models.blocks.heads import HEADS, FCHead
+from affect_jax.models.blocks.mamba import Mamba
 from affect_jax.models.blocks.memory import MemoryTransformer
 from affect_jax.models.blocks.recurrent import GRU, LSTM
 from affect_jax.models.blocks.relative import Relative
@@ -39,6 +40,7 @@ ENCODERS = {
     "transformer_lstm": TransformerLSTM,
     "transformer_attention": MemoryTransformer,
     "dynamic": Dynamic,
+    "mamba": Mamba,
 }
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
 

@@ -1,4 +1,8 @@
-"""The family "multitask": ABAW3 where one head is joint, ABAW4 where each task has its own."""
+"""The family "multitask": three originals.
+
+ABAW10 (team RAS) where the encoder is "dynamic" or "mamba"; else ABAW3 where one head is joint, and
+ABAW4 where each task has its own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax.interop import abaw3, abaw4, files
+from affect_jax.interop import abaw3, abaw4, files, ras
 from affect_jax.interop.rules import Table
 from data_pipelines.errors import UserError, nearest
 
@@ -28,13 +32,15 @@ def load(path: pathlib.Path, model: Any) -> files.StateDict:
 
 
 def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]) -> Table:
-    """Rules for weights of either original, whichever the model is like: they share encoders.
+    """Rules for weights of ABAW10, or of ABAW3 and ABAW4, whose encoders are the same.
 
     Tasks that ABAW4 has not get none.
 
     Raises:
-        UserError: the weights are of neither original.
+        UserError: the weights are of none of the originals.
     """
+    if ras.is_of(state_dict) or model.encoder.name in ras.ENCODERS:
+        return ras.table(tasks, model, state_dict)
     positions = _positions(model)
     if any(name.startswith("net_reg.") for name in state_dict):
         return abaw3.table(tasks, **abaw3.spelling(state_dict), positions=positions["positions"])
@@ -46,8 +52,11 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     """The state dict of the original that has such a model.
 
     Raises:
-        UserError: neither has, or the variables are not those of `model`.
+        UserError: none has, or the variables are not those of `model`.
     """
+    if model.encoder.name in ras.ENCODERS:
+        _require(variables, "encoder", "joint")
+        return ras.to_original(tasks, model, variables)
     dropout, positions = model.head.get("dropout", 0.0) > 0, _positions(model)
     encoder, structure = model.encoder.name, model.structure.name
     if structure == "joint":
