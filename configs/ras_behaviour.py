@@ -21,9 +21,9 @@ from configs.ras_face import branch_config, smoke
 ENCODERS = {
     "mamba": dict(
         name="mamba",  # models/blocks/mamba.py
-        hidden=64,
-        layers=2,
-        dropout=0.2,
+        hidden=32,
+        layers=1,
+        dropout=0.4,
         state=8,
         kernel=5,  # frames of the convolution
         rank=0,  # of the map to the step; 0: hidden // 16
@@ -31,11 +31,11 @@ ENCODERS = {
     ),
     "transformer": dict(
         name="dynamic",  # TransformerRegressor (models/blocks/encoded.py)
-        hidden=64,
-        layers=2,
+        hidden=32,
+        layers=1,
         heads=4,
-        ffn=128,
-        dropout=0.2,
+        ffn=64,
+        dropout=0.4,
         positions="sinusoid",  # or none
         gate="none",  # bt, bd, t, d
         longest=0,  # gate t: data.length
@@ -54,6 +54,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c = branch_config()
     c.model.features = ("behaviour",)
     c.model.encoder = ConfigDict(ENCODERS[encoder])
+    c.model.head.dropout = 0.4
     c.data.spread = ("behaviour:mean",)
     c.data.length, c.data.stride = 32, 30  # half a minute, a frame a second
     if "paper" in chosen:
@@ -73,5 +74,5 @@ def _published(c: ConfigDict, encoder: str) -> None:
     c.data.length, c.data.stride = 16, 60
     c.data.normalise, c.data.batch_size = "none", 8
     c.optim.lr, c.optim.weight_decay, c.optim.clip_norm = 3e-4, 1e-3, 0.0
-    c.optim.schedule, c.optim.hold_epochs = "constant", 0
+    c.optim.schedule = "constant"
     c.epochs, c.early_stop = 100, 12
