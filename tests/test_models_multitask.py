@@ -92,6 +92,19 @@ def test_sub_networks_are_the_first_keys_of_the_parameters(params, batch):
     assert set(drawn) == {"encoder", "valence"}
 
 
+def test_a_head_without_a_name_is_the_one_of_before_and_others_are_chosen_by_name(batch):
+    for head, wanted in (
+        (dict(layers=(), dropout=0.1), {"out"}),
+        (dict(name="fc", dropout=0.1), {"out"}),
+        (dict(name="norm", hidden=3, dropout=0.1), {"hidden", "norm", "out"}),
+    ):
+        c = config()
+        with c.unlocked():
+            c.head = ConfigDict(head)
+        drawn = jax.eval_shape(models.build(c, TASKS[:1]).init, jax.random.key(0), batch)
+        assert set(drawn["params"]["valence"]["head"]) == wanted
+
+
 def test_items_of_several_axes_are_joined_as_vectors():
     x, mask = np.arange(24.0).reshape(1, 2, 3, 4), np.array([[True, False]])
     joined = join({"inputs": {"bins": x}, "mask": mask}, ("bins",))
@@ -180,6 +193,8 @@ def test_a_misspelt_family_names_the_nearest():
         (dict(encoder__layer=3), "config.model.encoder.layer: no such key. Did you mean 'layers'"),
         (dict(encoder__dropout=1.0), "config.model.encoder: dropout = 1.0"),
         (dict(head__dropout=-1.0), "config.model.head: dropout = -1.0"),
+        (dict(head__name="nrom"), "config.model.head.name = 'nrom': no such choice. Did you mean"),
+        (dict(head__name="norm"), "config.model.head.layers: no such key."),
         (dict(encoder__positions="sin"), "config.model.encoder: positions = 'sin': no such table."),
     ],
 )
