@@ -28,17 +28,20 @@ def get_config(variants: str = "") -> ConfigDict:
     c.model.encoder = ConfigDict(
         dict(
             name="dynamic",  # VisualDynamicModel; without gate (models/blocks/encoded.py)
-            hidden=32,
+            hidden=64,
             layers=2,
             heads=4,
-            ffn=32,
-            dropout=0.3,
+            ffn=64,
+            dropout=0.2,
             positions="sinusoid",  # or none
             gate="none",  # bt, bd, t, d
             longest=0,  # gate t: data.length
         )
     )
+    c.model.head.update(hidden=64, dropout=0.2)
     c.data.length, c.data.stride = 96, 3  # ten seconds, ten frames a second
+    c.data.batch_size = 8
+    c.epochs, c.optim.lr = 6, 2e-3
     if "paper" in chosen:
         _published(c)
     if "mouth" in chosen:
@@ -70,7 +73,7 @@ def branch_config() -> ConfigDict:
     c.model.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
 
     c.data.batch_size = 16  # the concordance is taken over all labelled frames of the batch
-    c.epochs = 4  # thirty videos: more learn them by heart
+    c.epochs = 4
     c.optim.name, c.optim.weight_decay = "adamw", 0.01
     c.optim.lr = 1e-3
     c.optim.clip, c.optim.clip_norm = "global", 1.0
@@ -86,7 +89,7 @@ def smoke(c: ConfigDict) -> None:
 
 def _published(c: ConfigDict) -> None:
     """Shipped settings of the released code."""
-    c.data.normalise, c.data.batch_size = "none", 8
+    c.data.normalise = "none"
     c.optim.lr, c.optim.clip_norm = 1e-4, 0.0
     c.optim.schedule, c.optim.patience, c.optim.threshold = "plateau", 5, 1e-4
     c.epochs, c.early_stop = 100, 15
@@ -108,7 +111,7 @@ def _mouth(c: ConfigDict) -> None:
     c.data.label_delay = 0.75
     c.data.length, c.data.stride = 64, 30
     c.data.batch_size, c.data.eval_batch_size = 64, 64
-    c.model.encoder.update(hidden=64, ffn=64, dropout=0.5, positions="none")
+    c.model.encoder.update(dropout=0.5, positions="none")
     c.model.head.update(hidden=0, dropout=0.5)
     c.epochs, c.optim.lr = 2, 3e-3
     c.checkpoint = "last"  # nothing is chosen on the tracks that are scored
