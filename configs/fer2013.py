@@ -4,7 +4,8 @@ Prepare:  python -m data_pipelines.prepare --source=fer2013 --input=FOLDER --sto
 Run:      python -m affect_jax.main --config=configs/fer2013.py --workdir=runs/fer2013 \
               --config.data.root=STORE
           six convolutions at a quarter of their width, minutes on a CPU; vgg19 and resnet18 are the
-          networks of a public classifier, with a layer of 128 features, for a GPU
+          networks of a public classifier, efficientnet_b1 is that of the face branch of RAS; with
+          a layer of 128 features, for a GPU
 Ten crops: configs/fer2013.py:vgg19,ten_crop is the recipe of that classifier, its network as it was
 Test:     python -m affect_jax.main --mode=evaluate --workdir=runs/fer2013 \
               --config.data.split=public_test
@@ -24,8 +25,9 @@ from configs.base import base_config
 from configs.image_keys import image_keys
 from data_pipelines.expressions import EXPRESSIONS
 
-VARIANTS = ("vgg19", "resnet18", "ten_crop", "smoke")
-EXCLUSIVE = (("vgg19", "resnet18"),)
+NETWORKS = ("vgg19", "resnet18", "efficientnet_b1")
+VARIANTS = (*NETWORKS, "ten_crop", "smoke")
+EXCLUSIVE = (NETWORKS,)
 FOLDS = 10
 
 
@@ -63,15 +65,17 @@ def get_config(variants: str = "") -> ConfigDict:
     c.optim.lr = 2e-3
     c.optim.clip, c.optim.clip_norm = "global", 5.0
 
-    for name in set(chosen) & {"vgg19", "resnet18"}:
+    for name in set(chosen) & set(NETWORKS):
         c.model.backbone = ConfigDict(dict(name=name))
         c.model.dropout = 0.5
     if "ten_crop" in chosen:
         _ten_crop(c)
     if "smoke" in chosen:
         c.epochs = 2
+        name = c.model.backbone.name
         small = {"six_conv": (2,) * 6, "vgg19": (2,) * 5, "resnet18": (2,) * 4}
-        c.model.backbone.channels = small[c.model.backbone.name]
+        sizes = dict(channels=small[name]) if name in small else dict(stem=2, last=4)
+        c.model.backbone = ConfigDict(dict(name=name, **sizes))
     return c
 
 
@@ -81,9 +85,12 @@ def image_model() -> ConfigDict:
     m.name = "image"
     m.features = ("face",)
     # six_conv (channels of six convolutions; pooled: those with a pooling behind them), vgg19
-    # (channels of five stages), resnet18 (of four). Without them: those of the paper.
+    # (channels of five stages), resnet18 (of four), efficientnet_b1 and _b4 (stem, stages, last).
+    # Without them: those of the paper.
     m.backbone = ConfigDict(dict(name="six_conv", channels=(16, 24, 32, 32, 64, 64)))
     m.feature = 128  # width of the layer that the heads read; 0: they read the backbone
+    m.feature_norm = False  # batch norm behind that layer
+    m.activation = "relu"  # behind that: relu or tanh
     m.dropout = 0.0  # on what the backbone gives
     m.dtype = "float32"  # "bfloat16" keeps float32 parameters, norms and predictions
     return m

@@ -43,6 +43,7 @@ class Face:
         picture: a file, or its grey pixels, uint8 [H, W].
         group: what must not be split; by default a hash of its pixels.
         box: left, top, right, bottom (excluded) of the face in the file; None: all of it.
+        letterbox: it keeps its proportions, with black beside it; else it is stretched.
         where: the row that lists it, for messages: "FILE:12".
     """
 
@@ -52,6 +53,7 @@ class Face:
     picture: pathlib.Path | np.ndarray
     group: str = ""
     box: tuple[int, int, int, int] | None = None
+    letterbox: bool = False
     where: str = ""
 
     def __str__(self) -> str:
@@ -59,10 +61,11 @@ class Face:
 
     def read(self, size: int, *, grey: bool) -> np.ndarray:
         """uint8 [size, size, 3], or [size, size] where `grey`. UserError as `images.read`."""
+        how = dict(grey=grey, letterbox=self.letterbox)
         if isinstance(self.picture, np.ndarray):
-            return images.fit(Image.fromarray(self.picture), size, grey=grey)
+            return images.fit(Image.fromarray(self.picture), size, **how)
         try:
-            return images.read(self.picture, size, grey=grey, box=self.box)
+            return images.read(self.picture, size, box=self.box, **how)
         except UserError as error:
             raise UserError(f"{self.where}: {error}" if self.where else str(error)) from None
 

@@ -4,7 +4,8 @@ Pillow decodes them, and knows them by their content. They are turned upright as
 palettes, CMYK and other colours become RGB (colour profiles are not applied), what is transparent
 white; 16 bit are scaled to 8; of what moves the first picture is taken. Pictures of another size
 are resized bilinearly, over all pixels that a new one covers; sides of different length become
-alike by stretching. A picture of the size itself keeps its pixels.
+alike by stretching, or by black stripes beside them (`letterbox`). A picture of the size itself
+keeps its pixels.
 """
 
 from __future__ import annotations
@@ -61,11 +62,13 @@ def read(
     size: int,
     *,
     grey: bool = False,
+    letterbox: bool = False,
     box: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """uint8 [size, size, 3], or [size, size] where `grey`: the picture of a file.
 
     Args:
+        letterbox: keep the proportions, as `letterboxed`.
         box: left, top, right and bottom (excluded) of the part that is taken, in pixels of the
             upright picture; of what lies outside of it, nothing is.
 
@@ -83,11 +86,16 @@ def read(
             image = _decoded(file, start)
         if box is not None:
             image = _cropped(image, box)
-        return fit(image, size, grey=grey)
+        return fit(image, size, grey=grey, letterbox=letterbox)
 
 
-def fit(image: Image.Image, size: int, *, grey: bool = False) -> np.ndarray:
+def fit(
+    image: Image.Image, size: int, *, grey: bool = False, letterbox: bool = False
+) -> np.ndarray:
     """uint8 [size, size, 3], or [size, size] where `grey`, of an upright picture of 8 bit.
+
+    Args:
+        letterbox: keep the proportions, as `letterboxed`.
 
     Raises:
         ValueError: it has less than LEAST pixels a side.
@@ -96,9 +104,25 @@ def fit(image: Image.Image, size: int, *, grey: bool = False) -> np.ndarray:
         across, down = image.size
         raise ValueError(f"{across} x {down} pixels are no face, expected {LEAST} a side or more")
     image = image.convert("L" if grey else "RGB")
-    if image.size != (size, size):
+    if letterbox:
+        image, _ = letterboxed(image, size)
+    elif image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.array(image)
+
+
+def letterboxed(image: Image.Image, size: int) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """The picture in the middle of a black square, and (left, top, width, height) of it there.
+
+    Its longer side is `size`, its other one that in proportion, cut to whole pixels; one pixel more
+    of black is at the right and the bottom where the rest is odd.
+    """
+    scale = size / max(image.size)
+    width, height = (max(1, int(side * scale)) for side in image.size)
+    left, top = (size - width) // 2, (size - height) // 2
+    square = Image.new(image.mode, (size, size))
+    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
+    return square, (left, top, width, height)
 
 
 def _decoded(file: Any, start: bytes) -> Image.Image:

@@ -71,6 +71,13 @@ def test_pictures_alone_have_no_labels_and_can_be_predicted_on(folder):
     assert store.labels["expression"].names == EXPRESSIONS
 
 
+def test_pictures_are_stretched_or_keep_their_proportions(folder):
+    pictures.save(folder / "a.png", np.full((10, 20), 255, np.uint8))
+    assert filled(folder, grey=True, size=16)[0].feature("face")[0].all()
+    there = filled(folder, grey=True, size=16, letterbox=True)[0].feature("face")[0].any(1)
+    assert there.tolist() == [False] * 4 + [True] * 8 + [False] * 4
+
+
 @pytest.mark.parametrize(
     ("paths", "flags", "message"),
     [

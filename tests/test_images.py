@@ -119,6 +119,17 @@ def test_a_box_is_cut_out_and_ends_at_the_picture(tmp_path):
             images.read(path, 8, box=box)
 
 
+def test_a_letterbox_keeps_proportions_and_puts_black_beside_the_picture(tmp_path):
+    white = np.full((20, 30), 255, np.uint8)
+    path = pictures.save(tmp_path / "a.png", white)
+    read = images.read(path, 25, grey=True, letterbox=True)
+    # 25 / 30 of 20 rows are 16.7, cut to 16: four rows of black above, five below.
+    assert (read[4:20] == 255).all() and not read[:4].any() and not read[20:].any()
+    assert images.letterboxed(Image.fromarray(white.T), 25)[1] == (4, 0, 16, 25)
+    assert images.letterboxed(Image.new("RGB", (400, 8)), 16)[1] == (0, 7, 16, 1)
+    assert (images.read(path, 25, grey=True) == 255).all()
+
+
 def damaged(path):
     """{what a file holds: how it is named}."""
     whole = pictures.save(path, pictures.pixels(0, (64, 64))).read_bytes()

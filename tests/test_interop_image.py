@@ -74,3 +74,41 @@ def test_a_layer_of_features_that_the_file_lacks_is_as_drawn_and_so_is_the_head(
 def test_the_small_network_has_no_original():
     with pytest.raises(UserError, match="backbone.name = 'six_conv': no original of it is known"):
         FAMILY.table(config("six_conv"), ("expression",), {})
+
+
+def frame_encoder(feature):
+    c = get_config("efficientnet_b1,smoke").model
+    c.backbone.stages = ((1, 3, 1, 2, 1), (2, 5, 2, 3, 2))
+    c.feature, c.feature_norm, c.activation = feature, bool(feature), "tanh"
+    return c
+
+
+@pytest.mark.parametrize(
+    ("feature", "tasks", "some"),
+    [
+        (0, ("expression",), {"features.2.1.block.2.fc1.bias", "classifier.1.weight"}),
+        (
+            4,
+            ("expression", "valence", "arousal"),
+            {"model.features.3.1.running_var", "embeddings_layer.bias", "batchnorm.weight"},
+        ),
+    ],
+)
+def test_an_efficientnet_has_torchvision_s_names_and_a_frame_encoder_its_own(feature, tasks, some):
+    c = frame_encoder(feature)
+    kinds = [Task(t, "classes", 8) if t == "expression" else Task(t, "values", 1) for t in tasks]
+    batch = {"inputs": {"face": np.zeros((1, 32, 32), np.float32)}, "mask": np.ones(1, bool)}
+    template = dict(jax.eval_shape(models.build(c, kinds).init, jax.random.key(0), batch))
+    variables = drawn(template)
+    written = FAMILY.to_original(c, tasks, variables)
+    assert some <= set(written)
+    if feature:
+        rows = [variables["params"][f"task_{t}"]["kernel"][:, 0] for t in tasks[1:]]
+        np.testing.assert_array_equal(written["regression.weight"], rows)
+        with pytest.raises(UserError, match="predicts valence and arousal, and not one alone"):
+            left = {k: v for k, v in variables["params"].items() if k != "task_arousal"}
+            FAMILY.to_original(c, tasks, variables | {"params": left})
+    loaded = FAMILY.by_row(written)
+    back, report = interop.to_variables(FAMILY.table(c, tasks, loaded), loaded, template)
+    report.require_complete("memory")
+    jax.tree.map(np.testing.assert_array_equal, back, variables)

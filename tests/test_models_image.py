@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from affect_jax import models
+from affect_jax.models.blocks.vision import BACKBONES
 from affect_jax.models.blocks.vision.layers import convolution, halved
 from affect_jax.tasks import Task
 from configs.fer2013 import image_model
@@ -18,6 +19,8 @@ from data_pipelines.errors import UserError
 
 TASKS = (Task("kind", "classes", 3), Task("pose", "values", 2))
 CHANNELS = {"six_conv": (2, 3, 4, 4, 5, 5), "vgg19": (2, 3, 4, 5, 6), "resnet18": (2, 3, 4, 5)}
+SIZES = {name: {"channels": channels} for name, channels in CHANNELS.items()}
+SIZES["efficientnet_b1"] = dict(stem=3, stages=((1, 3, 1, 4, 1), (2, 5, 2, 4, 2)), last=12)
 
 
 def slow(backbone):
@@ -27,7 +30,7 @@ def slow(backbone):
 
 def config(backbone="six_conv", **changes) -> ConfigDict:
     c = image_model()
-    c.backbone = ConfigDict(dict(name=backbone, channels=CHANNELS[backbone]))
+    c.backbone = ConfigDict(dict(name=backbone, **SIZES[backbone]))
     c.feature = 6
     with c.unlocked(), c.ignore_type():
         c.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
@@ -64,7 +67,7 @@ def model(backbone):
     return module, drawn(module)
 
 
-@pytest.mark.parametrize("backbone", ["six_conv", "resnet18", slow("vgg19")])
+@pytest.mark.parametrize("backbone", ["six_conv", "resnet18", "efficientnet_b1", slow("vgg19")])
 def test_a_picture_has_the_same_answer_in_any_batch(backbone):
     module, variables = model(backbone)
     run = jax.jit(module.apply)
@@ -80,7 +83,9 @@ def test_a_picture_has_the_same_answer_in_any_batch(backbone):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:2], b[:2], atol=1e-5), whole, part)
 
 
-@pytest.mark.parametrize("backbone", ["six_conv", slow("resnet18"), slow("vgg19")])
+@pytest.mark.parametrize(
+    "backbone", ["six_conv", *map(slow, ("resnet18", "vgg19", "efficientnet_b1"))]
+)
 def test_in_training_every_parameter_has_a_gradient_and_filling_has_no_say(backbone):
     module, variables = model(backbone)
 
@@ -158,6 +163,35 @@ def test_the_full_vgg19_has_the_parameters_of_the_original():
     assert shapes["task_expression"]["kernel"].shape == (512, 7)
 
 
+@pytest.mark.parametrize(("name", "count"), [("b1", 6_513_184), ("b4", 17_548_616)])
+def test_the_full_efficientnets_have_the_parameters_of_torchvision_s(name, count):
+    module = BACKBONES[f"efficientnet_{name}"]()
+    x, mask = jnp.zeros((1, 32, 32, 3)), jnp.ones(1, bool)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x, mask)["params"]
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) == count
+
+
+def test_a_feature_layer_may_have_a_batch_norm_and_tanh():
+    module = models.build(config(feature_norm=True, activation="tanh"), TASKS)
+    variables = drawn(module)
+    shift = variables["params"]["feature_norm"]["bias"]
+    shift[...] = 0
+    out = jax.jit(module.apply)(variables, batch_of(pictures()))
+    embedding = out.aux["arrays"]["embedding"]
+    assert (np.abs(embedding) < 1).all() and (embedding < 0).any()
+    shift[...] = 50
+    out = jax.jit(module.apply)(variables, batch_of(pictures()))
+    np.testing.assert_array_equal(out.aux["arrays"]["embedding"], 1)
+
+
+def test_a_model_of_before_has_no_keys_of_what_follows_the_feature_layer():
+    old = config()
+    with old.unlocked():
+        del old.feature_norm, old.activation
+    module = models.build(old, TASKS)
+    assert (module.feature_norm, module.activation) == (False, nn.relu)
+
+
 class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -194,11 +228,21 @@ def test_the_largest_of_four_pixels_is_kept_and_an_odd_edge_is_cut():
         (dict(backbone__channels=(0,) * 6), "expected 6 numbers from 1 on"),
         (dict(backbone__pooled=(1, 6)), r"pooled = \(1, 6\): expected numbers from 0 to 5"),
         (dict(backbone__depth=3), "config.model.backbone.depth: no such key"),
+        (dict(activation="rleu"), "config.model.activation = 'rleu': .* Did you mean 'relu'"),
+        (dict(feature=0, feature_norm=True), "config.model.feature_norm: there is no layer"),
     ],
 )
 def test_a_wrong_key_is_one_line(changes, message):
     with pytest.raises(UserError, match=message):
         models.build(config(**changes), TASKS)
+
+
+def test_a_stage_that_is_none_is_one_line():
+    for stages in ((), ((1, 3, 1, 4),), ((1, 2, 1, 4, 1),), ((1, 3, 0, 4, 1),)):
+        c = config("efficientnet_b1")
+        c.backbone.stages = stages
+        with pytest.raises(UserError, match="config.model.backbone: stages"):
+            models.build(c, TASKS)
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,22 @@ from ml_collections import ConfigDict
 from affect_jax.config import require_kind
 from affect_jax.models import Output
 from affect_jax.models.blocks import choose
+from affect_jax.models.blocks.batch_norm import BatchNorm
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.vision import BACKBONES
 from data_pipelines.errors import UserError, shown
 
 PLAIN = {"features": tuple[str, ...], "feature": int, "dropout": float, "dtype": str}
+LATER = {"feature_norm": False, "activation": "relu"}  # keys that older runs lack
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 
 
 class ImageModel(nn.Module):
     """Pictures in, raw predictions of every task out.
 
-    First keys of the parameters: backbone, feature (where there is that layer), task_<name>.
+    First keys of the parameters: backbone, feature (where there is that layer), feature_norm,
+    task_<name>.
 
     Attributes:
         stream: the stream that is pictures.
@@ -35,6 +39,8 @@ class ImageModel(nn.Module):
         feature: width of the layer between the backbone and the heads; 0: none.
         dropout: rate on what the backbone gives.
         sizes: {task: number of its raw predictions}.
+        feature_norm: batch norm behind the layer of features.
+        activation: behind that.
         dtype: of backbone and feature layer; parameters, norms and predictions are float32.
     """
 
@@ -43,6 +49,8 @@ class ImageModel(nn.Module):
     feature: int
     dropout: float
     sizes: Mapping[str, int]
+    feature_norm: bool = False
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -57,7 +65,7 @@ class ImageModel(nn.Module):
 
         The stream is float [B, H, W], [B, H, W, C], or [B, V, H, W, C] of V views, with C 1 or 3;
         grey pictures become three equal channels. Array "embedding" (batch, width): the features
-        that the heads read, after ReLU. Predictions and embedding are means over views.
+        that the heads read, after the activation. Predictions and embedding are means over views.
 
         Raises:
             UserError: the data are no clips, or the stream is no pictures or too small ones.
@@ -69,7 +77,10 @@ class ImageModel(nn.Module):
         x = backbone(x, mask, train).astype(jnp.float32)
         y = Dropout(self.dropout, name="dropout")(x, train)
         if self.feature:
-            x = y = nn.relu(Linear(self.feature, self.dtype, name="feature")(y)).astype(jnp.float32)
+            y = Linear(self.feature, self.dtype, name="feature")(y).astype(jnp.float32)
+            if self.feature_norm:
+                y = BatchNorm(name="feature_norm")(y, mask, train)
+            x = y = self.activation(y)
         found = {task: Linear(size, name=f"task_{task}")(y) for task, size in self.sizes.items()}
         found, x = jax.tree.map(lambda z: z.reshape(-1, views, z.shape[-1]).mean(1), (found, x))
         return Output(found, aux={"arrays": {"embedding": x}})
@@ -108,15 +119,19 @@ def build(config: Any, tasks: Sequence[Any]) -> ImageModel:
     Raises:
         UserError: names the key that is wrong.
     """
-    choose.require_keys(config, ("name", "backbone", *PLAIN))
+    later = LATER | {key: config[key] for key in LATER if key in config}
+    choose.require_keys(LATER | dict(config), ("name", "backbone", *PLAIN, *LATER))
     for key, kind in PLAIN.items():
         require_kind(f"config.model.{key}", config[key], kind)
+    require_kind("config.model.feature_norm", later["feature_norm"], bool)
     if len(config.features) != 1:
         raise UserError(
             f"config.model.features = {shown(config.features)}: expected one, of pictures."
         )
     if config.feature < 0:
         raise UserError(f"config.model.feature = {config.feature}: expected a number from 0 on.")
+    if later["feature_norm"] and not config.feature:
+        raise UserError("config.model.feature_norm: there is no layer of features; set feature.")
     for task in tasks:
         if task.kind == "bins":
             raise UserError(f"config.task.{task.name}.kind = 'bins': the model image has none.")
@@ -131,6 +146,8 @@ def build(config: Any, tasks: Sequence[Any]) -> ImageModel:
         feature=config.feature,
         dropout=config.dropout,
         sizes={task.name: task.size for task in tasks},
+        feature_norm=later["feature_norm"],
+        activation=choose.entry("config.model.activation", later["activation"], ACTIVATIONS),
         dtype=dtype,
     )
 

@@ -14,6 +14,7 @@ its pixels. The label is called "expression", or as --label says.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 from data_pipelines import faces, images
@@ -28,6 +29,9 @@ FLAGS = {
     "label": dict(
         metavar="NAME", default="expression", help="what the label is called; default expression"
     ),
+    "letterbox": dict(
+        action="store_true", help="keep the proportions of a picture, with black beside it"
+    ),
     **images.flags(100),
 }
 _SPLITS = {"training": "train", "val": "validation", "valid": "validation"} | {
@@ -41,6 +45,7 @@ def fill(
     report: Report | None = None,
     *,
     label: str = "expression",
+    letterbox: bool = False,
     size: int = 100,
     grey: bool = False,
     skip_bad: bool = False,
@@ -49,6 +54,7 @@ def fill(
     folder, report = pathlib.Path(folder), report or Report()
     require_name(label, "--label")
     found, classes = read(folder, report)
+    found = [dataclasses.replace(face, letterbox=letterbox) for face in found]
     labels = {label: dict(kind="classes", size=len(classes), names=classes)}
     how = dict(size=size, grey=grey, skip_bad=skip_bad)
     name = folder.resolve().name

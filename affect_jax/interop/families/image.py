@@ -1,7 +1,10 @@
-"""The family "image": VGG-19 and ResNet-18 of a public classifier of FER2013.
+"""The family "image": VGG-19 and ResNet-18 of a public classifier of FER2013, EfficientNet of RAS.
 
 Source of the names: github.com/WuJie1010/Facial-Expression-Recognition.Pytorch. torchvision's
-VGG-19 with batch norms has the same names of convolutions.
+VGG-19 with batch norms has the same names of convolutions. EfficientNet has those of torchvision;
+with a layer of features those of the frame encoder (GRADA) that github.com/SMIL-SPCRAS/CVPRW-26
+calls: its `classifier` is our task expression, the two rows of its `regression` are valence and
+arousal. In which order it has its eight emotions is not published.
 """
 
 from __future__ import annotations
@@ -14,36 +17,65 @@ import numpy as np
 
 from affect_jax.interop import files, rules
 from affect_jax.interop.rules import Rule, Table
+from affect_jax.models.blocks.vision import BACKBONES
 from affect_jax.models.blocks.vision.vgg import DEPTHS
 from data_pipelines.errors import UserError
+
+REGRESSION = "regression"
+ROWS = ("valence", "arousal")  # of that layer
 
 
 def load(path: pathlib.Path, model: Any) -> files.StateDict:
     """The tensors of a file. UserError where there is none, or it is damaged."""
     del model
-    return files.load(path)
+    return by_row(files.load(path))
+
+
+def by_row(state_dict: Mapping[str, np.ndarray]) -> files.StateDict:
+    """Tensors with those of the layer `regression` row by row: regression.0.weight [1, D]."""
+    found: files.StateDict = {}
+    for name, x in state_dict.items():
+        layer, _, part = name.rpartition(".")
+        if layer == REGRESSION and x.ndim:
+            found |= {f"{layer}.{i}.{part}": x[i : i + 1] for i in range(len(x))}
+        else:
+            found[name] = x
+    return found
 
 
 def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]) -> Table:
-    """Rules of backbone and output layer.
+    """Rules of the backbone and of what follows it.
 
-    The original has one output layer, on the backbone: where ours reads a layer of features, or
-    there are several tasks, the output layers are as drawn.
+    The original of VGG-19 and ResNet-18 has one output layer, on the backbone: where ours reads a
+    layer of features, or there are several tasks, the output layers are as drawn. So are those of
+    an EfficientNet with tasks that the original has not.
+
+    Args:
+        state_dict: as `by_row` gives it.
 
     Raises:
         UserError: the backbone has no original.
     """
-    del state_dict
-    return _whole(model, tasks)
+    return _whole(model, tasks, any(name.startswith("model.") for name in state_dict))
 
 
 def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) -> files.StateDict:
     """The state dict of the original's model. UserError where the original has no such model."""
-    return rules.to_original(_whole(model, tasks), variables)
+    own = rules.to_original(_whole(model, tasks, bool(model.feature)), variables)
+    for part in ("weight", "bias"):
+        rows = [own.pop(f"{REGRESSION}.{i}.{part}", None) for i in range(len(ROWS))]
+        if any(row is not None for row in rows):
+            if any(row is None for row in rows):
+                raise UserError(f"the original predicts {' and '.join(ROWS)}, and not one alone.")
+            own[f"{REGRESSION}.{part}"] = np.concatenate(rows)
+    return own
 
 
-def _whole(model: Any, tasks: Sequence[str]) -> Table:
+def _whole(model: Any, tasks: Sequence[str], wrapped: bool) -> Table:
+    """`wrapped`: the backbone's names begin with "model.", as in a frame encoder."""
     name = model.backbone.name
+    if name in _EFFICIENTNETS:
+        return Table(_efficientnet_family(model, tasks, "model." if wrapped else ""))
     if name not in _BACKBONES:
         raise UserError(f"config.model.backbone.name = {name!r}: no original of it is known.")
     output, backbone = _BACKBONES[name]
@@ -51,6 +83,43 @@ def _whole(model: Any, tasks: Sequence[str]) -> Table:
     if not model.feature and len(tasks) == 1:
         own += rules.linear(output, f"task_{tasks[0]}")
     return Table(own)
+
+
+def _efficientnet_family(model: Any, tasks: Sequence[str], prefix: str) -> tuple[Rule, ...]:
+    stages = model.backbone.get("stages", BACKBONES[model.backbone.name].stages)
+    own = _efficientnet(f"{prefix}features", "backbone/", stages)
+    if not model.feature:
+        return own + (rules.linear("classifier.1", f"task_{tasks[0]}") if len(tasks) == 1 else ())
+    own += rules.linear("embeddings_layer", "feature") + rules.batch_norm(
+        "batchnorm", "feature_norm"
+    )
+    heads = {"expression": "classifier"} | {t: f"{REGRESSION}.{i}" for i, t in enumerate(ROWS)}
+    for task in tasks:
+        if task in heads:
+            own += rules.linear(heads[task], f"task_{task}")
+    return own
+
+
+def _efficientnet(there: str, here: str, stages: Sequence[Sequence[int]]) -> tuple[Rule, ...]:
+    """Rules of torchvision's `features` below `there`, and of ours below `here`."""
+
+    def normed(original: str, path: str) -> tuple[Rule, ...]:
+        return (
+            *rules.conv(f"{there}.{original}.0", f"{here}{path}/conv"),
+            *rules.batch_norm(f"{there}.{original}.1", f"{here}{path}/norm"),
+        )
+
+    own = normed("0", "stem")
+    for i, (expand, *_) in enumerate(stages, 1):
+        block, path = f"{i}.{{j}}.block", f"stage_{i}_{{j}}"
+        parts = ["expand"] * (expand > 1) + ["depthwise", "", "project"]
+        for number, part in enumerate(parts):
+            if part:
+                own += normed(f"{block}.{number}", f"{path}/{part}")
+                continue
+            for layer, name in (("fc1", "squeeze"), ("fc2", "excite")):
+                own += rules.conv(f"{there}.{block}.{number}.{layer}", f"{here}{path}/{name}")
+    return own + normed(str(len(stages) + 1), "last")
 
 
 def _vgg19(path: str) -> tuple[Rule, ...]:
@@ -76,6 +145,7 @@ def _resnet18(path: str) -> tuple[Rule, ...]:
     )
 
 
+_EFFICIENTNETS = ("efficientnet_b1", "efficientnet_b4")
 # Name of the output layer, and rules of the backbone below a path that ends in its slash.
 _BACKBONES: dict[str, tuple[str, Callable[[str], tuple[Rule, ...]]]] = {
     "vgg19": ("classifier", _vgg19),

@@ -12,26 +12,31 @@ from affect_jax.models.blocks.convolution import fast_in_scan
 from affect_jax.models.blocks.linear import KERNEL
 
 
-def convolution(x: jax.Array, size: int, window: int, stride: int = 1, **options: Any) -> jax.Array:
+def convolution(
+    x: jax.Array, size: int, window: int, stride: int = 1, groups: int = 1, **options: Any
+) -> jax.Array:
     """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), size]: zeros around, window is odd.
 
     Starts as torch.nn.Conv2d does, weights and biases uniform within +- 1 / sqrt(inputs).
 
     Args:
-        options: of flax.linen.Conv: name, dtype, use_bias, kernel_init.
+        groups: of channels that are kept apart.
+        options: of flax.linen.Conv: name, dtype, use_bias, kernel_init, bias_init.
     """
-    bound = (window**2 * x.shape[-1]) ** -0.5
+    bound = (window**2 * x.shape[-1] // groups) ** -0.5
 
     def uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     options = {"kernel_init": KERNEL, "bias_init": uniform, **options}
+    if groups == 1:
+        options["conv_general_dilated"] = fast_in_scan
     return nn.Conv(
         size,
         (window, window),
         (stride, stride),
         [(window // 2, window // 2)] * 2,
-        conv_general_dilated=fast_in_scan,
+        feature_group_count=groups,
         **options,
     )(x)
 
