@@ -90,9 +90,13 @@ def _efficientnet_family(model: Any, tasks: Sequence[str], prefix: str) -> tuple
     own = _efficientnet(f"{prefix}features", "backbone/", stages)
     if not model.feature:
         return own + (rules.linear("classifier.1", f"task_{tasks[0]}") if len(tasks) == 1 else ())
-    own += rules.linear("embeddings_layer", "feature") + rules.batch_norm(
-        "batchnorm", "feature_norm"
-    )
+    return own + behind(tasks)
+
+
+def behind(tasks: Sequence[str]) -> tuple[Rule, ...]:
+    """Rules of the layers behind the backbone of a frame encoder, and of the tasks that it has."""
+    own = rules.linear("embeddings_layer", "feature")
+    own += rules.batch_norm("batchnorm", "feature_norm")
     heads = {"expression": "classifier"} | {t: f"{REGRESSION}.{i}" for i, t in enumerate(ROWS)}
     for task in tasks:
         if task in heads:
