@@ -57,7 +57,7 @@ def load(spec: str) -> ConfigDict:
     config.name = spec
     _complete(config, path)
     base = _base().base_config()
-    for part in ("data", "folds", "init", "optim", "sweep"):
+    for part in ("data", "explain", "folds", "init", "optim", "sweep"):
         for key in config[part]:
             if key not in base[part]:
                 raise UserError(f"{path}: config.{part}.{key}: {nearest(key, base[part])}")

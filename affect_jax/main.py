@@ -1,9 +1,10 @@
-r"""The command: train, evaluate or predict one run, cross-validate a config, or search settings.
+r"""The command: train, evaluate, predict or explain a run, cross-validate a config, or search.
 
     python -m affect_jax.main --config=configs/mtl.py --workdir=runs/mtl
     python -m affect_jax.main --mode=evaluate --workdir=runs/mtl
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --config.data.split=test
     python -m affect_jax.main --mode=predict --workdir=runs/mtl --output=elsewhere
+    python -m affect_jax.main --mode=explain --workdir=runs/mtl --config.explain.targets=5
     python -m affect_jax.main --mode=folds --config=configs/mtl.py --workdir=runs/mtl6
     python -m affect_jax.main --mode=sweep --config=configs/mtl.py --workdir=runs/search \
         --config.sweep.space="(('optim.lr', (1e-4, 3e-4)), ('optim.weight_decay', (0, .1)))"
@@ -24,14 +25,15 @@ from affect_jax.compilation import compilation_cache
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 
-MODES = ("train", "evaluate", "predict", "folds", "sweep")
+MODES = ("train", "evaluate", "predict", "explain", "folds", "sweep")
 OF_SEVERAL = ("folds", "sweep")  # they train several runs in the folder
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m affect_jax.main",
-        description="Train, evaluate or apply one run, or train one for each fold or setting.",
+        description="Train, evaluate, apply or explain one run, or train one for each fold or "
+        "setting.",
         epilog="Change any value of the config with --config.KEY=VALUE (for example "
         "--config.model.encoder.hidden=64). Keys are documented in the config file.",
         allow_abbrev=False,
@@ -125,7 +127,12 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
 
 
 def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
-    """Evaluate or predict one split with the chosen checkpoint of the run."""
+    """Evaluate, predict or explain one split with the chosen checkpoint of the run."""
+    if flags.mode == "explain":
+        from affect_jax.explain import explain
+
+        explain(config, run)
+        return
     from affect_jax.apply import apply
 
     apply(config, run, evaluate=flags.mode == "evaluate", output=flags.output)

@@ -7,8 +7,8 @@ LATER = (
     *("data.clips", "data.drop_last", "data.hop_seconds", "data.keep", "data.label_delay"),
     *("data.lanes", "data.overlap", "data.random_start", "data.seconds", "data.spread"),
     *("optim.group", "optim.groups", "optim.least_rate", "optim.momentum", "optim.nesterov"),
-    *("data.spread_gap", "aux", "folds", "init.weights", "keep_epochs", "optim.threshold"),
-    *("sweep", "system"),
+    *("data.spread_gap", "aux", "explain", "folds", "init.weights", "keep_epochs"),
+    *("optim.threshold", "sweep", "system"),
 )
 # Model families that older runs know by another name.
 RENAMED_MODELS = {"mtl": "multitask"}
@@ -16,6 +16,7 @@ RENAMED_MODELS = {"mtl": "multitask"}
 FROM_1 = (
     *("epochs", "eval_every_epochs", "chunk_steps", "optim.every_epochs"),
     *("data.length", "data.stride", "data.batch_size", "data.eval_batch_size"),
+    *("explain.targets", "explain.shown"),
     *("model.encoder.hidden", "model.encoder.heads", "model.encoder.ffn"),
     *("model.structure.ffn", "model.head.layers", "sweep.trials"),
 )
@@ -114,8 +115,14 @@ def base_config() -> ConfigDict:
     c.chunk_steps = 32  # steps in one compiled scan; checkpoints and signals act between them
     c.checkpoint_every_steps = 0  # besides one at every evaluation; 0: none
     c.keep_epochs = ()  # "17" or "10-19", from 1: their checkpoints stay beside the newest and best
-    # What evaluate and predict use: best, last, a monitored score, or epoch:17.
+    # What evaluate, predict and explain use: best, last, a monitored score, or epoch:17.
     c.checkpoint = "best"
+    # --mode=explain (affect_jax/explain.py): which predictions of `data.split`.
+    c.explain = ConfigDict()
+    c.explain.tracks = ()  # names; none: three (of clips twelve) that are spread over the split
+    c.explain.targets = 3  # frames of a track, spread evenly over it
+    c.explain.frame = 0  # > 0: the frame with this image number, or the nearest one, instead
+    c.explain.shown = 24  # pictures of a row that are drawn: the target's and the most important
     return c
 
 

@@ -9,7 +9,9 @@ done. Shapes of inputs and masks: data_pipelines/gather.py. One that has `of_fra
 nothing but features of frames: clips, and streams with rows of their own, are refused. One whose
 tasks read what it predicts of others has `taught`, the names of these tasks: in evaluation, of a
 batch with labels, it gives an array "taught/<task>" for each, predicted from the labels of the
-others, where they exist, in the place of their predictions.
+others, where they exist, in the place of their predictions. One that predicts from pictures of
+frames may give an array "frame_wise/<task>" for every task, predicted from each picture alone,
+which --mode=explain shows beside what it predicts in time.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import jax
 
 from data_pipelines.errors import UserError, nearest
 
-TAUGHT = "taught/"  # what the names of such arrays begin with
+# What the names of such arrays begin with.
+TAUGHT = "taught/"
+FRAME_WISE = "frame_wise/"
 
 
 @flax.struct.dataclass
