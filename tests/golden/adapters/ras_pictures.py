@@ -1,7 +1,8 @@
-"""Faces of team RAS: letterbox, frame encoder, its features, and Grad-CAM through both models."""
+"""Faces and descriptions of team RAS: letterbox, frame encoder, Grad-CAM, pooling of tokens."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +21,7 @@ from affect_jax.models.image import ImageModel
 from affect_jax.tasks import Task
 from configs.base import multitask_model
 from data_pipelines import images
+from data_pipelines.descriptions import clean, pooled, token_mask
 from tests.golden.adapters.rlps_models import batch_of
 from tests.golden.adapters.weights import variables_of
 from tests.golden.fixture import Answer, Fixture, adapter
@@ -247,3 +249,24 @@ def _temporal(fixture: Fixture, weights: dict[str, np.ndarray]) -> tuple[Any, An
     }
     table = temporal_names.table(config, TASKS[1:], weights)
     return model, variables_of(fixture, table, model, batch, weights=weights)
+
+
+@adapter("ras__desc_pooling")
+def desc_pooling(fixture: Fixture) -> Answer:
+    given, arrays = fixture.arrays, {}
+    for name in given:
+        if name.startswith("in_hidden_"):
+            case = name.removeprefix("in_hidden_")
+            for statistic, x in pooled(given[name], given[f"in_mask_{case}"]).items():
+                arrays[f"out_{statistic}_{case}"] = x
+                arrays[f"out_{statistic}_f16_{case}"] = x.astype(np.float16)
+    # The original ends every text with a full stop, whatever mark is there.
+    cleaned = [clean(text) for text in given["in_text"]]
+    arrays["out_text"] = np.array([t if t.endswith(".") or not t else f"{t}." for t in cleaned])
+    note = next(note for note in fixture.meta["notes"] if "vision start/end" in note)
+    found = [int(x) for x in re.findall(r"\d+", note)]
+    for name, tokens in (("plain", found[:2]), ("with_video_id", found)):
+        arrays[f"out_marker_ids_{name}"] = np.sort(tokens)
+        arrays[f"out_visual_mask_{name}"] = token_mask(given["in_ids"], *tokens)
+    halves = re.findall(r"case (\d+) was computed in bfloat16", " ".join(fixture.meta["notes"]))
+    return Answer(arrays, {f"out_*_{case}": "ours sums in float32" for case in halves})
