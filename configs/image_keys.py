@@ -18,4 +18,9 @@ def image_keys() -> ConfigDict:
     i.rotation = 0.0
     i.erase = 0.0
     i.erase_share = (0.02, 0.3)
+    # Subtracted from pictures in [0, 1], and what is left divided by: one number, or three of red,
+    # green and blue. Published weights of torchvision were trained with (0.485, 0.456, 0.406) and
+    # (0.229, 0.224, 0.225).
+    i.mean = (0.0,)
+    i.std = (1.0,)
     return i

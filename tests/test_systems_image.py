@@ -90,9 +90,27 @@ def test_pictures_are_changed_in_training_alone(store):
     np.testing.assert_allclose(x, stored, rtol=1e-6)
 
 
+def test_a_mean_is_subtracted_and_a_deviation_divided_by_in_each_colour(store):
+    mean, std = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
+    for name in ("colour", "face"):
+        changes = dict(image__mean=mean, image__std=std, model__features=(name,))
+        for train in (False, True):
+            x, stored = fed(store, train, **changes)
+            want = (stored - np.float32(mean)) / np.float32(std)
+            np.testing.assert_allclose(x, want, atol=1e-5)
+
+
+def test_a_run_of_before_has_no_mean_and_deviation(store):
+    c = config(store)
+    del c.image["mean"], c.image["std"]
+    assert systems.build(c).variable_shapes
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (dict(image__std=(0.0,)), r"config.image.std = .*expected one number above 0 or three"),
+        (dict(image__mean=(1.0, 2.0)), "config.image.mean = .*expected one number or three"),
         (dict(image__views=5), "config.image.views = 5: expected 1 or 10"),
         (dict(image__views=10), "config.image.views = 10: of crops; set config.image.crop"),
         (dict(image__crop=20), "config.image.crop = 20: pictures of .* are 18 x 18"),

@@ -9,15 +9,17 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax.augment_images import Changes, augment, centre, ten_crops
 from affect_jax.config import require_kind
 from affect_jax.feed import Batch
 from affect_jax.systems.supervised import Supervised
-from data_pipelines.errors import UserError, nearest
+from data_pipelines.errors import UserError, nearest, shown
 
 VIEWS = (1, 10)
+LATER = {"mean": (0.0,), "std": (1.0,)}  # keys that older runs lack
 
 
 def build(config: ConfigDict, **given: Any) -> Image:
@@ -34,7 +36,9 @@ class Image(Supervised):
         Raises:
             UserError: also for a key of config.image, or a store that does not fit it.
         """
-        self._views, self._changes = _read(config.get("image", {}))
+        image = LATER | dict(config.get("image", {}))
+        self._views, self._changes = _read(image)
+        self._mean, self._std = (np.float32(image[key]) for key in LATER)
         super().__init__(config, **given)
         self._require_pictures()
 
@@ -62,13 +66,15 @@ class Image(Supervised):
     def prepare(self, batch: Batch, keys: jax.Array | None, train: bool) -> Batch:
         """Examples with pictures float32 [B, H, W, C] or [B, views, H, W, C]; changed if `train`.
 
-        uint8 is divided by 255.
+        uint8 is divided by 255; then comes config.image.mean and std, after all changes.
         """
         batch = super().prepare(batch, keys, train)
         inputs = {}
         for name, x in batch["inputs"].items():
             x = x if x.ndim == 4 else x[..., None]
-            inputs[name] = augment(x, keys, self._changes) if train else self._seen(x)
+            x = augment(x, keys, self._changes) if train else self._seen(x)
+            plain = not self._mean.any() and (self._std == 1).all()
+            inputs[name] = x if plain else (x - self._mean) / self._std
         return batch | {"inputs": inputs}
 
     def _seen(self, x: jax.Array) -> jax.Array:
@@ -82,7 +88,7 @@ class Image(Supervised):
 def _read(image: Any) -> tuple[int, Changes]:
     """(views in evaluation, changes in training) of config.image."""
     kinds = {"views": int, "crop": int, "flip": bool, "rotation": float, "erase": float}
-    kinds |= {"erase_share": tuple[float, ...]}
+    kinds |= dict.fromkeys(("erase_share", *LATER), tuple[float, ...])
     for key in image:
         if key not in kinds:
             raise UserError(f"config.image.{key}: no such key. {nearest(key, kinds)}")
@@ -90,12 +96,20 @@ def _read(image: Any) -> tuple[int, Changes]:
         if key not in image:
             raise UserError(f"config.image.{key} is missing. All keys: configs/image_keys.py.")
         require_kind(f"config.image.{key}", image[key], kind)
-    if image.views not in VIEWS:
-        raise UserError(f"config.image.views = {image.views}: expected 1 or 10.")
-    if image.views == 10 and not image.crop:
+    views = image["views"]
+    if views not in VIEWS:
+        raise UserError(f"config.image.views = {views}: expected 1 or 10.")
+    if views == 10 and not image["crop"]:
         raise UserError("config.image.views = 10: of crops; set config.image.crop.")
+    for key in LATER:
+        if len(image[key]) not in (1, 3) or (key == "std" and min(image[key]) <= 0):
+            above = " above 0" if key == "std" else ""
+            raise UserError(
+                f"config.image.{key} = {shown(tuple(image[key]))}: expected one number{above} or "
+                "three, of red, green and blue."
+            )
     fields = {field.name: image[field.name] for field in dataclasses.fields(Changes)}
     try:
-        return image.views, Changes(**fields)
+        return views, Changes(**fields)
     except ValueError as error:
         raise UserError(f"config.image.{error}.") from None
