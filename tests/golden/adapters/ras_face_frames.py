@@ -43,7 +43,7 @@ def face_frames(fixture: Fixture) -> Answer:
     cuts = range(config["batch_size"], len(rows), config["batch_size"])
     batches = zip(*(np.split(x, cuts) for x in (given["in_pred"], labels)), strict=True)
     pred, label = (np.concatenate(parts) for parts in zip(*collected, strict=True))
-    scores = _ccc(pred, label)
+    scores = ccc_of(pred, label)
     loss = np.mean([_loss(*batch) for batch in batches])
     arrays["out_metrics"] = np.array([loss, *scores, scores.mean()])
     arrays["out_test_flat"] = _flat(str(given["in_test_sample"]), given)
@@ -82,7 +82,7 @@ def _loss(pred: np.ndarray, label: np.ndarray) -> float:
     return float(np.where(mask.any((1, 2)), one, 1).mean())
 
 
-def _ccc(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
+def ccc_of(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
     """[K]: the covariance is over n, the variances over n - 1; 0 without a label."""
     m = Moments.of(pred, label, ~np.isnan(label), label.shape[1])
     n = np.maximum(m.n, 1)

@@ -21,7 +21,8 @@ from affect_jax import losses, schedules
 from affect_jax.metrics.moments import Moments, moments
 from affect_jax.optim import Optimiser
 from configs.base import base_config
-from data_pipelines.rows import Rows, reconstruct, windows
+from data_pipelines.overlap import reconstruct
+from data_pipelines.rows import Rows, windows
 from tests.golden.fixture import Answer, Fixture, adapter
 
 
