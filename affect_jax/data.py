@@ -199,14 +199,19 @@ class Data:
                 "of which nothing but 0 would be left. Take 'train' or 'none'."
             )
 
-    def require_frames(self, model: str) -> None:
-        """UserError where rows have no frames, or a stream is not on them: a model reads both."""
+    def require_frames(self, model: str, besides: Sequence[str] = ()) -> None:
+        """UserError where rows have no frames, or a stream is not on them: a model reads both.
+
+        Args:
+            besides: streams that may have rows of their own.
+        """
         if self._config.data.clips:
             raise UserError(
                 f"config.data.clips: config.model.name = {model!r} reads frames in time, a clip "
                 "has none. Set false, or take another config.system."
             )
-        for name in self.source(labels=False).own[:1]:
+        own = [name for name in self.source(labels=False).own if name not in besides]
+        for name in own[:1]:
             table = self.store.features[name].axis == "table"
             advice = f"Spread it, config.data.spread={name}:nearest" if table else "Leave it out"
             raise UserError(

@@ -148,20 +148,21 @@ def _joined(own: Mapping[str, Any], inside: Mapping[str, Any]) -> dict[str, Any]
 
 
 def aux_sums(output: Any, batch: Mapping[str, Any]) -> dict[str, Arrays]:
-    """{name: {"sum", "count"}} of the model's own losses in one batch of an evaluation.
+    """{score: {"sum", "count"}} of the model's own losses and means in one batch of an evaluation.
 
-    Such a loss is a mean over the batch. It counts by the frames of the rows: filling and padding
-    count nothing.
+    A loss is a mean over the batch. It counts by the frames of the rows: filling and padding count
+    nothing. Its score is "aux/NAME", that of a mean is called as the mean.
     """
     count = batch["mask"].sum(dtype=jnp.int32).astype(jnp.float32)
     losses = output.aux.get("losses", {})
     # A mean over no frame at all may be NaN.
     sums = {name: jnp.where(count > 0, count * value, 0) for name, value in losses.items()}
-    return {name: {"sum": x, "count": count} for name, x in sums.items()}
+    own = {f"aux/{name}": {"sum": x, "count": count} for name, x in sums.items()}
+    return own | output.aux.get("means", {})
 
 
 class AuxMeans:
-    """Means of the model's own losses over a split, from the `aux_sums` of its batches."""
+    """Losses and means of the model's own over a split, from the `aux_sums` of its batches."""
 
     def __init__(self) -> None:
         self._sums: dict[str, np.ndarray] = {}
@@ -173,5 +174,5 @@ class AuxMeans:
             self._sums[name] = self._sums.get(name, 0) + now
 
     def scores(self) -> dict[str, float]:
-        """{"aux/NAME": mean}."""
-        return {f"aux/{name}": float(x / max(n, 1)) for name, (x, n) in self._sums.items()}
+        """{score: mean}."""
+        return {name: float(x / max(n, 1)) for name, (x, n) in self._sums.items()}

@@ -6,7 +6,8 @@ A model is a Linen module, called as
 
 It returns an `Output` and knows no losses. `progress` in [0, 1] is the part of the training that is
 done. Shapes of inputs and masks: data_pipelines/gather.py. One that has `of_frames` set reads
-nothing but features of frames: clips, and streams with rows of their own, are refused. One whose
+nothing but features of frames: clips, and streams with rows of their own, are refused, but for the
+streams that its `own_rows` names. One whose
 tasks read what it predicts of others has `taught`, the names of these tasks: in evaluation, of a
 batch with labels, it gives an array "taught/<task>" for each, predicted from the labels of the
 others, where they exist, in the place of their predictions. One that predicts from pictures of
@@ -40,8 +41,10 @@ class Output:
         predictions: {task: raw}: values [B, T, K], logits [B, T, C], [B, T, K] or [B, T, K, C];
             float32.
         carry: what the next segment of the same tracks starts from, leaves [B, ...]; None without.
-        aux: optional "losses" {name: scalar}, added with their weights by the loop, and "arrays"
-            {name: [B, T, ...] or [B, ...]}, collected by who asks for them (predict.Predictor).
+        aux: optional "losses" {name: scalar}, added with their weights by the loop; "arrays"
+            {name: [B, T, ...] or [B, ...]}, collected by who asks for them (predict.Predictor); and
+            "means" {name: {"sum", "count": scalar}}, whose sum / count over a split is logged
+            beside its scores.
     """
 
     predictions: dict[str, jax.Array]

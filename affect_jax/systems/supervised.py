@@ -70,7 +70,8 @@ class Supervised:
         """The module of `config.model`."""
         model = models.build(self.model_config, self.tasks)
         if getattr(model, "of_frames", False):
-            self.data.require_frames(self.config.model.name)
+            own = getattr(model, "own_rows", ())
+            self.data.require_frames(self.config.model.name, own)
         return model
 
     @property
