@@ -151,3 +151,11 @@ def test_the_mean_of_a_split_counts_frames_and_no_filling():
         means.add(aux_sums(output, {"mask": mask}))
     assert means.scores() == {"aux/router": pytest.approx((8 * 1 + 2 * 6) / 10)}
     assert AuxMeans().scores() == {}
+
+
+def test_the_mean_of_a_model_has_a_count_of_its_own():
+    means = AuxMeans()
+    for total, count in ((3.0, 4), (1.0, 1), (0.0, 0)):
+        gate = {"gate/face": {"sum": jnp.float32(total), "count": jnp.float32(count)}}
+        means.add(aux_sums(Output({}, aux={"means": gate}), {"mask": np.ones((2, 4), bool)}))
+    assert means.scores() == {"gate/face": pytest.approx(4 / 5)}

@@ -1,6 +1,7 @@
 """Pictures of a run as PNG files: all that a run folder has data for.
 
 curves.png                       losses, scores with their best epoch and references
+gates.png                        mean weights of modalities or experts in a fusion model
 traces_<split>.png               predictions over labels of some tracks
 confusion_<split>_<task>.png     of a task of classes, or of one binary label
 f1_<split>_<task>.png            F1 of each class or action unit
@@ -25,6 +26,7 @@ from affect_jax.report import selection, style
 from affect_jax.report.best_effort import optional
 from affect_jax.report.figure_classes import draw_confusion, draw_f1_bars, grouped
 from affect_jax.report.figure_curves import draw_curves
+from affect_jax.report.figure_gates import draw_gates, gates_of
 from affect_jax.report.figure_taught import draw_taught, links_of
 from affect_jax.report.figure_traces import draw_traces
 from affect_jax.report.predictions import choose_tracks, traces_of
@@ -96,6 +98,8 @@ def _curves(run: Run, tasks: Sequence[Task], references: References) -> Iterator
         options = {"scores": totals + firsts, "references": references}
         title = f"{run.folder.name}: {len(records)} evaluations"
         yield "curves.png", lambda: draw_curves(records, title=title, **options)
+        if gates := gates_of(records):
+            yield "gates.png", lambda: draw_gates(records, gates, f"{run.folder.name}: gates")
 
 
 def _split(
