@@ -135,7 +135,9 @@ def _published(c: ConfigDict, name: str) -> None:
         if "audio" in c.model.fuser.tokens:
             c.model.fuser.token_frames = 30  # four of a window
         if "face" in c.model.streams:
-            c.model.fuser.priors = ConfigDict(dict(face=0.85, behaviour=0.15))
+            shares = {"face": 0.85, "behaviour": 0.15}
+            frames = shares.keys() - set(c.model.fuser.tokens)
+            c.model.fuser.priors = ConfigDict({name: shares[name] for name in sorted(frames)})
         c.data.seconds, c.data.hop_seconds = 4.0, 2.0
         for task, weight in zip(c.tasks, (0.7, 0.3)):
             c.task[task].update(loss="ccc+0.01*mse", weight=weight)

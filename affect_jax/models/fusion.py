@@ -225,9 +225,10 @@ def _checked(fuser: nn.Module, modalities: tuple[str, ...]) -> tuple[tuple[str, 
     """(modalities that are tokens, token_frames); UserError where the fuser's keys name others."""
     tokens = tuple(getattr(fuser, "tokens", ()))
     _require_known("tokens", tokens, modalities)
-    _require_known("priors", getattr(fuser, "priors", ()), modalities)
     if set(tokens) == set(modalities):
         raise UserError("config.model.fuser.tokens: no modality is left for the frames.")
+    frames = [name for name in modalities if name not in tokens]
+    _require_known("priors", getattr(fuser, "priors", ()), frames, "of the frames")
     if isinstance(fuser, CrossFusion):
         for key in ("query", "key", "value"):
             _require_known(key, [getattr(fuser, key)], (FUSION, *modalities))
@@ -239,11 +240,12 @@ def _checked(fuser: nn.Module, modalities: tuple[str, ...]) -> tuple[tuple[str, 
     return tokens, getattr(fuser, "token_frames", 0)
 
 
-def _require_known(key: str, names: Iterable[str], known: Sequence[str]) -> None:
+def _require_known(key: str, names: Iterable[str], known: Sequence[str], which: str = "") -> None:
     for name in names:
         if name not in known:
+            what = f"no modality {which}" if which else "no modality"
             hint = nearest(name, known)
-            raise UserError(f"config.model.fuser.{key}: {name!r} is no modality. {hint}")
+            raise UserError(f"config.model.fuser.{key}: {name!r} is {what}. {hint}")
 
 
 def _plain(group: Any) -> dict[str, Any]:
