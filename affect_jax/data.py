@@ -45,17 +45,20 @@ class Data:
         tasks: Sequence[Task],
         statistics: Statistics | None = None,
         more_labels: Sequence[str] = (),
+        times: bool = False,
     ):
         """Open the store and check that it fits.
 
         Args:
             statistics: those of an existing run; default from the training split.
             more_labels: those that training batches hold beside the tasks'.
+            times: batches hold the times of their frames.
 
         Raises:
             UserError: a key of config.data, or what the store lacks.
         """
         self._config, data, cut = config, config.data, config.folds
+        self._times = times
         self.mesh = sharding.mesh()
         self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
         require_kind("config.model.features", config.model.features, tuple[str, ...])
@@ -121,6 +124,7 @@ class Data:
             delay=data.label_delay,
             spread=spread,
             gap=data.spread_gap,
+            times=self._times,
         )
 
     @functools.cached_property

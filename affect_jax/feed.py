@@ -27,7 +27,7 @@ from data_pipelines.source import Source
 Batch = dict[str, Any]
 Fetch = Callable[[Any, Any], Batch]
 FEEDERS = ("auto", "resident", "streamed")
-KINDS = ("inputs", "inputs_mask", "labels", "label_mask")
+KINDS = ("inputs", "inputs_mask", "labels", "label_mask", "times")
 CHUNK_BYTES = 1 << 28  # of streamed batches that are sent at once; one more is held ready
 LARGEST_INDEX = 2**31 - 1  # a device counts rows in int32
 

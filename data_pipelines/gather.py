@@ -36,17 +36,18 @@ def gather(arrays: Mapping[str, Any], at: Mapping[str, Any], shape: Shape, xp: A
 
     Args:
         arrays: inputs and inputs_mask {stream: [N, ...]}, labels and label_mask {task: [N, ...]},
-            moments {stream: {"mean", "std": [tracks, ...]}} where each track has its own.
+            times {"frames": [N]} in seconds, or {}; moments {stream: {"mean", "std":
+            [tracks, ...]}} where each track has its own.
         at: row [B], row ids, below 0 of an empty place; start [B], where a track begins; frames
             and each other stream: (first [B], count [B]) in the flat arrays; track [B] where there
-            are moments.
+            are moments; begin [B], seconds, where there are times.
         xp: numpy, or jax.numpy inside a compiled program.
 
     Returns:
         inputs {stream: [B, T, ...], or [B, S, ...] of those with rows of their own}; mask bool
         [B, T]; inputs_mask {stream: bool}, of streams with gaps or rows of their own; labels,
-        label_mask {task: [B, T, ...]}; row int32 [B]; start bool [B]; moments, where there are any.
-        Clips lack T.
+        label_mask {task: [B, T, ...]}; row int32 [B]; start bool [B]; moments, where there are any;
+        times [B, T], where there are any: seconds from the beginning of the row. Clips lack T.
     """
     first, count = at["frames"]
     frames = _places(first, count, shape.length, shape.stride, xp)
@@ -71,6 +72,9 @@ def gather(arrays: Mapping[str, Any], at: Mapping[str, Any], shape: Shape, xp: A
         "row": at["row"],
         "start": at["start"],
     }
+    if times := arrays["times"]:
+        begin = at["begin"] if shape.clip else at["begin"][:, None]
+        batch["times"] = xp.where(frames[1], times["frames"][frames[0]] - begin, 0)
     if moments := arrays["moments"]:
         batch["moments"] = {
             name: {kind: array[at["track"]] for kind, array in parts.items()}

@@ -202,6 +202,21 @@ def rate_of(store: AnyStore, track: int, why: str) -> Fraction:
     return Fraction(entry.fps)
 
 
+def middles(store: AnyStore) -> np.ndarray:
+    """float32 [N]: seconds in its track to the middle of each frame, as it is shown.
+
+    Raises:
+        UserError: a track has no frames a second.
+    """
+    seconds = np.zeros(store.frames_total, np.float32)
+    for i, track in enumerate(store.tracks):
+        number = np.asarray(store.frames[track.span], np.float64)
+        seconds[track.span] = (number - 0.5) / float(
+            rate_of(store, i, "the times of frames are needed")
+        )
+    return seconds
+
+
 def _columns(table: list[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     track, start, stop = np.array(table, np.int32).reshape(-1, 3).T
     return track, start, stop

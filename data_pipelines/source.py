@@ -21,7 +21,7 @@ from data_pipelines.errors import UserError, nearest
 from data_pipelines.gather import Shape, gather
 from data_pipelines.join import Aligned
 from data_pipelines.plan import FILLING, generator
-from data_pipelines.rows import Rows, everywhere, rate_of
+from data_pipelines.rows import Rows, everywhere, middles, rate_of
 from data_pipelines.spread import SPREADS, Spread, covering, require_order
 from data_pipelines.statistics import Statistics, normalised
 from data_pipelines.store import AnyStore
@@ -52,6 +52,7 @@ class Source:
         spread: {table: "nearest" or "mean"}: tables that are spread over the frames
             (data_pipelines/spread.py); others are fed as they are.
         gap: seconds, the largest over which "nearest" reaches.
+        times: batches hold the seconds from the beginning of a row to the middle of each frame.
     """
 
     store: AnyStore
@@ -61,6 +62,7 @@ class Source:
     delay: float = 0.0
     spread: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gap: float = 0.0
+    times: bool = False
 
     def __post_init__(self) -> None:
         self.store.require_features(self.features)
@@ -91,12 +93,10 @@ class Source:
                 raise UserError(f"config.data.spread: {name!r} is no table that is fed. {hint}")
             if how not in SPREADS:
                 raise UserError(f"config.data.spread: {name}:{how}. {nearest(how, SPREADS)}")
-
         if self.gap and "nearest" not in self.spread.values():
-            raise UserError(
-                f"config.data.spread_gap = {self.gap}: no table is spread by nearest. Set 0, or "
-                "name one in config.data.spread."
-            )
+            where = f"config.data.spread_gap = {self.gap}"
+            advice = "Set 0, or name one in config.data.spread."
+            raise UserError(f"{where}: no table is spread by nearest. {advice}")
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process: it opens the arrays anew."""
@@ -133,6 +133,7 @@ class Source:
                 arrays["inputs_mask"][name] = mask if _rows_in(mask) else np.zeros(1, bool)
         for name in self.labels:
             arrays["labels"][name], arrays["label_mask"][name] = self.store.label(name)
+        arrays["times"] = {"frames": middles(self.store)} if self.times else {}
         names = normalised(self.store, self.features) if self.by_track else ()
         arrays["moments"] = {
             name: {kind: _OfTracks(self, name, kind) for kind in ("mean", "std")} for name in names
@@ -208,9 +209,8 @@ class Source:
         row = np.where(real, ids, 0)
         if not len(rows):
             zero = np.zeros(ids.shape, np.int64)
-            return {"row": ids, "start": real, "track": zero, "frames": (zero, zero)} | {
-                name: (zero, zero) for name in self.own
-            }
+            at = {"row": ids, "start": real, "track": zero, "begin": zero.astype(np.float32)}
+            return at | {name: (zero, zero) for name in ("frames", *self.own)}
         track = rows.track[row].astype(np.int64)
         start, stop = rows.start[row].astype(np.int64), rows.stop[row].astype(np.int64)
         base, frames = self.tracks["frames"]
@@ -226,6 +226,8 @@ class Source:
         if self.by_track:
             at["track"] = track
         fed = _Fed(row, track, start, stop)
+        if self.times:
+            at["begin"] = np.divide(*self._seconds(rows, fed)[0]).astype(np.float32)
         for name in self.own:
             if rows.clip:
                 low, high = self._of_clip(rows.seconds, name, track, u)
@@ -245,27 +247,29 @@ class Source:
         begin, last = (np.asarray(numbers[offset + at], np.int64) for at in ends)
         return begin - 1, last
 
-    def _of_rate(self, rows: Rows, name: str, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
-        """(first, stop) of the rows of a stream at its own rate; exact, in whole numbers."""
+    def _seconds(self, rows: Rows, fed: _Fed) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Begin and end of what is fed, each (numerator, denominator) of seconds in its track."""
         if rows.begin is not None:
             length, unit = rows.seconds.as_integer_ratio()
             seconds, parts = rows.begin[fed.row, 0], rows.begin[fed.row, 1]
-            times = (seconds, parts), (seconds * unit + length * parts, parts * unit)
-        else:
-            fps, per = (part[fed.track] for part in self._rates)
-            times = tuple((frame * per, fps) for frame in self._shown(fed))
+            return (seconds, parts), (seconds * unit + length * parts, parts * unit)
+        fps, per = (part[fed.track] for part in self._rates)
+        return tuple((frame * per, fps) for frame in self._shown(fed))
+
+    def _of_rate(self, rows: Rows, name: str, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
+        """(first, stop) of the rows of a stream at its own rate; exact, in whole numbers."""
         rate, per = self.store.features[name].rate.as_integer_ratio()
         return tuple(
-            (-(-seconds * rate // (parts * per))).astype(np.int64) for seconds, parts in times
+            (-(-seconds * rate // (parts * per))).astype(np.int64)
+            for seconds, parts in self._seconds(rows, fed)
         )
 
     def _of_table(self, rows: Rows, name: str, fed: _Fed) -> tuple[np.ndarray, np.ndarray]:
         """(first, stop) of the rows of a table whose spans overlap the row's time."""
         if rows.begin is not None:
             fps, per = (part[fed.track] for part in self._rates)
-            begin = (rows.begin[fed.row, 0] * fps / (rows.begin[fed.row, 1] * per)).astype(
-                np.float64
-            )
+            time, parts = rows.begin[fed.row, 0] * fps, rows.begin[fed.row, 1] * per
+            begin = (time / parts).astype(np.float64)
             end = begin + float(rows.seconds) * fps / per
         else:
             begin, end = self._shown(fed)

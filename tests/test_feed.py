@@ -32,7 +32,7 @@ def sequences(folder):
     yield Source(small, ("a", "b"), tuple(LABELS))
     yield Source(small, ("b",), (), by_track=True, delay=0.1)
     tracks = open_store(str(folder / "tracks"))
-    yield Source(tracks, tuple(FEATURES), ("valence", "kind"))
+    yield Source(tracks, tuple(FEATURES), ("valence", "kind"), times=True)
     spread = {"words": "mean"}
     yield Source(tracks, ("words", "x", "quiet"), ("kind",), by_track=True, spread=spread)
     yield Source(tracks, ("words", "face"), spread={"words": "nearest"}, gap=0.2, delay=0.0)

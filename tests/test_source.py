@@ -314,6 +314,29 @@ def test_each_track_comes_with_its_own_moments(store):
             np.testing.assert_array_equal(moments["std"][row], own.std[name])
 
 
+def test_frames_have_the_time_of_their_middle_from_the_beginning_of_the_row(streams):
+    source = Source(streams, ("x", "audio"), times=True)
+    for rows in (rows_of(streams), in_seconds(streams, Fraction("0.4"), Fraction("0.3"))):
+        times, seen = batch_of(source, rows)["times"], batch_of(source, rows)["mask"]
+        assert times.dtype == np.float32 and not times[~seen].any()
+        for row in range(len(rows)):
+            track = streams.tracks[rows.track[row]]
+            shown = streams.frames[track.span][rows.frames(row)]
+            middles = [Fraction(int(2 * number - 1), 2) / track.fps for number in shown]
+            begin = Fraction(int(shown[0] - 1)) / track.fps
+            if rows.begin is not None:
+                begin = Fraction(*rows.begin[row].tolist())
+            expected = [float(middle - begin) for middle in middles]
+            np.testing.assert_allclose(times[row, : len(shown)], expected, atol=1e-6)
+            assert rows.begin is None or (expected[0] > 0 and expected[-1] < 0.4 + 1 / 30)
+
+
+def test_times_of_frames_need_a_rate(tmp_path):
+    store = tracks_store(tmp_path / "still", fps=None)
+    with pytest.raises(UserError, match="times of frames are needed, but track 't0' has no frames"):
+        batch_of(Source(store, ("x",), times=True), segments([t.frames for t in store.tracks], 4))
+
+
 def test_a_delay_reads_features_earlier_and_the_first_frame_before_the_start(store):
     index = next(i for i, t in enumerate(store.tracks) if t.fps)
     track = store.tracks[index]

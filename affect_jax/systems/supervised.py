@@ -43,9 +43,11 @@ class Supervised:
         model: the Linen module.
         objective: the number that is made smaller.
         more_labels: those that training batches hold beside the tasks'.
+        times: batches hold the times of their frames, "times" (data_pipelines/gather.py).
     """
 
     more_labels: tuple[str, ...] = ()
+    times: bool = False
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class Supervised:
         """
         self.config = config
         self.tasks = tasks or tasks_from_config(config)
-        self.data = Data(config, self.tasks, statistics, self.more_labels)
+        self.data = Data(config, self.tasks, statistics, self.more_labels, self.times)
         self.model = self.make_model()
         self.objective = Objective(self.tasks, config.weighting, dict(config.aux))
 
