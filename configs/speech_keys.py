@@ -61,3 +61,26 @@ def base_backbone() -> ConfigDict:
     b.attention_dropout, b.feat_proj_dropout = 0.1, 0.1
     b.mask_time_length, b.mask_time_min_masks = 10, 2
     return b
+
+
+def wavlm_large() -> ConfigDict:
+    """microsoft/wavlm-large: 315 million parameters, 50 frames a second."""
+    b = base_backbone()
+    b.model_type = "wavlm"
+    b.feat_extract_norm, b.do_stable_layer_norm = "layer", True
+    b.hidden_size, b.num_hidden_layers, b.num_attention_heads = 1024, 24, 16
+    b.intermediate_size = 4096
+    b.layerdrop, b.mask_time_prob = 0.1, 0.075
+    return b
+
+
+def all_but_last(backbone: ConfigDict, layers: int) -> tuple[str, ...]:
+    """Patterns of `config.freeze`: the backbone without its last layers, which stay trained.
+
+    The norm behind the layers is frozen too, as is all in front of them. The relative positions of
+    wavlm are of its first layer.
+    """
+    depth = backbone.num_hidden_layers
+    trained = [f"layer_{i}" for i in range(max(depth - layers, 0), depth)]
+    trained += ["relative"] if "layer_0" in trained else []
+    return (rf"backbone/(?!({'|'.join(trained)})/).*",)

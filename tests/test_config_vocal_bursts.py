@@ -7,7 +7,7 @@ import pytest
 
 from affect_jax.config import load
 from affect_jax.models.blocks.speech import SpeechConfig
-from affect_jax.models.vocal_bursts import speech_config
+from affect_jax.models.blocks.speech.chosen import speech_config
 from affect_jax.optim import Optimiser
 from configs.vocal_bursts import HEADS, SCORES, WEIGHTINGS
 from data_pipelines.bursts import DEFINITIONS

@@ -38,8 +38,15 @@ CASES = [(system, variant) for system in SYSTEMS for variant in variants(system)
 
 
 def batch_of(config, width):
-    """Two rows of zeros: of `width` features a frame, or clips: pictures, or sound as it is fed."""
+    """Two rows of zeros: of `width` features a frame, windows of sound with their frames, or clips:
+    pictures, or sound as it is fed."""
     data, features = config.data, config.model.features
+    if config.model.name == "speech_steps":
+        sound, mask = np.zeros((2, 4000), np.float32), np.ones((2, data.length), bool)
+        times = np.zeros(mask.shape, np.float32)
+        return {"inputs": dict.fromkeys(features, sound), "mask": mask, "times": times} | {
+            "inputs_mask": dict.fromkeys(features, np.ones(sound.shape, bool))
+        }
     shape = (round(data.seconds * 16_000),) if data.clips else (data.length, width)
     if config.model.name == "image":
         pictures = {name: np.zeros((2, 48, 48), np.float32) for name in features}

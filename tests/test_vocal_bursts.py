@@ -12,7 +12,7 @@ from affect_jax import train as loop
 from affect_jax.export import cli as export
 from affect_jax.main import cli as main
 from affect_jax.metrics import ccc
-from affect_jax.models.vocal_bursts import speech_config
+from affect_jax.models.blocks.speech.chosen import speech_config
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
 from affect_jax.train_run import train_run

@@ -7,8 +7,6 @@ models/blocks/speech.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +19,8 @@ from affect_jax.config import require_kind
 from affect_jax.models import Output
 from affect_jax.models.blocks import choose, pooling
 from affect_jax.models.blocks.branches import Branch, BranchTowers
-from affect_jax.models.blocks.speech import SpeechConfig, SpeechTransformer
+from affect_jax.models.blocks.speech.chosen import is_masked, speech_backbone
+from affect_jax.models.blocks.streams import stream
 from affect_jax.models.blocks.task_heads import Chain, HeadTask, Vanilla
 from data_pipelines.errors import UserError, nearest, shown
 
@@ -31,9 +30,6 @@ HEADS: dict[str, type[nn.Module]] = {
     "branch": Branch,
     "branch_v2": BranchTowers,
 }
-# The mask of valid samples is given to the backbone and the head, or padding is heard as silence.
-PADDING = ("masked", "heard")
-AUTO = "auto"  # one of them, by the system "audio"
 # In the place of a backbone's type: hidden states come from the store.
 STORED = "stored"
 KEYS = ("name", "features", "dtype", "padding", "backbone", "head")
@@ -93,7 +89,7 @@ class VocalBursts(nn.Module):
     ) -> tuple[list[jax.Array], jax.Array, dict[str, jax.Array]]:
         """Hidden states (batch, time, dim) 0 .. N and what the convolutions gave, at index -1; the
         mask of their frames; arrays."""
-        streams = [self._stream(batch, name) for name in self.features]
+        streams = [stream(batch, name) for name in self.features]
         if self.backbone is None:
             states = [
                 x[:, i : i + 1].astype(jnp.float32)
@@ -111,16 +107,6 @@ class VocalBursts(nn.Module):
         begin = output.hidden[0] if output.features is None else output.features
         return [*output.hidden, begin], mask, arrays
 
-    def _stream(self, batch: Mapping[str, Any], name: str) -> tuple[jax.Array, jax.Array]:
-        """(a feature, zero where it does not exist; the mask of that, (batch,) or (batch, S))."""
-        if name not in batch["inputs"]:
-            raise UserError(
-                f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
-            )
-        x = batch["inputs"][name]
-        mask = batch.get("inputs_mask", {}).get(name, batch["mask"])
-        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, 0), mask
-
 
 def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
     """The module of a `config.model` with name "vocal_bursts" (keys: configs/vocal_bursts.py).
@@ -134,10 +120,7 @@ def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
         if not isinstance(config[key], Mapping | ConfigDict):
             raise UserError(f"config.model.{key} = {shown(config[key])}: expected a group of keys.")
     dtype = choose.entry("config.model.dtype", config.dtype, choose.DTYPES)
-    choose.entry("config.model.padding", config.padding, dict.fromkeys((*PADDING, AUTO)))
-    if config.padding == AUTO:
-        raise UserError("config.model.padding = 'auto' needs config.system = 'audio'.")
-    masked = config.padding == "masked"
+    masked = is_masked(config.padding)
     features, backbone = tuple(config.features), _backbone(config.backbone, masked, dtype)
     if not features or (backbone and len(features) > 1):
         wanted = (
@@ -152,31 +135,12 @@ def build(config: Any, tasks: Sequence[Any]) -> VocalBursts:
     )
 
 
-def speech_config(group: Mapping[str, Any]) -> SpeechConfig:
-    """The backbone that `config.model.backbone` describes, in the words of a config.json.
-
-    Raises:
-        UserError: names the key that is wrong.
-    """
-    where = "config.model.backbone"
-    known = [*(field.name for field in dataclasses.fields(SpeechConfig)), "remat"]
-    for key in group:
-        if key not in known:
-            raise UserError(f"{where}.{key}: no such key. {nearest(key, known)}")
-    return SpeechConfig.from_json({k: x for k, x in group.items() if k != "remat"}, where)
-
-
 def _backbone(group: Any, masked: bool, dtype: Any) -> Callable[..., nn.Module] | None:
     if group.get("model_type") == STORED:
         if others := [key for key in group if key != "model_type"]:
             raise UserError(f"config.model.backbone.{others[0]}: stored hidden states have none.")
         return None
-    remat = group.get("remat", False)
-    require_kind("config.model.backbone.remat", remat, bool)
-    config = speech_config(group)
-    return functools.partial(
-        SpeechTransformer, config, masked_norm=masked, remat=remat, dtype=dtype
-    )
+    return speech_backbone(group, masked, dtype)
 
 
 def _head(group: Any, tasks: Sequence[Any], dtype: Any) -> Callable[..., nn.Module]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from affect_jax.interop import files, published, rules, speech
 from affect_jax.interop.rules import Rule, Table
-from affect_jax.models.vocal_bursts import STORED, speech_config
+from affect_jax.models.blocks.speech.chosen import speech_config
+from affect_jax.models.vocal_bursts import STORED
 from data_pipelines.errors import UserError, shown
 
 # The challenge's names of the tasks and the original's, in the original's order.
