@@ -66,12 +66,14 @@ class SpeechWindows(Audio):
     def _in_steps(self, batch: Batch) -> Batch:
         """The batch with labels, label_mask and mask on the steps [B, S], without `times`.
 
-        A step's label is the mean of the labelled frames whose middle falls into it. It is missing
-        where there is none, or no sound in its middle.
+        A step's label is the mean of the labelled frames whose middle falls into it, those that
+        reach beyond the window into the last. It is missing where there is none, or no sound in its
+        middle.
         """
         sound = batch["inputs_mask"][self._sounds[0]]
         steps, samples = self.config.model.steps, sound.shape[1]
-        step_bt = jnp.floor(batch["times"] * (RATE * steps / samples)).astype(jnp.int32)
+        # A frame whose middle is a border, as at 25 a second, is the later step's, also rounded.
+        step_bt = jnp.floor(batch["times"] * (RATE * steps / samples) + 1e-3).astype(jnp.int32)
         within_bts = jnp.clip(step_bt, 0, steps - 1)[..., None] == jnp.arange(steps)
         middles = ((np.arange(steps) + 0.5) * samples / steps).astype(np.int64)
         heard = sound[:, middles]
