@@ -6,8 +6,9 @@ Data:     a store with a stream of sound at 16 kHz, called "sound" here, and lab
           python -m data_pipelines.prepare --source=ras --input=FOLDER --store=STORE
           then --config=configs/ras_audio.py:paper --config.data.root=STORE \
               --config.data.keep=SPEECH --config.init.weights=WEIGHTS
-Speech:   SPEECH is a list of windows in which the person that is seen speaks; the others are
-          scored, and not trained on.
+Speech:   SPEECH lists the windows in which the person that is seen speaks, by the stream
+          "mouth_open" of a store; the others are scored, and not trained on:
+          python -m data_pipelines.segments --store=STORE --keep=SPEECH
 Weights:  microsoft/wavlm-large, or an emotion model on it as the authors take it,
           3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes: a folder, or in the Hugging Face cache.
 Variants: paper, sizes and rates of the authors (arXiv 2603.13056 and its released code);

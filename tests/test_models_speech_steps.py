@@ -140,6 +140,8 @@ def test_weights_go_out_under_the_original_s_names_and_come_back():
     jax.tree.map(np.testing.assert_array_equal, again, drawn())
     with pytest.raises(UserError, match="the original predicts valence and arousal, in this order"):
         family.table(config(), NAMES[::-1], written)
+    with pytest.raises(UserError, match="config.model.steps = 8: the original has 4 of them."):
+        family.to_original(config(steps=8), NAMES, drawn())
 
 
 @pytest.mark.parametrize("prefix", ["", "wavlm.", "ssl_model."])

@@ -19,6 +19,7 @@ from affect_jax.models.blocks.speech.chosen import speech_config
 from data_pipelines.errors import UserError, shown
 
 TASKS = ("valence", "arousal")  # in the order of the original's two outputs
+STEPS = 4  # of a window, whatever its labels are
 _OF_PIPELINE = "ssl_model."
 _UNUSED = dict.fromkeys(("pool_model.*", "ser_model.*"), "pooling and head of the emotion model")
 
@@ -53,8 +54,10 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     """The state dict of the original's model.
 
     Raises:
-        UserError: the original predicts other tasks, or in another order.
+        UserError: the original predicts other tasks, in another order, or other steps.
     """
+    if model.steps != STEPS:
+        raise UserError(f"config.model.steps = {model.steps}: the original has {STEPS} of them.")
     return rules.to_original(_whole(model, tasks), variables)
 
 
