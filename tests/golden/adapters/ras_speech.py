@@ -252,8 +252,10 @@ def _config(fixture: Fixture) -> ConfigDict:
 
 def _same_are_trained(fixture: Fixture, config: Any, table: interop.Table, params: Any) -> None:
     """Mismatch unless the partial freezing of a config leaves the original's list of parameters."""
-    layers = fixture.meta["config"]["unfreeze_last_n_layers"]
-    freeze = all_but_last(config.backbone, layers) if layers else ()
+    options = fixture.meta["config"]
+    layers = options.get("unfreeze_last_n_layers", 0)
+    some = layers or options.get("freeze_backbone", False)
+    freeze = all_but_last(config.backbone, layers) if some else ()
     optimiser = Optimiser(base_config().optim, params, freeze, epochs=1)
     trained = interop.to_original(table, {"params": optimiser.split(params)[0]})
     if odd := set(trained) ^ set(fixture.meta["trainable"]):
