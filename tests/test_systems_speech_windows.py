@@ -115,11 +115,7 @@ def test_a_training_scores_every_frame_and_gives_embeddings_of_frames(root, tmp_
         (dict(data__clips=True), "config.data.clips: speech_windows reads windows in time"),
         (dict(model__features=("face",)), "config.audio.level: none of config.model.features"),
         (
-            dict(
-                model__features=("face",),
-                audio__level="none",
-                audio__augment__noise__probability=0.0,
-            ),
+            dict(model__features=("face",), audio__level="none"),
             "config.model.features: 'face' is no sound",
         ),
         (dict(audio__mixup=0.4), "config.audio.mixup: is for clips. Leave it off."),
