@@ -57,14 +57,14 @@ class Data:
         Raises:
             UserError: a key of config.data, or what the store lacks.
         """
-        self._config, data, cut = config, config.data, config.folds
-        self._times = times
+        self._config, self._times, data, cut = config, times, config.data, config.folds
         self.mesh = sharding.mesh()
         self.store = folds.cut(open_store(data.root), cut.cut, cut.count, cut.seed)
         require_kind("config.model.features", config.model.features, tuple[str, ...])
         self.features = tuple(config.model.features)
         self.store.require_features(self.features)
-        for key, known in (("normalise", NORMALISATIONS), ("feeder", FEEDERS)):
+        known_of = {"normalise": NORMALISATIONS, "feeder": FEEDERS, "overlap": OVERLAPS}
+        for key, known in known_of.items():
             if data[key] not in known:
                 raise UserError(f"config.data.{key} = {data[key]!r}: {nearest(data[key], known)}")
         if data.normalise != "train":
@@ -170,10 +170,6 @@ class Data:
             for b in others:
                 if on[a] and on[b]:
                     raise UserError(f"config.data.{a} and config.data.{b} exclude each other.")
-        if data.overlap not in OVERLAPS:
-            raise UserError(
-                f"config.data.overlap = {data.overlap!r}: {nearest(data.overlap, OVERLAPS)}"
-            )
         if data.overlap != "mean" and not (data.hop or data.hop_seconds):
             raise UserError(
                 f"config.data.overlap = {data.overlap!r}: rows overlap with config.data.hop or "

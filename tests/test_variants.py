@@ -136,7 +136,10 @@ def smoked(system):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [*smoked("mtl"), *smoked("va"), "configs/mtl.py:hsf,lstm,smoke", "configs/mtl.py:se,hsf,smoke"],
+    [
+        *(*smoked("mtl"), *smoked("va"), "configs/mtl.py:hsf,lstm,smoke"),
+        *("configs/mtl.py:se,hsf,smoke", "configs/ras_audio.py:smoke"),
+    ],
 )
 def test_every_variant_trains_on_its_twin(name, tmp_path):
     config = load(name)
