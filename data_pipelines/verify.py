@@ -3,9 +3,9 @@
 python -m data_pipelines.verify --store=STORE
 
 Exit code 0: nothing that matters. 1: problems (damaged files, values outside their range,
-non-finite features, spans that cannot be, a video in two splits, a feature that a track lacks
-altogether). Notes (frames without a feature, streams without rows in a track, tracks without
-labels, what the preparation had to say) do not change it.
+non-finite features, spans that cannot be, a video in two splits, a feature that no track has).
+Notes (tracks and frames without a feature, streams without rows in a track, tracks without labels,
+what the preparation had to say) do not change it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,11 @@ def _features(store: Store, found: Findings) -> None:
             elif missing:
                 some.append(f"{track.name} ({missing} of {len(here)})")
         if none:
-            found.problems.append(f"feature {feature.name!r} is missing in {listed(none, SHOWN)}")
+            missing = f"feature {feature.name!r} is missing in"
+            if len(none) == len(store.tracks):
+                found.problems.append(f"{missing} every track")
+            else:
+                found.notes.append(f"{missing} {listed(none, SHOWN)}")
         if some:
             found.notes.append(f"feature {feature.name!r} has gaps in {listed(some, SHOWN)}")
 

@@ -76,13 +76,21 @@ def test_notes_of_the_preparation_are_repeated(path):
     ]
 
 
-def test_a_track_that_lacks_a_feature_is_a_problem_and_a_frame_that_does_is_a_note(path):
+def test_tracks_and_frames_that_lack_a_feature_are_notes_and_one_that_no_track_has_is_a_problem(
+    path, capsys
+):
     face = {"face": np.ones((4, 2))}
     seen = {"face": np.array([True, False, True, True])}
     fill(path, {}, {"features": face}, {"feature_masks": seen}, {"features": face})
     found = verify.check(Store(path))
-    assert found.problems == ["feature 'voice' is missing in t1, t3"]
-    assert found.notes == ["feature 'face' has gaps in t2 (1 of 4)"]
+    assert found.notes == [
+        "feature 'face' has gaps in t2 (1 of 4)",
+        "feature 'voice' is missing in t1, t3",
+    ]
+    assert not found.problems
+    fill(path, {"features": face}, {"features": face})
+    code, out = run(path, capsys)
+    assert code == 1 and "problem: feature 'voice' is missing in every track\n" in out
 
 
 def test_tracks_and_splits_without_labels_are_noted(path):
@@ -111,10 +119,11 @@ def test_the_first_row_that_is_not_finite_is_named(path):
 
 
 def test_a_line_has_twenty_names_and_says_how_many_more(path):
-    fill(path, *[{"group": "g", "labels": {}, "split": f"s{i // 30}",
-                  "features": {"face": np.ones((4, 2))}} for i in range(60)])  # fmt: skip
+    face = {"face": np.ones((4, 2))}
+    fill(path, {}, *[{"group": "g", "labels": {}, "split": f"s{i // 30}",
+                      "features": face} for i in range(60)])  # fmt: skip
     found = verify.check(Store(path))
-    assert any(line.endswith("t19, ... (60 in all)") for line in found.problems)
+    assert any(line.endswith("t20, ... (60 in all)") for line in found.notes)
     assert max(map(len, found.problems + found.notes)) < 300
 
 
