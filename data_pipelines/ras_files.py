@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +19,7 @@ from data_pipelines import array_pickles, audio
 from data_pipelines import folder as folders
 from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import Npz, float32, require_array
+from data_pipelines.labels.rates import LONGEST
 from data_pipelines.labels.segments import Segment, read_segments
 from data_pipelines.report import Report
 
@@ -73,8 +75,10 @@ def frames_of(path: pathlib.Path, size: int | None = None) -> tuple[np.ndarray, 
         require_array(f"{path}: features", shape, dtype, "iuf", (*rows, size or "size"))
         require_array(f"{path}: frames", *arrays.header("frames"), "iu", rows)
         frames, features = arrays["frames"].astype(np.int64), float32(arrays["features"])
-    if len(frames) and (frames[0] < 1 or (np.diff(frames) <= 0).any()):
-        raise UserError(f"{path}: frames do not ascend from 1, as image numbers do.")
+    if len(frames) and (frames[0] < 1 or (np.diff(frames) <= 0).any() or frames[-1] > LONGEST):
+        raise UserError(
+            f"{path}: frames do not ascend from 1 (to {LONGEST} at most), as image numbers do."
+        )
     return frames, features
 
 
@@ -123,7 +127,9 @@ def joined(track: str, parts: Sequence[tuple[int, pathlib.Path]], fps: Fraction 
             "are not known. Write them into videos_fps.csv."
         )
     starts = []
-    for frame, _ in parts:
+    for frame, path in parts:
+        if frame > LONGEST:
+            raise UserError(f"{path}: begins with frame {frame}, expected {LONGEST} at most.")
         seconds = frame / fps
         near = round(seconds)
         starts.append(float(near if abs(near - seconds) * fps <= Fraction(1, 2) else seconds))
@@ -149,11 +155,9 @@ class Descriptions:
         if not tables or not packs:
             missing = "table of segments (*.csv)" if not tables else "pickle of embeddings (*.pkl)"
             raise UserError(f"{folders.nothing(folder, missing)}. Both belong there.")
-        for path in tables.values():
-            for segment in read_segments(path, warn=report.note):
-                track = folders.plain_name(segment.track, f"{path}: video_name")
-                self.tables.setdefault(track, []).append(segment)
-        named = {segment.name for of in self.tables.values() for segment in of}
+        named = _segments(tables.values(), report)
+        for segment in named.values():
+            self.tables.setdefault(segment.track, []).append(segment)
         self.branch, self.pool, self.size = "", "", 0
         self._vectors: dict[str, np.ndarray] = {}
         of_file: dict[str, pathlib.Path] = {}
@@ -199,13 +203,35 @@ class Descriptions:
         return vector
 
 
+def _segments(tables: Iterable[pathlib.Path], report: Report) -> dict[str, Segment]:
+    """{name: segment} of tables, which may repeat one another."""
+    found: dict[str, Segment] = {}
+    again = []
+    for path in tables:
+        for segment in read_segments(path, warn=report.note):
+            name = folders.plain_name(segment.name, f"{path}: video_name")
+            own, other = (x and (x.window.start, x.window.stop) for x in (segment, found.get(name)))
+            if other is None:
+                found[name] = dataclasses.replace(segment, name=name)
+            elif own == other:
+                again.append(name)
+            else:
+                raise UserError(
+                    f"{path}: {name!a} is frames {own[0]} to {own[1]}, {other[0]} to {other[1]} in "
+                    "another row. Leave one."
+                )
+    if again:
+        report.note("behaviour/: segments that come twice, taken once", again)
+    return found
+
+
 def _entries(path: pathlib.Path) -> dict[str, Any]:
     pack = array_pickles.load(path)
     if not isinstance(pack, dict):
         raise UserError(f"{path}: a {type(pack).__name__}, expected {{segment: embeddings}}.")
     if "embeddings" in pack and "video_name" in pack:
-        return {str(pack["video_name"]).strip(): pack}
-    return {str(name).strip(): entry for name, entry in pack.items()}
+        pack = {pack["video_name"]: pack}
+    return {unicodedata.normalize("NFC", str(name).strip()): x for name, x in pack.items()}
 
 
 def _embeddings(path: pathlib.Path, name: str, entry: Any) -> dict[str, Any]:

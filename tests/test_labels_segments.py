@@ -147,7 +147,7 @@ def test_mouths_are_put_by_image_number_and_images_without_a_face_have_none(tmp_
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("00000,1", ":2: frame is '00000', expected a whole number from 1."),
+        ("00000,1", ":2: frame is '00000', expected a whole number from 1 to 10000000."),
         ("00001,2", ":2: mouth_open is '2', expected 0 or 1."),
         ("00001,1\n1,0", ":3: frame 1 comes twice."),
     ],

@@ -195,6 +195,25 @@ def test_packs_of_one_segment_a_file_are_read_as_those_of_all(folder):
     np.testing.assert_array_equal(of(store, at, "behaviour", "a"), before)
 
 
+def test_segments_that_tables_repeat_are_taken_once_whichever_way_their_accents_are_written(folder):
+    folder_of = folder / "behaviour"
+    table = (folder_of / "train.csv").read_text().replace("v___", "a\u0308___")
+    (folder_of / "train.csv").write_text(table)
+    (folder_of / "train_segment.csv").write_text(table)
+    for path in (folder / "annotations/Validation_Set/v.txt", folder / "face/val/v.npz"):
+        path.rename(path.with_stem("\xe4"))
+    everything = pickle.loads((folder_of / "train.pkl").read_bytes())
+    write_pack(folder, {name.replace("v___", "\xe4___"): x for name, x in everything.items()})
+    (folder / "videos_fps.csv").write_text("video_name,fps\na\u0308.mp4,25\n")
+    store, at, notes = made(folder)
+    assert of(store, at, "behaviour", "a")[:, 0].tolist() == [3.5, 2.5]
+    assert of(store, at, "behaviour", "\xe4")[:, 0].tolist() == [4.5]
+    assert store.tracks[at["\xe4"]].fps == 25
+    assert any(
+        note.startswith("behaviour/: segments that come twice, taken once: a_") for note in notes
+    )
+
+
 def test_a_test_split_is_a_list_or_texts_of_fillers_and_has_no_labels(folder):
     shutil.rmtree(folder / "behaviour")
     (folder / "annotations" / "Test_Set").mkdir()
@@ -244,6 +263,17 @@ def test_a_test_track_that_is_only_named_is_as_long_as_its_streams_tell(folder):
         (lambda f: save(f, features=np.zeros((2, 5), F)), "expected [2, 2]"),
         (lambda f: (f / "face" / "train" / "a.npz").write_bytes(b"x"), "not a readable npz"),
         (lambda f: (f / "wav" / "train" / "a.wav").write_bytes(b"x"), "not readable audio"),
+        (lambda f: save(f, frames=np.array([1, 10**12])), "(to 10000000 at most)"),
+        (
+            lambda f: wav(f / "wav" / "a" / "a___900000000_900000120_0001.wav", noise(0, 9)),
+            "begins with frame 900000000, expected 10000000 at most",
+        ),
+        (
+            lambda f: (f / "behaviour" / "more.csv").write_text(
+                "video_name,start_frame,end_frame\na___20_40_0000.mp4,21,40\n"
+            ),
+            "'a___20_40_0000.mp4' is frames 20 to 40, 21 to 40 in another row",
+        ),
     ],
 )
 def test_what_is_wrong_ends_in_one_line_with_the_file(change, message, folder, capsys):

@@ -52,7 +52,9 @@ def whole(where: str, name: str, text: str, *, least: int = 0, most: int = 2**31
     """The whole number of a field, which may be written 4.0; UserError where it is none."""
     found = finite_number(text)
     if found is None or found % 1 or not least <= found <= most:
-        raise UserError(f"{where}: {name} is {text[:60]!r}, expected a whole number from {least}.")
+        raise UserError(
+            f"{where}: {name} is {text[:60]!r}, expected a whole number from {least} to {most}."
+        )
     return int(found)
 
 

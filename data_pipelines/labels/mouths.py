@@ -16,13 +16,14 @@ import numpy as np
 from data_pipelines.errors import UserError
 from data_pipelines.labels.csv_rows import read_rows, whole
 from data_pipelines.labels.lines import Warn
+from data_pipelines.labels.rates import LONGEST
 
 
 def read_mouth(path: pathlib.Path, *, warn: Warn) -> tuple[np.ndarray, np.ndarray]:
     """(face, is_open) of a track, bool [T] each up to its last row; index i is image i + 1."""
     flags: dict[int, bool] = {}
     for where, row in read_rows(path, ("frame", "mouth_open"), warn=warn):
-        image = whole(where, "frame", row["frame"], least=1, most=10**7)
+        image = whole(where, "frame", row["frame"], least=1, most=LONGEST)
         if row["mouth_open"] not in ("0", "1", "0.0", "1.0", "False", "True"):
             raise UserError(f"{where}: mouth_open is {row['mouth_open'][:60]!r}, expected 0 or 1.")
         if image in flags:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
@@ -23,6 +24,7 @@ from data_pipelines.store_specs import rate
 
 NAME = "videos_fps.csv"
 HIGHEST = 1000.0  # frames a second; beyond is damage
+LONGEST = 10**7  # frames of a video; likewise
 _PERSON = ("_left", "_right")
 
 
@@ -66,10 +68,10 @@ def video_of(track: str, videos: Mapping[str, str]) -> str | None:
 
 
 def stems(names: Iterable[str], where: object) -> dict[str, str]:
-    """{name without suffix: video}; UserError where two videos have one."""
+    """{name without suffix, in composed form: video}; UserError where two videos have one."""
     found: dict[str, str] = {}
     for name in names:
-        stem = pathlib.PurePath(name).stem
+        stem = unicodedata.normalize("NFC", pathlib.PurePath(name).stem)
         if stem in found:
             raise UserError(f"{where}: {found[stem]!r} and {name!r} are of one name. Leave one.")
         found[stem] = name

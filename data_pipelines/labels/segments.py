@@ -29,7 +29,7 @@ from data_pipelines.av_windows import Window
 from data_pipelines.errors import UserError
 from data_pipelines.labels.csv_rows import number, read_rows, whole
 from data_pipelines.labels.lines import MISSING, Warn
-from data_pipelines.labels.rates import decimals
+from data_pipelines.labels.rates import LONGEST, decimals
 from data_pipelines.labels.texts import NO_VALUE, VA_COLUMNS
 from data_pipelines.replace_file import replace_text
 from data_pipelines.store_specs import rate
@@ -102,7 +102,7 @@ def _segment(where: str, row: Mapping[str, str]) -> Segment:
     name = row["video_name"]
     if not track_of(name):
         raise UserError(f"{where}: no video_name.")
-    start, stop = (whole(where, column, row[column]) for column in _PLACE[1:])
+    start, stop = (whole(where, column, row[column], most=LONGEST) for column in _PLACE[1:])
     if stop < start:
         raise UserError(f"{where}: end_frame {stop} is before start_frame {start}.")
     times = (_number(where, column, row) for column in ("start_time", "end_time"))
