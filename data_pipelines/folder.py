@@ -54,6 +54,13 @@ def gone(folder: pathlib.Path) -> list[pathlib.Path]:
     return [p for path in folders(folder) for p in _all(path) if _is_gone(p)]
 
 
+def note_gone(folder: pathlib.Path, report: Report) -> None:
+    """Notes of links that point nowhere, in a folder or below it."""
+    lost = sorted(str(p.relative_to(folder)) for p in gone(folder))
+    if lost:
+        report.note(f"{folder}: links that point nowhere, without what they stand for", lost)
+
+
 def nothing(folder: pathlib.Path, expected: str) -> str:
     """Says that a folder has no such files, and which links point nowhere."""
     lost = [str(p.relative_to(folder)) for p in gone(folder)]
@@ -98,23 +105,18 @@ def warn_decomposed(names: Iterable[str], where: object, warn: Callable[[str], o
 def note_rest(folder: pathlib.Path, report: Report) -> None:
     """Notes of what lies in a folder and was given to `Report.use` neither itself nor in parts."""
     inner = {parent for path in report.used for parent in path.parents}
-    rest, lost, system = [], [], 0
+    rest, system = [], 0
     waiting = [folder]
     while waiting:
         for path in sorted(waiting.pop().iterdir()):
             name = str(path.relative_to(folder))
             if _of_system(path):
                 system += _count(path)
-            elif _is_gone(path):
-                lost.append(name)
             elif path in inner:
                 waiting.append(path)
-            elif path not in report.used and not _for_people(path):
+            elif not (path in report.used or _is_gone(path) or _for_people(path)):
                 rest.append(f"{name}/" if path.is_dir() else name)
-    if lost:
-        report.note(
-            f"{folder}: links that point nowhere, without what they stand for", sorted(lost)
-        )
+    note_gone(folder, report)
     if system:
         report.note(f"{folder}: files of a system (__MACOSX, ._* and the like) skipped: {system:,}")
     if rest:

@@ -166,11 +166,13 @@ def in_seconds(store: AnyStore, seconds: Fraction, hop: Fraction | None = None) 
                 f"{entry.name!r} takes {float(1 / fps):.2g}. Take more."
             )
         shown = np.asarray(store.frames[entry.span], np.int64) - 1
-        within = np.searchsorted(shown, shown + math.ceil(seconds * fps)) - np.arange(len(shown))
+        last = int(shown[-1]) + 1 if len(shown) else 0
+        most = min(math.ceil(seconds * fps), last)
+        within = np.searchsorted(shown, shown + most) - np.arange(len(shown))
         length = max(length, int(within.max(initial=1)))
-        total = Fraction(int(shown[-1]) + 1) / fps if len(shown) else Fraction(0)
+        total = Fraction(last) / fps
         for begin in _starts(total, seconds, hop):
-            bounds = math.ceil(begin * fps), math.ceil((begin + seconds) * fps)
+            bounds = math.ceil(begin * fps), min(math.ceil((begin + seconds) * fps), last)
             start, stop = np.searchsorted(shown, bounds)
             if start < stop:
                 table.append((track, start, stop))

@@ -182,7 +182,7 @@ def _keep(given: argparse.Namespace, report: Report) -> None:
         _seconds("hop-seconds", given.hop_seconds, 2),
     )
     if hop > seconds:
-        raise UserError(f"--hop-seconds={given.hop_seconds} is longer than a row: frames get lost.")
+        raise UserError(f"--hop-seconds={float(hop):g} is longer than a row: frames get lost.")
     split = given.split or "train"
     rows = in_seconds(store, seconds, hop).of_tracks(store.split(split))
     found = speaking(store, rows, rule=given.rule)
@@ -212,6 +212,9 @@ def _tables(given: argparse.Namespace, report: Report) -> None:
     if given.fps is None and given.videos is None:
         raise UserError(f"Give --fps={NAME} or --videos=FOLDER: the frames a second are not known.")
     out = user_path(given.out)
+    for folder in (given.annotations, given.videos, given.mouth):
+        if folder is not None:
+            folders.note_gone(user_path(folder), report)
     splits = _splits(given, report)
     rates, counts, where = _rates(given, out, report)
     mouths = {} if given.mouth is None else _mouths(user_path(given.mouth))

@@ -45,7 +45,7 @@ from data_pipelines.store_specs import rate
 
 RATE = 16000
 _LATEST = 60  # seconds between the beginnings of sound and pictures; beyond is damage
-_SHORTER = 1.0  # seconds by which sound may end before its video without a note
+_SHORTER = 1.0  # seconds by which two lengths may differ without a note
 _THREADS = 4
 R = TypeVar("R")
 
@@ -57,10 +57,18 @@ class Probe:
     Attributes:
         fps: frames a second, exact (29.97 is 30000/1001); None where not known.
         frames: number of them.
+        seconds: that they last, or where the video does not say, all of it; 0 where not known.
     """
 
     fps: Fraction | None
     frames: int
+    seconds: float
+
+    @property
+    def odd(self) -> bool:
+        """Frames and rate tell of another length: the rate is a mean or a wish."""
+        told = self.frames / (self.fps or 1)
+        return bool(self.fps and self.seconds) and abs(told - self.seconds) > _SHORTER
 
 
 def probe(path: pathlib.Path) -> Probe:
@@ -76,7 +84,9 @@ def probe(path: pathlib.Path) -> Probe:
         if not frames:  # such as mkv, which does not say
             frames = sum(packet.size > 0 for packet in container.demux(stream))
         number = round(float(stream.average_rate or 0), 3)
-        return Probe(rate(number) if 0 < number <= HIGHEST else None, frames)
+        own = (stream.duration or 0) * (stream.time_base or 0)
+        seconds = float(own or Fraction(container.duration or 0, library().time_base))
+        return Probe(rate(number) if 0 < number <= HIGHEST else None, frames, seconds)
 
 
 def extract_sound(path: pathlib.Path, out: pathlib.Path) -> tuple[float, float]:
@@ -175,6 +185,13 @@ def probe_folder(folder: pathlib.Path, report: Report) -> dict[str, Probe]:
     found = videos(folder)
     stems([path.name for path in found], folder)
     results = _each({path.name: path for path in found}, probe, report, "videos")
+    odd = [
+        f"{name} ({one.frames / float(one.fps):.1f} and {one.seconds:.1f} s)"
+        for name, one in results.items()
+        if one.odd
+    ]
+    if odd:
+        report.note("frames at their rate last longer or shorter; does the rate vary?", odd)
     if len(results) < len(found):
         raise _failed(len(found) - len(results), len(found))
     return results
@@ -231,6 +248,7 @@ def _run(arguments: Sequence[str]) -> None:
     given = parser.parse_all(arguments)
     library()  # before what may take long
     report, folder = Report(sys.stdout), user_path(given.videos)
+    folders.note_gone(folder, report)
     if given.what == "audio":
         if given.out is None:
             raise UserError("OUT is missing: the folder of the wavs. See --help.")

@@ -107,6 +107,12 @@ def test_rows_of_seconds_are_a_frame_apart_at_least(tmp_path):
     assert (in_seconds(store, Fraction(1, 25)).sizes > 0).all()
 
 
+def test_rows_of_any_number_of_seconds_are_as_long_as_the_longest_track(tmp_path):
+    store = timed_store(tmp_path / "s", [(np.arange(1, 9), 30), (np.arange(1, 5), 25)])
+    rows = in_seconds(store, Fraction(10) ** 300, Fraction(1))
+    assert rows.length == 8 and rows.sizes.tolist() == [8, 4]
+
+
 def test_rows_of_seconds_need_a_rate(tmp_path):
     store = timed_store(tmp_path / "s", [(np.arange(1, 9), None)])
     with pytest.raises(UserError, match="track 't0' has no frames per second"):

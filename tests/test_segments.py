@@ -159,6 +159,7 @@ def test_rows_of_a_store_with_an_open_mouth_and_a_face_are_listed_and_read_back(
         (["--split=tset"], "Did you mean 'test'?"),
         (["--seconds=0"], "--seconds=0: expected seconds above 0."),
         (["--hop-seconds=5"], "--hop-seconds=5 is longer than a row"),
+        (["--seconds=1"], "--hop-seconds=2 is longer than a row"),
         (["--split=validation"], "no row of validation holds speech; nothing to keep."),
         (["--fps=x"], "--fps: not together with --store."),
     ],

@@ -12,8 +12,11 @@ from data_pipelines.store_specs import rate
 HERTZ = 440
 
 
-def make(path, *, fps=25, frames=20, hertz=48000, channels=2, late=0.0, sound=True):
-    """A video of grey pictures with a tone as long, of which the left channel alone is heard."""
+def make(path, *, fps=25, frames=20, hertz=48000, channels=2, late=0.0, sound=True, apart=1):
+    """A video of grey pictures with a tone as long, of which the left channel alone is heard.
+
+    Pictures are shown every `apart` frames of its rate.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg4", rate=fps)
@@ -21,7 +24,7 @@ def make(path, *, fps=25, frames=20, hertz=48000, channels=2, late=0.0, sound=Tr
         grey = np.full((32, 32, 3), 128, np.uint8)
         streams = [(stream, [av.VideoFrame.from_ndarray(grey) for _ in range(frames)])]
         for i, frame in enumerate(streams[0][1]):
-            frame.pts, frame.time_base = i, 1 / rate(fps)
+            frame.pts, frame.time_base = i * apart, 1 / rate(fps)
         if sound:
             time = np.arange(round(frames / float(fps) * hertz)) / hertz
             tone = np.zeros((1, len(time) * channels), np.int16)
@@ -68,7 +71,9 @@ def test_sound_that_begins_behind_the_pictures_follows_silence(tmp_path):
 def test_rates_of_videos_are_exact_and_frames_are_counted(tmp_path, suffix):
     path = tmp_path / f"v.{suffix}"
     make(path, fps=rate(29.97), frames=7, sound=False)
-    assert video.probe(path) == video.Probe(rate(29.97), 7)
+    found = video.probe(path)
+    assert (found.fps, found.frames) == (rate(29.97), 7)
+    assert found.seconds == pytest.approx(7 / 29.97, abs=1e-3)
 
 
 def test_all_videos_are_tried_and_a_line_names_each_that_fails(tmp_path, capsys):
@@ -126,6 +131,16 @@ def test_a_probe_names_both_numbers_where_video_and_annotation_differ(tmp_path, 
     assert "annotations without a video: w" in said
     table = (tmp_path / "in" / "videos_fps.csv").read_text()
     assert table == "video_name,fps\nv.mp4,23.976\n"
+
+
+def test_videos_whose_rate_varies_and_links_that_point_nowhere_are_named(tmp_path, capsys):
+    make(tmp_path / "even.mkv", frames=50, sound=False)
+    make(tmp_path / "slow.mkv", frames=50, sound=False, apart=2)
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    assert video.main(["probe", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "does the rate vary?: slow.mkv (2.0 and 4.0 s)\n" in said
+    assert "links that point nowhere, without what they stand for: gone.mp4\n" in said
 
 
 @pytest.mark.parametrize(
