@@ -89,7 +89,7 @@ class Source:
         for name, how in self.spread.items():
             tables = [n for n in self.features if self.store.features[n].axis == "table"]
             if name not in tables:
-                hint = nearest(name, tables) or "None here is."
+                hint = nearest(name, tables) or "None here is; leave it out."
                 raise UserError(f"config.data.spread: {name!r} is no table that is fed. {hint}")
             if how not in SPREADS:
                 raise UserError(f"config.data.spread: {name}:{how}. {nearest(how, SPREADS)}")

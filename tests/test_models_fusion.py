@@ -185,6 +185,7 @@ def test_priors_are_shares_and_one_that_is_not_named_has_one():
         ),
         ("cross", dict(CASES["cross_named"], fuser__value="text"), "streams.audio: none of"),
         ("raav", dict(fuser__tokens=("sound",)), "fuser.tokens: 'sound' is no modality"),
+        ("raav", dict(fuser__tokens=("audio", "audio")), "names a modality twice"),
         ("raav", dict(fuser__tokens=NAMES), "fuser.tokens: no modality is left for the frames"),
         ("raav", dict(fuser__priors={"face": 0.0}), "priors.face = 0.0: expected a number above 0"),
         ("raav", dict(fuser__priors={"x": 1.0}), "fuser.priors: 'x' is no modality"),

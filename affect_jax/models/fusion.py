@@ -225,6 +225,8 @@ def _checked(fuser: nn.Module, modalities: tuple[str, ...]) -> tuple[tuple[str, 
     """(modalities that are tokens, token_frames); UserError where the fuser's keys name others."""
     tokens = tuple(getattr(fuser, "tokens", ()))
     _require_known("tokens", tokens, modalities)
+    if len(set(tokens)) < len(tokens):
+        raise UserError(f"config.model.fuser.tokens = {shown(tokens)}: names a modality twice.")
     if set(tokens) == set(modalities):
         raise UserError("config.model.fuser.tokens: no modality is left for the frames.")
     frames = [name for name in modalities if name not in tokens]
