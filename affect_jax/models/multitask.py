@@ -21,6 +21,7 @@ from affect_jax.models.blocks.averages import Averages
 from affect_jax.models.blocks.encoded import Dynamic
 from affect_jax.models.blocks.fc_recurrent import FCLSTM, TransformerLSTM
 from affect_jax.models.blocks.heads import HEADS, FCHead
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.mamba import Mamba
 from affect_jax.models.blocks.memory import MemoryTransformer
 from affect_jax.models.blocks.recurrent import GRU, LSTM
@@ -84,7 +85,7 @@ class MultiTask(nn.Module):
         del progress
         x = join(batch, self.features)
         if self.feature_norm:
-            x = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name="feature_norm")(x)
+            x = layer_norm(1e-6, jnp.float32, "feature_norm")(x)
         x, carry = self.encoder(name="encoder")(x, batch["mask"], carry, train)
         sizes = {task: math.prod(shape) for task, shape in self.shapes.items()}
         raw = self.structure(x, batch["mask"], train, self.head, sizes)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.blocks.cross_attention import CrossAttention
 from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.pooling import Pool
 from affect_jax.models.blocks.task_heads import (
@@ -152,9 +153,7 @@ class _Tower(nn.Module):
             attention = CrossAttention(self.heads, self.dropout, self.dtype, name=f"attention_{i}")
             # The residual is the stream that is asked, not the query.
             x = (attention(query, x, mask_bt, train) + x).astype(jnp.float32)
-            # Two passes: flax's fast variance fails for large means.
-            norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}")
-            x = gelu(norm(x)).astype(self.dtype)
+            x = gelu(layer_norm(1e-5, jnp.float32, f"norm_{i}")(x)).astype(self.dtype)
         return x
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from affect_jax.models.blocks import pooling
 from affect_jax.models.blocks.cross_attention import CrossAttention
 from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.transformer import position_table
 from data_pipelines.errors import UserError, nearest
@@ -66,10 +67,7 @@ class EncodedLayer(nn.Module):
             return drop(x, name)
 
         def norm(x: jax.Array, name: str) -> jax.Array:
-            # Two passes: flax's fast variance fails for large means.
-            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)(
-                x.astype(jnp.float32)
-            )
+            return layer_norm(1e-5, self.dtype, name)(x.astype(jnp.float32))
 
         q, k, v = encoded(q_bth, "query"), encoded(k_bsh, "key"), encoded(v_bsh, "value")
         attention = CrossAttention(self.heads, self.dropout, self.dtype, name="attention")
@@ -97,7 +95,7 @@ class Projection(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """(..., dim) -> (..., hidden)."""
         x = Linear(self.hidden, self.dtype, name="linear")(x).astype(jnp.float32)
-        x = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")(x)
+        x = layer_norm(1e-5, self.dtype, "norm")(x)
         return Dropout(self.dropout, name="dropout")(x, train)
 
 

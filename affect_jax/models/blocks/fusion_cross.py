@@ -78,7 +78,7 @@ class CrossFusion(nn.Module):
         require_sizes(self)
 
     def unread(self, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """Those that no layer reads."""
+        """Modalities that no layer reads; those of a call are none of these."""
         named = (self.query, self.key, self.value)
         return tuple(name for name in modalities if name not in named and FUSION not in named)
 
@@ -88,10 +88,8 @@ class CrossFusion(nn.Module):
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Streams, no tokens, bool (batch, time) -> (batch, time, hidden), nothing else."""
         del tokens
-        left_out = self.unread(tuple(streams))
-        read = {name: stream for name, stream in streams.items() if name not in left_out}
-        states, exists = {}, {name: there for name, (_, there) in read.items()}
-        for name, (x, _) in read.items():
+        states, exists = {}, {name: there for name, (_, there) in streams.items()}
+        for name, (x, _) in streams.items():
             project = Projection(self.hidden, self.dropout, self.dtype, name=f"projection_{name}")
             states[name] = project(x, train)
         exists[FUSION] = jnp.stack(list(exists.values())).any(0)

@@ -17,6 +17,7 @@ import numpy as np
 from affect_jax.models.blocks.cross_attention import CrossAttention
 from affect_jax.models.blocks.dropout import Dropout
 from affect_jax.models.blocks.fusion_cross import Streams, require_sizes
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.linear import Linear
 
 LEAST_PRIOR = 1e-6
@@ -88,7 +89,7 @@ class RaavFusion(nn.Module):
         if tokens:
             sizes = self.hidden, self.heads, self.dropout, self.latents, self.dtype
             context = _Context(*sizes, name="context")
-            x, _ = context(x, tokens, train)
+            x = context(x, tokens, train)
         x = jnp.where((mask_bt & exists)[..., None], x, 0)
         keys = mask_bt & exists if keys_bt is None else keys_bt
         for i in range(self.layers):
@@ -138,8 +139,8 @@ class _Context(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, tokens: Streams, train: bool) -> tuple[jax.Array, jax.Array]:
-        """(frames, latents (batch, latents, hidden)); rows without tokens as they are."""
+    def __call__(self, x: jax.Array, tokens: Streams, train: bool) -> jax.Array:
+        """Frames (batch, time, hidden) that know the tokens; rows without any as they are."""
         projected = [
             jnp.where(
                 exists[..., None],
@@ -160,10 +161,7 @@ class _Context(nn.Module):
         query, every = _norm(x, self.dtype, "frame_norm"), jnp.ones(latents.shape[:2], bool)
         asked = x + self._attention("frame_attention")(query, latents, every, train)
         some = exists.any(1)[:, None, None]
-        return (
-            jnp.where(some, _norm(asked, self.dtype, "out_norm"), x),
-            jnp.where(some, latents, own),
-        )
+        return jnp.where(some, _norm(asked, self.dtype, "out_norm"), x)
 
     def _attention(self, name: str) -> CrossAttention:
         return CrossAttention(self.heads, self.dropout, self.dtype, name=name)
@@ -196,7 +194,4 @@ def log_priors(modalities: tuple[str, ...], priors: Mapping[str, float]) -> np.n
 
 
 def _norm(x: jax.Array, dtype: jnp.dtype, name: str) -> jax.Array:
-    # Two passes: flax's fast variance fails for large means.
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)(
-        x.astype(jnp.float32)
-    )
+    return layer_norm(1e-5, dtype, name)(x.astype(jnp.float32))

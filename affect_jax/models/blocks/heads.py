@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout, require_rate
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.linear import Linear
 from data_pipelines.errors import nearest
 
@@ -60,7 +61,7 @@ class NormHead(nn.Module):
     Attributes:
         size: number of outputs, raw.
         hidden: width of the hidden layer; 0: the last linear layer alone.
-        dropout: rate on what the last linear layer reads.
+        dropout: rate behind the hidden layer.
         norm: one of NORMS.
         input_dropout: rate on what the first linear layer reads.
         dtype: of the hidden layer; parameters, norm and output are float32.
@@ -87,7 +88,7 @@ class NormHead(nn.Module):
     @nn.compact
     def __call__(self, x_bth: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
         """(..., width) -> (float32 (..., size), what the last layer reads (..., hidden))."""
-        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")
+        norm = layer_norm(1e-5, jnp.float32, "norm")
         x = x_bth
         if self.hidden:
             x = norm(x.astype(jnp.float32)) if self.norm == "input" else x

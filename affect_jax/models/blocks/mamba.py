@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.encoded import Projection
+from affect_jax.models.blocks.layer_norm import layer_norm
 from data_pipelines.errors import nearest
 
 DISCRETISATIONS = ("zoh", "ras")
@@ -67,7 +68,7 @@ class MambaBlock(nn.Module):
         )
         out = dense(y.astype(self.dtype) * nn.silu(b), width, "out_projection")
         out = Dropout(self.dropout, name="dropout")(out, train).astype(jnp.float32)
-        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")
+        norm = layer_norm(1e-5, self.dtype, "norm")
         return jnp.where(mask_bt[..., None], norm(skip * u_bth + out), 0)
 
 

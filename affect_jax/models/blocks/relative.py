@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.heads import NORMAL
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.transformer import join_heads, split_heads
 
 
@@ -114,10 +115,7 @@ class Layer(nn.Module):
             return Dropout(self.dropout, name=name)(x, train)
 
         def norm(x: jax.Array, name: str) -> jax.Array:
-            # Two passes: flax's fast variance fails for large means.
-            return nn.LayerNorm(epsilon=1e-4, use_fast_variance=False, dtype=self.dtype, name=name)(
-                x.astype(jnp.float32)
-            )
+            return layer_norm(1e-4, self.dtype, name)(x.astype(jnp.float32))
 
         attention = RelativeAttention(
             self.heads, self.window, self.dropout, self.dtype, name="attention"

@@ -9,6 +9,7 @@ import numpy as np
 
 from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.heads import NORMAL
+from affect_jax.models.blocks.layer_norm import layer_norm
 from data_pipelines.errors import nearest
 
 POSITIONS = ("abaw4", "sinusoid", "none")
@@ -108,10 +109,7 @@ class Layer(nn.Module):
             return Dropout(self.dropout, name=name)(x, train)
 
         def norm(x: jax.Array, name: str) -> jax.Array:
-            # Two passes: flax's fast variance fails for large means.
-            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)(
-                x.astype(jnp.float32)
-            )
+            return layer_norm(1e-5, self.dtype, name)(x.astype(jnp.float32))
 
         def dense(size: int, name: str) -> nn.Dense:
             return nn.Dense(size, dtype=self.dtype, kernel_init=NORMAL, name=name)

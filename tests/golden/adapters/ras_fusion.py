@@ -87,7 +87,7 @@ def cross(fixture: Fixture) -> Answer:
 
 
 def _fusion_model(options: Mapping[str, Any]) -> tuple[Whole, interop.Table, list[str]]:
-    """The model, its rules, and the names of its streams."""
+    """The model, its rules, and the names of the streams that it reads."""
     hidden = options["hidden_dim"]
     fuser = functools.partial(
         CrossFusion,
@@ -99,12 +99,11 @@ def _fusion_model(options: Mapping[str, Any]) -> tuple[Whole, interop.Table, lis
         key=options["k_modality"],
         value=options["v_modality"],
     )
-    names = list(options["modalities"])
-    unread = fuser().unread(tuple(names))
+    unread = fuser().unread(tuple(options["modalities"]))
+    names = [name for name in options["modalities"] if name not in unread]
     width = hidden if options["head_type"] == "mlp" else 0
     head = functools.partial(NormHead, size=options["out_dim"], hidden=width, dropout=0.0)
-    read = {name: name for name in names if name not in unread}
-    return Whole(fuser, head), fusion.cross(read, width, unread), names
+    return Whole(fuser, head), fusion.cross({n: n for n in names}, width, unread), names
 
 
 def _streams(given: Mapping[str, Any], names: list[str], form: str, k: int | None = None) -> Batch:
@@ -192,12 +191,18 @@ def raav(fixture: Fixture) -> Answer:
             f"out_preds_{i}": raw,
             f"out_embs_{i}": embs,
             f"out_frame_tokens_{i}": inside["gate"]["__call__"][0][0],
-            f"out_audio_latents_{i}": inside["context"]["__call__"][0][1],
+            f"out_audio_latents_{i}": _latents(inside["context"], params, batch["valid"]["audio"]),
             f"out_frame_valid_{i}": mask & exists,
             f"out_loss_{i}": ccc_mse(raw, batch, config["loss"]),
         }
     arrays |= _raav_trace(fixture, model, table, params, batches)
     return Answer({name: x for name, x in arrays.items() if name in fixture.outputs})
+
+
+def _latents(inside: Mapping[str, Any], params: Any, valid: np.ndarray) -> np.ndarray:
+    """Latents behind the tokens; as they were learned in a row without tokens."""
+    own = params["fuser"]["context"]["latents"]
+    return np.where(valid.any(1)[:, None, None], inside["latent_norm"]["__call__"][0], own)
 
 
 def _cases(fixture: Fixture) -> list[int]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.blocks.convolution import fast_in_scan
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.speech.config import SpeechConfig
 
 gelu = functools.partial(nn.gelu, approximate=False)
@@ -63,9 +64,3 @@ class Convolution(nn.Module):
 def frame_mask(frames_b: jax.Array, length: int) -> jax.Array:
     """bool (batch, length), True on the first `frames_b` frames of a row, at least on one."""
     return jnp.arange(length) < jnp.maximum(frames_b, 1)[:, None]
-
-
-def layer_norm(eps: float, dtype: jnp.dtype, name: str, **axes: int) -> nn.LayerNorm:
-    """A layer norm that takes float32 and gives `dtype`."""
-    # Two passes: flax's fast variance fails for large means.
-    return nn.LayerNorm(epsilon=eps, use_fast_variance=False, dtype=dtype, name=name, **axes)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.speech.config import SpeechConfig
-from affect_jax.models.blocks.speech.convolutions import gelu, layer_norm
+from affect_jax.models.blocks.speech.convolutions import gelu
 from affect_jax.models.blocks.speech.relative import Gate
 
 

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout
+from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.speech.config import SpeechConfig, frames_of
-from affect_jax.models.blocks.speech.convolutions import Convolution, frame_mask, layer_norm
+from affect_jax.models.blocks.speech.convolutions import Convolution, frame_mask
 from affect_jax.models.blocks.speech.layers import Layer
 from affect_jax.models.blocks.speech.masking import span_mask
 from affect_jax.models.blocks.speech.positions import Positions
