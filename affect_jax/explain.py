@@ -37,6 +37,7 @@ from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
 from affect_jax.trained_data import say_other_data
 from data_pipelines.errors import UserError, listed, nearest
+from data_pipelines.nearest_frames import nearest_frames
 from data_pipelines.paths import require_name
 from data_pipelines.replace_file import replace_text
 from data_pipelines.replace_folder import replace_folder
@@ -99,7 +100,7 @@ def _targets(system: Supervised, track: int) -> list[int]:
     store, settings = system.data.store, system.config.explain
     frames = store.frames[store.tracks[track].span]
     if settings.frame:
-        return [gradcam.nearest(frames, settings.frame)]
+        return [int(nearest_frames(settings.frame, frames))]
     return gradcam.uniform(len(frames), settings.targets).tolist()
 
 

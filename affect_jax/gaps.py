@@ -9,18 +9,7 @@ import numpy as np
 
 from affect_jax.prediction_files import Predictions
 from affect_jax.smoothing import smooth_tracks
-
-
-def nearest(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """int [n]: index of the known frame that is nearest to each wanted one, the earlier of two.
-
-    Args:
-        wanted: int [n], image numbers.
-        known: int [m], at least one, ascending.
-    """
-    right = np.searchsorted(known, wanted).clip(max=len(known) - 1)
-    left = (right - 1).clip(min=0)
-    return np.where(wanted - known[left] <= abs(known[right] - wanted), left, right)
+from data_pipelines.nearest_frames import nearest_frames
 
 
 def filled(x_n: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
@@ -35,7 +24,7 @@ def filled(x_n: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
         if gone.any() and not gone.all():
             known = start + np.flatnonzero(~gone)
             wanted = start + np.flatnonzero(gone)
-            filled[wanted] = x_n[known[nearest(wanted, known)]]
+            filled[wanted] = x_n[known[nearest_frames(wanted, known)]]
     return filled
 
 

@@ -95,21 +95,6 @@ def _convolutions(change: Callable[[jax.Array], jax.Array]) -> Callable[..., Any
     return intercept
 
 
-def nearest(frames: np.ndarray, asked: int) -> int:
-    """Position of the frame nearest to an image number, the earlier of two; 0: of the middle."""
-    return int(np.abs(frames - asked).argmin()) if asked else len(frames) // 2
-
-
-def window(count: int, position: int, width: int) -> tuple[int, int]:
-    """(start, stop) of `width` of `count` frames, or of all, around a position as its middle.
-
-    At the ends of the frames the position is not the middle.
-    """
-    width = min(width, count)
-    start = min(max(position - width // 2, 0), count - width)
-    return start, start + width
-
-
 def uniform(count: int, targets: int) -> np.ndarray:
     """int [min(targets, count)]: positions spread over `count` frames, first and last included."""
     return np.rint(np.linspace(0, count - 1, min(targets, count))).astype(int)

@@ -21,6 +21,7 @@ from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import Npz, float32, require_array
 from data_pipelines.labels.rates import LONGEST
 from data_pipelines.labels.segments import Segment, read_segments
+from data_pipelines.nearest_frames import nearest_frames
 from data_pipelines.report import Report
 
 WINDOW = re.compile(r"(.+)___(\d{1,9})_(\d{1,9})_\d+", re.ASCII)  # track, start, stop, index
@@ -55,10 +56,7 @@ def face(
         )
     if not (finite := np.isfinite(features).all(1)).all():
         raise UserError(f"{path}: features of frame {there[np.argmin(finite)]} are not finite.")
-    at = np.searchsorted(there, frames)
-    before, after = np.clip(at - 1, 0, None), np.minimum(at, len(there) - 1)
-    earlier = np.abs(frames - there[before]) <= np.abs(there[after] - frames)
-    chosen = np.where(earlier, before, after)
+    chosen = nearest_frames(frames, there)
     mask = np.abs(there[chosen] - frames) <= reach
     spare = int((~np.isin(there, frames)).sum())
     return np.where(mask[:, None], features[chosen], np.float32(0)), mask, spare

@@ -35,15 +35,14 @@ from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.files import Npz, float32
 from data_pipelines.folder import plain_name
 from data_pipelines.join import open_store
+from data_pipelines.labels.texts import NO_VALUE, VA_COLUMNS
+from data_pipelines.labels.va_folders import SHORT
 from data_pipelines.paths import user_path
 from data_pipelines.replace_file import replace_file
 from data_pipelines.store import AnyStore
 from data_pipelines.store_specs import LARGEST_FRAME
 
-NO_VALUE = -5.0  # the organisers' mark for "no label"
 ARRAYS = ("embedding", "prediction", "label")
-AFFECT = ("valence", "arousal")  # columns of predictions and labels
-FILES = {"train": "train", "validation": "val", "test": "test"}  # what files of splits are called
 SUFFIXES = (".pkl", ".pickle", ".npz")
 
 
@@ -263,7 +262,7 @@ def _require_finite(
 
 def of_store(store: AnyStore, run: str, split: str) -> dict[str, FrameRecords]:
     """{track: records of the frames for which a run has predictions} of a split."""
-    names, embedding = [f"{run}/{task}" for task in AFFECT], f"{run}/embedding"
+    names, embedding = [f"{run}/{task}" for task in VA_COLUMNS], f"{run}/embedding"
     wide = embedding in store.features and store.features[embedding].axis == "frame"
     names += [embedding] * wide
     found = {}
@@ -277,8 +276,8 @@ def of_store(store: AnyStore, run: str, split: str) -> dict[str, FrameRecords]:
         def of(name: str, rows: slice = rows, there: np.ndarray = there) -> np.ndarray:
             return float32(store.feature(name)[rows])[there]
 
-        label = np.full((int(there.sum()), len(AFFECT)), np.nan, np.float32)
-        for k, task in enumerate(AFFECT):
+        label = np.full((int(there.sum()), len(VA_COLUMNS)), np.nan, np.float32)
+        for k, task in enumerate(VA_COLUMNS):
             if task in store.labels:
                 values, mask = (np.asarray(x[rows])[there, 0] for x in store.label(task))
                 label[:, k] = np.where(mask, values, np.nan)
@@ -286,7 +285,7 @@ def of_store(store: AnyStore, run: str, split: str) -> dict[str, FrameRecords]:
             found[store.tracks[i].name] = FrameRecords(
                 np.asarray(store.frames[rows])[there],
                 of(embedding) if wide else None,
-                np.concatenate([of(name) for name in names[: len(AFFECT)]], axis=1),
+                np.concatenate([of(name) for name in names[: len(VA_COLUMNS)]], axis=1),
                 label,
             )
     return found
@@ -295,7 +294,7 @@ def of_store(store: AnyStore, run: str, split: str) -> dict[str, FrameRecords]:
 def _runs(store: AnyStore) -> list[str]:
     """Names of the runs of which a store has predictions a frame."""
     runs = dict.fromkeys(f.run for f in store.features.values() if f.run)
-    both = [[store.features.get(f"{run}/{task}") for task in AFFECT] for run in runs]
+    both = [[store.features.get(f"{run}/{task}") for task in VA_COLUMNS] for run in runs]
     return [
         run
         for run, of in zip(runs, both)
@@ -327,9 +326,9 @@ def _run(arguments: Sequence[str]) -> None:
             by = f" by {run}. {nearest(run, known)}" if run else " by a run."
             raise UserError(f"{store.path}: no predictions of valence and arousal{by.rstrip()}")
     for run in runs:
-        for split in (split for split in store.splits if split in FILES):
+        for split in (split for split in store.splits if split in SHORT):
             if records := of_store(store, run, split):
-                path = out / run / f"{FILES[split]}.pkl"
+                path = out / run / f"{SHORT[split]}.pkl"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 print(f"{path}: {write_frames(path, records):,} records")
 

@@ -44,14 +44,13 @@ from data_pipelines.labels.mouths import read_mouth
 from data_pipelines.labels.rates import NAME, rate_of_track, read_rates, write_rates
 from data_pipelines.labels.segments import Segment, Speech, write_segments
 from data_pipelines.labels.texts import VA_COLUMNS, TrackLabels
-from data_pipelines.labels.va_folders import FOLDERS
+from data_pipelines.labels.va_folders import SHORT, split_folders
 from data_pipelines.paths import user_path
 from data_pipelines.report import Report
 from data_pipelines.rows import Rows, in_seconds, rate_of
 from data_pipelines.store import AnyStore
 
 MOUTH = "mouth_open"  # the feature of a store
-FILES = {"train": "train", "validation": "val", "test": "test"}  # {split: how its files begin}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,12 +239,12 @@ def _tables(given: argparse.Namespace, report: Report) -> None:
 
 
 def _write(out: pathlib.Path, split: str, rows: Sequence[Segment], report: Report) -> None:
-    path = out / f"{FILES[split]}_segment.csv"
+    path = out / f"{SHORT[split]}_segment.csv"
     plain = [dataclasses.replace(one, speech=None) for one in rows]
     write_segments(path, plain, marked=split != "test")
     report.say(f"{path}: {len(rows):,} windows of {len({one.track for one in rows}):,} tracks")
     if rows[0].speech is not None:
-        path = out / f"{FILES[split]}_audio_segment.csv"
+        path = out / f"{SHORT[split]}_audio_segment.csv"
         write_segments(path, rows, marked=split != "test")
         use = sum(one.speech.use for one in rows)
         report.say(f"{path}: {use:,} of {len(rows):,} windows hold speech")
@@ -258,17 +257,11 @@ def _splits(given: argparse.Namespace, report: Report) -> dict[str, dict[str, Tr
         folder = user_path(given.annotations)
         if not folder.is_dir():
             raise UserError(f"--annotations={given.annotations}: no such folder.")
-        places: dict[str, pathlib.Path] = {}
-        for path in folders.entries(folder):
-            split = FOLDERS.get(path.name.lower())
-            if path.is_dir() and split is not None:
-                if split in places:
-                    raise UserError(f"{path}: beside it {places[split].name}. Leave one.")
-                places[split] = path
+        places = split_folders(folder)
         if not places:
             raise UserError(f"{folders.nothing(folder, 'folder Train_Set or Validation_Set')}.")
         read = functools.partial(readers.read_text, kind="va", warn=report.note)
-        for split in sorted(places, key=list(FILES).index):
+        for split in (split for split in SHORT if split in places):
             texts = text_files(places[split], report)
             splits[split] = {track: read(file) for track, file in texts.items()}
     if given.test_list is not None:

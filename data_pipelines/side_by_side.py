@@ -37,7 +37,7 @@ def side_by_side(
             `skip_bad`: all are.
     """
     bad: dict[str, str] = {}
-    for name, result in _results(items, read, report, label):
+    for name, result in results(items, read, report, label):
         if isinstance(result, UserError):
             bad[str(items[name])] = str(result)
         elif skip_bad or not bad:
@@ -51,10 +51,10 @@ def side_by_side(
         report.note(f"{label}: bad files, left out", list(bad.values()))
 
 
-def _results(
+def results(
     items: Mapping[str, T], read: Callable[[T], R], report: Report, label: str
 ) -> Iterator[tuple[str, R | UserError]]:
-    """(name, what was read, or what is wrong) of each item."""
+    """(name, what was read, or the UserError that says what is wrong) of each item, as above."""
 
     def task(item: T) -> R | UserError:
         try:

@@ -14,7 +14,6 @@ They are read by the library av, which comes with the extra `video`.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
@@ -26,6 +25,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from data_pipelines import folder as folders
+from data_pipelines.audio import RATE
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
 from data_pipelines.labels.lines import read_lines
@@ -41,12 +41,11 @@ from data_pipelines.labels.segments import VIDEO_SUFFIXES
 from data_pipelines.paths import user_path
 from data_pipelines.replace_file import replace_file
 from data_pipelines.report import Report
+from data_pipelines.side_by_side import results
 from data_pipelines.store_specs import rate
 
-RATE = 16000
 _LATEST = 60  # seconds between the beginnings of sound and pictures; beyond is damage
 _SHORTER = 1.0  # seconds by which two lengths may differ without a note
-_THREADS = 4
 R = TypeVar("R")
 
 
@@ -184,43 +183,30 @@ def probe_folder(folder: pathlib.Path, report: Report) -> dict[str, Probe]:
     """
     found = videos(folder)
     stems([path.name for path in found], folder)
-    results = _each({path.name: path for path in found}, probe, report, "videos")
+    probed = _each({path.name: path for path in found}, probe, report, "videos")
     odd = [
         f"{name} ({one.frames / float(one.fps):.1f} and {one.seconds:.1f} s)"
-        for name, one in results.items()
+        for name, one in probed.items()
         if one.odd
     ]
     if odd:
         report.note("frames at their rate last longer or shorter; does the rate vary?", odd)
-    if len(results) < len(found):
-        raise _failed(len(found) - len(results), len(found))
-    return results
+    if len(probed) < len(found):
+        raise _failed(len(found) - len(probed), len(found))
+    return probed
 
 
 def _each(
     items: Mapping[str, Any], do: Callable[[Any], R], report: Report, label: str
 ) -> dict[str, R]:
     """{name: result} of those that succeed, several at a time; a line for each that does not."""
-
-    def task(item: Any) -> R | UserError:
-        try:
-            return do(item)
-        except UserError as error:
-            return error
-
-    results: dict[str, R] = {}
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        todo = {name: pool.submit(task, item) for name, item in items.items()}
-        try:
-            for name in report.progress(list(todo), label, "file"):
-                result = todo[name].result()
-                if isinstance(result, UserError):
-                    report.say(f"failed: {result}")
-                else:
-                    results[name] = result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return results
+    found: dict[str, R] = {}
+    for name, result in results(items, do, report, label):
+        if isinstance(result, UserError):
+            report.say(f"failed: {result}")
+        else:
+            found[name] = result
+    return found
 
 
 def _failed(count: int, total: int) -> UserError:

@@ -88,8 +88,11 @@ def test_records_are_members_on_the_frames_of_a_store(members, tmp_path, capsys)
     )
 
 
-def test_a_file_and_its_folder_are_one_member(members, tmp_path, capsys):
-    code, _, error = run(capsys, members[0], f"{members[0]}/test.pkl", f"--out={tmp_path / 'out'}")
+def test_a_file_and_its_folder_are_one_member_whatever_the_case_of_its_name(
+    members, tmp_path, capsys
+):
+    (tmp_path / "face/test.pkl").rename(tmp_path / "face/TEST.pkl")
+    code, _, error = run(capsys, members[0], f"{members[0]}/TEST.pkl", f"--out={tmp_path / 'out'}")
     assert code == 2 and "member face is named twice" in error
 
 

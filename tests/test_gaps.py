@@ -1,18 +1,12 @@
-"""Frames without a number: their nearest neighbour, and what smoothing makes of them."""
+"""Frames without a number, and what smoothing makes of them."""
 
 import numpy as np
 import pytest
 
-from affect_jax.gaps import filled, nearest, smooth_around
+from affect_jax.gaps import filled, smooth_around
 from affect_jax.smoothing import KINDS, smooth
 
 NAN = np.nan
-
-
-def test_the_nearest_of_two_equally_near_frames_is_the_earlier():
-    wanted, known = np.arange(1, 11), np.array([3, 7, 8])
-    assert known[nearest(wanted, known)].tolist() == [3, 3, 3, 3, 3, 7, 7, 8, 8, 8]
-    assert nearest(wanted, np.array([5])).tolist() == [0] * 10
 
 
 def test_a_gap_takes_numbers_of_its_own_track_alone():

@@ -78,16 +78,6 @@ def test_places_that_raise_the_score_are_shown_and_others_are_not():
     np.testing.assert_allclose(gradcam.joint(np.float32([0.5, 1]), places)[0, 0, 0], 0.5)
 
 
-def test_a_window_lies_around_its_target_and_inside_the_frames():
-    assert [gradcam.window(10, at, 4) for at in (0, 2, 5, 9)] == [(0, 4), (0, 4), (3, 7), (6, 10)]
-    assert gradcam.window(3, 1, 64) == (0, 3)
-
-
-def test_the_nearest_frame_is_taken_and_without_a_number_the_middle():
-    frames = np.array([2, 4, 8, 9])
-    assert [gradcam.nearest(frames, asked) for asked in (0, 1, 3, 7, 100)] == [2, 0, 0, 2, 3]
-
-
 def test_targets_are_spread_evenly_and_each_is_taken_once():
     assert gradcam.uniform(10, 4).tolist() == [0, 3, 6, 9]
     assert gradcam.uniform(3, 9).tolist() == [0, 1, 2] and gradcam.uniform(5, 1).tolist() == [0]

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from affect_jax.gaps import nearest as nearest_frames
 from affect_jax.prediction_files import Predictions, find_tasks, splits
 from affect_jax.submission.check import SHOWN, Refused, check, counted
 from affect_jax.submission.formats import Format, described, require_file_name
 from affect_jax.submission.official import Official
 from affect_jax.tasks import Task, decode
 from data_pipelines.errors import UserError, nearest
+from data_pipelines.nearest_frames import nearest_frames
 from data_pipelines.paths import require_name
 
 FILLS = ("line", "nearest")

@@ -20,7 +20,7 @@ from data_pipelines.labels.lists import read_test_tracks
 from data_pipelines.labels.texts import TrackLabels
 from data_pipelines.report import Report
 
-# {folder in lower case: split}
+# {folder, or file of a split, in lower case: split}
 FOLDERS = {
     "train_set": "train",
     "train": "train",
@@ -30,6 +30,7 @@ FOLDERS = {
     "test_set": "test",
     "test": "test",
 }
+SHORT = {"train": "train", "validation": "val", "test": "test"}  # {split: as RAS calls it}
 
 
 def read_splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, TrackLabels | None]]:
@@ -41,11 +42,7 @@ def read_splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, Tra
     Raises:
         UserError: no texts, one that cannot be read, a track or a split in two places.
     """
-    places: dict[str, pathlib.Path] = {}
-    for path in (p for p in folders.entries(folder) if p.is_dir()):
-        split = FOLDERS.get(path.name.lower())
-        if split and places.setdefault(split, path) != path:
-            raise UserError(f"{path}: beside it {places[split]}. Leave one.")
+    places = split_folders(folder)
     if not places:
         splits, test = readers.read_folder(folder, kinds=("va",), report=report)
         return {**splits, "test": test}
@@ -68,6 +65,16 @@ def read_splits(folder: pathlib.Path, report: Report) -> dict[str, dict[str, Tra
     if absent:
         report.note("splits that are not there", absent)
     return splits
+
+
+def split_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """{split: its folder}; UserError where there are two of one split."""
+    places: dict[str, pathlib.Path] = {}
+    for path in (p for p in folders.entries(folder) if p.is_dir()):
+        split = FOLDERS.get(path.name.lower())
+        if split and places.setdefault(split, path) != path:
+            raise UserError(f"{path}: beside it {places[split]}. Leave one.")
+    return places
 
 
 def _is_filler(values: np.ndarray, mask: np.ndarray) -> bool:

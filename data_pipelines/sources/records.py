@@ -25,13 +25,14 @@ import numpy as np
 from data_pipelines import folder as folders
 from data_pipelines import labels as readers
 from data_pipelines.errors import UserError, listed, nearest
+from data_pipelines.labels.folders import SPLITS
 from data_pipelines.labels.rates import NAME as RATES
 from data_pipelines.labels.rates import read_rates, stems, video_of
-from data_pipelines.records import AFFECT, SUFFIXES, FrameRecords, WindowRecords, read
+from data_pipelines.labels.texts import VA_COLUMNS
+from data_pipelines.labels.va_folders import FOLDERS
+from data_pipelines.records import SUFFIXES, FrameRecords, WindowRecords, read
 from data_pipelines.report import Report
 from data_pipelines.store_writer import StoreWriter
-
-SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 TAKEN = ("embedding", "prediction")
 FLAGS: dict[str, dict[str, Any]] = {
@@ -77,7 +78,7 @@ def fill(
     features: dict[str, dict[str, Any]] = {}
     for name, records in read_of.items():
         features |= _definitions(folder / name, name, records, taken, entry)
-    labels = {k: v for k, v in readers.definitions().items() if k in AFFECT}
+    labels = {k: v for k, v in readers.definitions().items() if k in VA_COLUMNS}
     with StoreWriter(
         store,
         name=folder.resolve().name,
@@ -86,7 +87,7 @@ def fill(
         source="records",
         notes=report.notes,
     ) as writer:
-        order = sorted(split_of, key=lambda t: ([*SPLITS.values()].index(split_of[t]), t))
+        order = sorted(split_of, key=lambda t: (SPLITS.index(split_of[t]), t))
         for track in report.progress(order, "records"):
             split = split_of[track]
             own = {n: r[split][track] for n, r in read_of.items() if track in r.get(split, {})}
@@ -110,7 +111,7 @@ def _modalities(folder: pathlib.Path, report: Report) -> dict[str, dict[str, pat
     found: dict[str, dict[str, pathlib.Path]] = {}
     for inner in (p for p in folders.entries(folder) if p.is_dir()):
         for path in folders.files(inner, *SUFFIXES):
-            split = SPLITS.get(path.stem.lower())
+            split = FOLDERS.get(path.stem.lower())
             if split is None:
                 continue
             files = found.setdefault(folders.plain_name(inner.name, f"{folder}: modality"), {})
@@ -171,12 +172,12 @@ def _definitions(
             raise UserError(f"{place}: {what}s of {listed(sorted(sizes))} numbers.")
         if what == "embedding":
             found[f"{name}/{what}"] = {"size": sizes.pop(), **common}
-        elif sizes != {len(AFFECT)}:
+        elif sizes != {len(VA_COLUMNS)}:
             raise UserError(
-                f"{place}: predictions of {sizes.pop()} numbers, expected {listed(AFFECT)}."
+                f"{place}: predictions of {sizes.pop()} numbers, expected {listed(VA_COLUMNS)}."
             )
         else:
-            for task in AFFECT:
+            for task in VA_COLUMNS:
                 found[f"{name}/{task}"] = {"size": 1, "columns": (task,), **common}
     return found
 
@@ -209,7 +210,7 @@ def _streams(
     for name, one in own.items():
         columns = {"embedding": one.embedding}
         if one.prediction is not None:
-            columns |= {task: one.prediction[:, k : k + 1] for k, task in enumerate(AFFECT)}
+            columns |= {task: one.prediction[:, k : k + 1] for k, task in enumerate(VA_COLUMNS)}
         for what, rows in columns.items():
             stream = f"{name}/{what}"
             if stream not in definitions:
@@ -228,14 +229,14 @@ def _labels(
     own: Mapping[str, FrameRecords | WindowRecords], frames: np.ndarray, track: str
 ) -> dict[str, np.ndarray]:
     """{task: [T, 1]}, NaN where no record has a label; UserError where two disagree."""
-    label = np.full((len(frames), len(AFFECT)), np.nan, np.float32)
+    label = np.full((len(frames), len(VA_COLUMNS)), np.nan, np.float32)
     for name, one in own.items():
         if not isinstance(one, FrameRecords) or one.label is None:
             continue
-        if one.label.shape[1] != len(AFFECT):
+        if one.label.shape[1] != len(VA_COLUMNS):
             raise UserError(
                 f"records of {name}: labels of {one.label.shape[1]} numbers, expected "
-                f"{listed(AFFECT)}."
+                f"{listed(VA_COLUMNS)}."
             )
         at = np.searchsorted(frames, one.frames)
         other = np.abs(label[at] - one.label).max(1) > 1e-5  # False where either is NaN
@@ -246,4 +247,4 @@ def _labels(
                 "Records of one data set belong together."
             )
         label[at] = np.where(np.isnan(label[at]), one.label, label[at])
-    return {task: label[:, k : k + 1] for k, task in enumerate(AFFECT)}
+    return {task: label[:, k : k + 1] for k, task in enumerate(VA_COLUMNS)}

@@ -16,13 +16,12 @@ from data_pipelines import records
 from data_pipelines.errors import UserError, listed
 from data_pipelines.folder import files
 from data_pipelines.labels.names import group_of
+from data_pipelines.labels.texts import VA_COLUMNS
+from data_pipelines.labels.va_folders import FOLDERS
 from data_pipelines.paths import user_path
 from data_pipelines.store import AnyStore
 
 PREFIX = "records:"
-AFFECT = ("valence", "arousal")  # the columns of a prediction
-_SHORT = {"val": "validation"}
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,7 @@ class RecordsMember(FolderMember, kind="records"):
         metrics = ("ccc", "pearson", "rmse")
         return tuple(
             Task(name, "values", 1, loss="mse", metrics=metrics, decode="identity")
-            for name in AFFECT
+            for name in VA_COLUMNS
         )
 
     def open(
@@ -80,7 +79,7 @@ class RecordsMember(FolderMember, kind="records"):
         """The folder that holds a file a split; None for a file of no split."""
         if self.folder.is_dir():
             return self.folder
-        return self.folder.parent if _split(self.folder) in _SPLITS else None
+        return self.folder.parent if self.folder.stem.lower() in FOLDERS else None
 
     @property
     def _files(self) -> dict[str, pathlib.Path]:
@@ -96,19 +95,21 @@ class RecordsMember(FolderMember, kind="records"):
         if self._above is None:
             return self.folder
         known = self._files
-        if _SHORT.get(split, split) not in known:
+        if FOLDERS.get(split, split) not in known:
             raise UserError(
                 f"{self._above}: no records of split {split!r}. Known: {listed(known)}."
             )
-        return known[_SHORT.get(split, split)]
+        return known[FOLDERS.get(split, split)]
 
     def _read(self, file: pathlib.Path) -> dict[str, Predictions]:
         """{task: its predictions} of a file."""
         of_track = records.read_frames(file)
         given = [*of_track.values()]
         size = 0 if given[0].prediction is None else given[0].prediction.shape[1]
-        if size != len(AFFECT):
-            raise UserError(f"{file}: predictions of {size} numbers, expected {listed(AFFECT)}.")
+        if size != len(VA_COLUMNS):
+            raise UserError(
+                f"{file}: predictions of {size} numbers, expected {listed(VA_COLUMNS)}."
+            )
         lengths, numbers = [len(one.frames) for one in given], np.arange(len(given), dtype=np.int32)
         every = Predictions(
             tracks=np.array([*of_track]),
@@ -121,7 +122,7 @@ class RecordsMember(FolderMember, kind="records"):
             label = np.concatenate([one.label for one in given])
             mask = np.isfinite(label)
             every = dataclasses.replace(every, label=np.where(mask, label, 0), label_mask=mask)
-        return {name: _column(every, k) for k, name in enumerate(AFFECT)}
+        return {name: _column(every, k) for k, name in enumerate(VA_COLUMNS)}
 
 
 def _column(every: Predictions, k: int) -> Predictions:
@@ -134,4 +135,4 @@ def _column(every: Predictions, k: int) -> Predictions:
 
 def _split(file: pathlib.Path) -> str:
     """The split that a file is named after."""
-    return _SHORT.get(file.stem.lower(), file.stem)
+    return FOLDERS.get(file.stem.lower(), file.stem)

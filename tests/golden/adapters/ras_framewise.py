@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from affect_jax.gaps import filled, nearest
+from affect_jax.gaps import filled
 from affect_jax.metrics import ccc
 from affect_jax.models.blocks.resample import resample_steps
 from affect_jax.prediction_files import Predictions
@@ -18,6 +18,7 @@ from affect_jax.submission.formats import format_of
 from affect_jax.submission.official import read_list
 from affect_jax.submission.write import write
 from affect_jax.tasks import Task, to_json
+from data_pipelines.nearest_frames import nearest_frames
 from data_pipelines.overlap import reconstruct
 from data_pipelines.rows import Rows
 from tests.golden.fixture import Answer, Fixture, adapter
@@ -61,7 +62,7 @@ class Case:
                 known = np.flatnonzero(~np.isnan(made[:, 0]))
                 known = known if count else known[known <= frame]
                 if len(known):
-                    made[frame] = made[known[nearest(frame, known)]]
+                    made[frame] = made[known[nearest_frames(frame, known)]]
             self.made[video] = made[: len(valid)]
 
     def smooth(self, options: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from affect_jax.tasks import Task
 from configs.base import multitask_model
 from data_pipelines import images
 from data_pipelines.descriptions import clean, pooled, token_mask
+from data_pipelines.nearest_frames import nearest_frames
 from tests.golden.adapters.rlps_models import batch_of
 from tests.golden.adapters.weights import variables_of
 from tests.golden.fixture import Answer, Fixture, adapter
@@ -157,6 +158,13 @@ def fed_of(picture: np.ndarray, size: int) -> np.ndarray:
     return normalised(images.letterboxed(Image.fromarray(picture), size)[0])
 
 
+def window(count: int, position: int, width: int) -> tuple[int, int]:
+    """(start, stop) of `width` of `count` frames, or of all, around a position as the middle."""
+    width = min(width, count)
+    start = min(max(position - width // 2, 0), count - width)
+    return start, start + width
+
+
 @adapter("ras__gradcam")
 def through_time(fixture: Fixture) -> Answer:
     given, config, arrays = fixture.arrays, fixture.meta["config"], {}
@@ -196,8 +204,8 @@ def through_time(fixture: Fixture) -> Answer:
 
     for case in config["cases"]:
         i = case["case"]
-        at = gradcam.nearest(frames, case["target_frame"])
-        start, stop = gradcam.window(len(frames), at, config["window_length"])
+        at = int(nearest_frames(case["target_frame"], frames))
+        start, stop = window(len(frames), at, config["window_length"])
         place, shown = at - start, frames[start:stop]
         outputs = np.float32([task == case["output"] for task in TASKS[1:]])
         found, by_frame, maps = explained(fed[start:stop], place, outputs)
@@ -226,8 +234,9 @@ def through_time(fixture: Fixture) -> Answer:
             arrays[name] = frames[gradcam.uniform(len(frames), k)]
     windows = []
     for asked, width in given["in_select"]:
-        at = gradcam.nearest(frames, asked)
-        start, stop = gradcam.window(len(frames), at, width or len(frames))  # 0: all
+        # 0: the frame in the middle, and all frames.
+        at = int(nearest_frames(asked, frames)) if asked else len(frames) // 2
+        start, stop = window(len(frames), at, width or len(frames))
         windows.append([frames[start], frames[stop - 1], stop - start, at - start])
     return Answer(arrays | {"out_select": np.array(windows)})
 
