@@ -1,4 +1,4 @@
-"""Weights of a gate over the epochs: what a fusion model listens to."""
+"""Weights of a gate, over the epochs and along a track: what a fusion model listens to."""
 
 from __future__ import annotations
 
@@ -56,4 +56,37 @@ def draw_gates(records: Sequence[Mapping[str, Any]], names: Sequence[str], title
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch", fontsize=style.NORMAL, color=style.INK)
     style.name_lines(axes, labels, line_height=0.036)
+    return figure
+
+
+def draw_gates_in_time(
+    frames: np.ndarray, weights: np.ndarray, names: Sequence[str], title: str = ""
+) -> Figure:
+    """Figure of the weights along a track, one above the other; where none is there is a gap.
+
+    Args:
+        frames: int [T], ascending image numbers.
+        weights: float [T, E], the array "gate" of a model; their sum is 1, or 0 where no modality
+            exists.
+        names: of the E weights: with modalities in the order of config.model.streams, by name,
+            those of `fusion_experts.pairs`, or of RAAV the modalities of frames themselves.
+    """
+    weights = np.where(weights.sum(1, keepdims=True) > 0, weights, np.nan)
+    figure = style.new_figure(9.5, 3.4, title)
+    axes = figure.subplots()
+    style.tidy(axes)
+    style.heading(axes, "weight of each")
+    bottom = np.zeros(len(frames))
+    for i, name in enumerate(names):
+        top = bottom + weights[:, i]
+        mean = style.score_text(np.nanmean(weights[:, i]), 2)
+        area = axes.fill_between(frames, bottom, top, label=f"{name}, mean {mean}", linewidth=0)
+        area.set(facecolor=style.CYCLE[i % len(style.CYCLE)], edgecolor="white")
+        area.set_hatch(("", "////", "....")[i // len(style.CYCLE) % 3])
+        bottom = top
+    axes.set(xlim=(frames[0], frames[-1]), ylim=(0, 1))
+    axes.set_xlabel("frame (image number in the video)", fontsize=style.NORMAL, color=style.INK)
+    handles, labels = axes.get_legend_handles_labels()
+    where = {"loc": "outside right center", "frameon": False, "fontsize": style.SMALL}
+    figure.legend(handles[::-1], labels[::-1], **where)  # from top to bottom, as drawn
     return figure

@@ -26,7 +26,7 @@ def draw_subsets(
     heights = range(len(scores))
     for axes, name in zip(panels, names):
         style.tidy(axes, grid="x")
-        style.heading(axes, name)
+        style.heading(axes, name, "line: all of them")
         values = [number(of.get(name)) for of in scores.values()]
         axes.plot(values, heights, "o", color=style.BLUE, markersize=5)
         axes.axvline(values[-1], color=style.GREY, linewidth=1.0, zorder=1)

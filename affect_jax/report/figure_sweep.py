@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_COLUMNS = 3
-LONGEST = 14  # characters of a value beside its tick
+LONGEST = 24  # characters of a value beside its tick
 
 
 def draw_sweep(
@@ -44,13 +44,17 @@ def draw_sweep(
         style.tidy(axes)
         style.heading(axes, key)
         at = np.array([one[k] for one in chosen])
-        axes.plot(at, scores, "o", color=style.BLUE, markersize=4, alpha=0.6)
+        axes.plot(at, scores, "o", color=style.BLUE, markersize=4, alpha=0.6, label="a trial")
         there = [i for i in range(len(names)) if np.isfinite(scores[at == i]).any()]
         means = [np.nanmean(scores[at == i]) for i in there]
-        axes.plot(there, means, "_-", color=style.GREY, linewidth=1, markersize=14, zorder=1)
-        axes.plot(at[best], scores[best], "o", color=style.VERMILION, markersize=7, zorder=3)
+        line = {"color": style.GREY, "linewidth": 1, "markersize": 14, "zorder": 1}
+        axes.plot(there, means, "_-", **line, label="mean of a value's trials")
+        marked = {"color": style.VERMILION, "markersize": 7, "zorder": 3}
+        axes.plot(at[best], scores[best], "o", **marked, label="the best trial")
         ticks = [style.plain(name, LONGEST) for name in names]
         turned = {"rotation": 30, "ha": "right"} if len("".join(ticks)) > 40 else {}
         axes.set_xticks(range(len(names)), ticks, **turned)
         axes.margins(x=0.15, y=0.1)
+    where = {"loc": "outside lower center", "ncols": 3, "frameon": False, "fontsize": style.SMALL}
+    figure.legend(*grid[0].get_legend_handles_labels(), **where)
     return figure

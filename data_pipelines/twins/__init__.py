@@ -137,7 +137,8 @@ def store(
         size: "default" (of mtl and va 60 + 20 tracks, 16 000 rows, and a test split of 10 tracks,
             2 000 rows; of bursts 1 200 + 400 + 400 clips; of rafdb 1 500 + 400 + 400 pictures; of
             ras 30 + 12 + 6 videos of 60 to 100 s) or "small" (12 + 6 + 3 tracks, 2 100 rows;
-            120 + 40 + 20 clips; 150 + 40 + 40 pictures; 6 + 3 + 2 videos of 20 to 30 s).
+            120 + 40 + 20 clips; 150 + 40 + 40 pictures; 6 + 3 + 2 videos of 20 to 30 s), or
+            of ras "medium" (16 + 8 + 3 videos of 30 to 45 s).
         noise: "none", or "crops", "uniform" or "flip" of data_pipelines/noise.py.
         share: of the training rows that noise changes; "": its default.
         shuffle: "1" where modalities are to tell of strangers, of twins that can; else "0".

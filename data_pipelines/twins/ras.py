@@ -63,6 +63,7 @@ class Size:
 
 SIZES = {
     "default": Size(30, 12, 6, (60.0, 100.0)),
+    "medium": Size(16, 8, 3, (30.0, 45.0)),
     "small": Size(6, 3, 2, (20.0, 30.0)),
 }
 # Our splits, and what folders and files of the originals are called.
