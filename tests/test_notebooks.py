@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,3 +104,14 @@ def test_the_way_from_noisy_faces_to_a_selection_runs_in_small(tmp_path: Path, t
         counts = [count for _, count in found.values()]
         assert counts[0] == counts[1] + counts[3] == 150, noise
         assert counts[1] == counts[2] and counts[3] == counts[4], noise
+
+
+@pytest.mark.slow
+def test_the_way_from_three_branches_to_their_fusion_runs_in_small(tmp_path: Path, twice) -> None:
+    names = twice("fusion", twin='"twin:ras?size=small"', smoke='":smoke"')
+    gate = names["said"].feature("fusion/gate")
+    assert gate.shape[1] == len(names["experts"]) == 9
+    np.testing.assert_allclose(gate.sum(1), 1, rtol=1e-5)
+    assert [*names["results"]] == [*names["BRANCHES"], "late fusion", "experts", "best possible"]
+    proof = (tmp_path / "runs/fusion/provenance/README.md").read_text()
+    assert "None of the" in proof and "as far as is known" not in proof

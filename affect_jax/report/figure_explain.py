@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEATURES = 12  # that are drawn of an output
 OUTPUTS = 4  # that are drawn side by side, the first ones
+# Of streams along a row, as many as are drawn: the ones with the most importance.
+STREAMS = tuple(colour for colour in style.CYCLE if colour not in (PREDICTION, "#000000"))
 FEW = 100  # frames that are marked
 COLUMNS = 10  # pictures side by side
 LEAST = 1e-4  # importance, at which the axis begins: many frames that have little have much
@@ -115,14 +117,14 @@ def draw_target(found: Sequence[Explained]) -> Figure:
     one, found = found[0], found[:OUTPUTS]
     clip = len(one.prediction) < len(one.frames)
     what = "the prediction rests on" if clip else f"the prediction of frame {one.frame} rests on"
-    height = 2.4 if clip else 3.6
+    height, streams = 2.8 if clip else 4.6, _most_important(found)
     figure = style.new_figure(0.4 + 5.0 * len(found), height, f"{one.track}: what {what}")
     grid = figure.subplots(1 if clip else 2, len(found), squeeze=False, sharex="col")
     for column, one in zip(grid.T, found):
         if not clip:
             _draw_course(column[0], one)
             style.heading(column[1], "", _own_share([one]))
-        _draw_importance(column[-1], one)
+        _draw_importance(column[-1], one, streams)
         prediction = f"prediction {style.score_text(one.prediction[one.at])}"
         style.heading(column[0], one.output, prediction)
         about = "parts of the clip" if clip else "frame (image number in the video)"
@@ -148,13 +150,23 @@ def _draw_course(axes: Axes, one: Explained) -> None:
     style.tidy(axes)
 
 
-def _draw_importance(axes: Axes, one: Explained) -> None:
-    """Importance of all streams, and of each, along the row."""
+def _most_important(found: Sequence[Explained]) -> list[str]:
+    """Streams that are drawn, the most important first."""
+    sums: dict[str, float] = {}
+    for one in found:
+        for name, share in one.of_stream.items():
+            sums[name] = sums.get(name, 0) + float(share.sum())
+    return sorted(sums, key=lambda name: -sums[name])[: len(STREAMS)]
+
+
+def _draw_importance(axes: Axes, one: Explained, streams: Sequence[str]) -> None:
+    """Importance of all streams together, shaded, and of some along the row."""
     share = np.maximum(one.importance, LEAST)
-    axes.fill_between(one.frames, LEAST, share, color=style.FAINT, linewidth=0, step="mid")
-    for i, (name, share) in enumerate(one.of_stream.items()):
-        colour, share = style.CYCLE[i % len(style.CYCLE)], np.maximum(share, LEAST)
-        axes.plot(one.frames, share, color=colour, lw=0.9, label=style.plain(name, 24))
+    shade = {"color": style.FAINT, "linewidth": 0, "label": "importance of all streams"}
+    axes.fill_between(one.frames, LEAST, share, **shade, step="mid")
+    for name, colour in zip(streams, STREAMS):
+        share = np.maximum(one.of_stream[name], LEAST)
+        axes.plot(one.frames, share, color=colour, lw=1.0, label=style.plain(name, 24))
     if len(one.prediction) == len(one.frames):
         axes.axvline(one.frame, color=style.GREY, linewidth=0.8)
     _scale(axes)
