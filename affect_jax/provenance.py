@@ -2,9 +2,9 @@
 
     python -m affect_jax.provenance RUN [--split=SPLIT] [--config.data.root=STORE]
 
-RUN is a run or the folder of a cross-validation; SPLIT is of its data, by default the one that it
-is evaluated on, or all folds. It may also be an ensemble, SPLIT one that it was applied to, and
-STORE the data whose features are members of it.
+RUN is a run or a cross-validation, FOLDER or folds:FOLDER; SPLIT is of its data, by default the one
+that it is evaluated on, or all folds. It may also be an ensemble, SPLIT one that it was applied to,
+and STORE the data whose features are members of it.
 RUN/provenance/ gets README.md, a table of the stages with the proof, and chain.png, their picture.
 Where the outputs of some stage for a scored track are by a model that was trained on its video,
 that stage is named and the exit code is 1.
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from affect_jax.chain import Groups, Stage, chain, scored_tracks, tasks_of
 from affect_jax.ensemble import chain as of_ensemble
 from affect_jax.ensemble.fitted import FITTED_FILE
+from affect_jax.export import FOLDS
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError
 from data_pipelines.join import open_store
@@ -179,7 +180,7 @@ def main(argv: Sequence[str]) -> int:
     flags = _parser().parse_all(argv)
     from affect_jax.report import provenance_card
 
-    folder = user_path(flags.run).resolve()
+    folder = user_path(flags.run.removeprefix(FOLDS)).resolve()
     if (folder / FITTED_FILE).is_file():
         store = open_store(flags.root) if flags.root else None
         stages, tasks = of_ensemble.chain(folder, store), of_ensemble.tasks_of(folder)

@@ -120,7 +120,7 @@ def _avec2019(c: ConfigDict, fuser: str) -> None:
 
 def _published(c: ConfigDict, name: str) -> None:
     """The training scripts of the released code, which has no mixture: that takes their values."""
-    c.data.stride = 1
+    c.data.stride, c.data.normalise = 1, "none"
     c.model.hidden = c.model.head.hidden = 256
     c.model.dropout = c.model.head.dropout = 0.1
     c.model.modality_dropout = 0.0

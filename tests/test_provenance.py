@@ -168,6 +168,7 @@ def test_of_folds_a_track_is_known_to_the_runs_that_do_not_hold_it_out_alone(dat
     assert (proof.split, len(proof.tracks)) == ("all folds", 5) and not proof.offending
     assert found(proof)["folds"] == found(proof)["again"] == (5, 0)
     assert "by the run of their folds that was not trained on its group" in proof.verdict[0]
+    assert cli([f"folds:{folds}"]) == cli([str(folds)]) == 0  # as export and ensemble write it
     one = exported(tmp_path / "one", folds / "fold1")
     lone = trained(tmp_path / "lone", f"{data},{one}", ("fold1/valence",), data__split="train")
     assert found(proof_of(lone))["fold1"][1] in (2, 3)
