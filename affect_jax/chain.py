@@ -265,7 +265,8 @@ def add_store(
     """
     key, origin = str(part.path.resolve()), part.manifest.get("origin")
     made = isinstance(origin, dict) and {"run", "config"} <= origin.keys()
-    made_by = user_path(origin.get("folder") or origin["run"]) if made else None
+    place = (origin.get("folder") or origin["run"]) if made else None
+    made_by = user_path(place) if isinstance(place, str) else None
     if made_by and made_by.is_absolute() and is_run(made_by):
         before: Sequence[str] = [_add_named(stages, made_by)]
         doubts = _retrained(made_by, origin)

@@ -26,7 +26,7 @@ from affect_jax import config as configs
 from affect_jax import systems
 from affect_jax.changes import require_same_sweep
 from affect_jax.disk import refused, writing
-from affect_jax.folds import Folds, cross_validate
+from affect_jax.folds import Folds, cross_validate, fold_configs
 from affect_jax.members import BEST_FILE, SWEEP_FILE
 from affect_jax.run import Run
 from affect_jax.scoring import labelled, scores_of
@@ -79,6 +79,8 @@ def sweep(config: ConfigDict, folder: Sweep) -> str:
     plan = settings(config)
     own = {name: _of_trial(config, values) for name, values in plan.items()}
     objective = objective_of(config)
+    if config.sweep.folds:
+        fold_configs(_of_trial(config, {}))  # what is wrong with folds is so in every trial
     if folder.exists:
         require_same_sweep(folder, config)
     folder.create()

@@ -246,6 +246,15 @@ def test_what_is_gone_or_has_changed_is_a_doubt(data, tmp_path):
     assert [f.stage.kind for f in proof.offending] == ["extractor"]
 
 
+def test_a_store_of_an_origin_that_no_path_is_is_data(data, tmp_path):
+    origin = {"run": "first", "folder": 5, "config": ""}
+    out = make(
+        tmp_path / "out", {"first/valence": dict(size=3, run="first")}, labels=False, origin=origin
+    )
+    stages = chain(trained(tmp_path / "last", f"{data},{out}", ("first/valence",)))
+    assert stages[str(out)].kind == "data"
+
+
 def test_a_checkpoint_or_settings_that_the_scored_split_chose_are_marked(data, tmp_path):
     last = trained(tmp_path / "last", data, checkpoint="best")
     (mark,) = proof_of(last).marks

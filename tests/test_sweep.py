@@ -225,6 +225,7 @@ def test_data_that_change_between_trials_are_refused(stub, store, tmp_path, caps
         (["--config.data.split="], "config.sweep.folds is false and config.data.split is empty"),
         (["--config.sweep.space=(('optim.lrr',(1,)),)"], "Did you mean 'optim.lr'"),
         (["--config.data.split=nowhere"], "no split 'nowhere'"),
+        (["--config.sweep.folds=true", "--config.folds.count=1"], "expected at least 2"),
     ],
 )
 def test_a_sweep_that_cannot_be_made_is_refused_before_it_begins(
