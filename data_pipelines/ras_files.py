@@ -6,6 +6,7 @@ Source: https://github.com/SMIL-SPCRAS/CVPRW-26, commit 8385d2a.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import re
 import unicodedata
@@ -141,7 +142,7 @@ class Descriptions:
     "video_name".
 
     Attributes:
-        tables: {track: its segments}.
+        tables: {track: its segments in time order}.
         size: D.
         branch, pool: what is taken of the packs.
     """
@@ -156,6 +157,14 @@ class Descriptions:
         named = _segments(tables.values(), report)
         for segment in named.values():
             self.tables.setdefault(segment.track, []).append(segment)
+        for segments in self.tables.values():
+            segments.sort(key=lambda one: (one.window.start, one.window.stop))
+            for one, other in itertools.pairwise(segments):
+                if other.window.stop < one.window.stop:
+                    raise UserError(
+                        f"{folder}: {other.name!a} lies inside of {one.name!a}, expected segments "
+                        "of which none ends before one that begins earlier."
+                    )
         self.branch, self.pool, self.size = "", "", 0
         self._vectors: dict[str, np.ndarray] = {}
         of_file: dict[str, pathlib.Path] = {}
@@ -180,7 +189,7 @@ class Descriptions:
 
     def rows(self, track: str) -> tuple[np.ndarray, np.ndarray]:
         """(embeddings float32 [rows, D], spans [rows, 2] in frames) of a track, in time order."""
-        segments = sorted(self.tables[track], key=lambda one: (one.window.start, one.window.stop))
+        segments = self.tables[track]
         spans = [(one.window.start, one.window.stop) for one in segments]
         return np.stack([self._vectors[one.name] for one in segments]), np.array(spans, float)
 

@@ -274,6 +274,12 @@ def test_a_test_track_that_is_only_named_is_as_long_as_its_streams_tell(folder):
             ),
             "'a___20_40_0000.mp4' is frames 20 to 40, 21 to 40 in another row",
         ),
+        (
+            lambda f: (f / "behaviour" / "more.csv").write_text(
+                "video_name,start_frame,end_frame\nv___5_9_0000.mp4,5,9\n"
+            ),
+            "'v___5_9_0000.mp4' lies inside of 'v___0_25_0000.mp4'",
+        ),
     ],
 )
 def test_what_is_wrong_ends_in_one_line_with_the_file(change, message, folder, capsys):

@@ -47,6 +47,7 @@ def table(folder, name):
 
 def test_the_command_writes_the_tables_of_every_split(folder, capsys):
     fps, mouth = f"--fps={folder / 'fps.csv'}", f"--mouth={folder / 'mouth'}"
+    (folder / "texts" / "Train_Set" / "gone.txt").symlink_to("nowhere.txt")
     run(folder, fps, mouth, f"--test-list={folder / 'test.txt'}")
     train = table(folder, "train_audio_segment.csv")
     assert [one.name for one in train] == [
@@ -68,7 +69,9 @@ def test_the_command_writes_the_tables_of_every_split(folder, capsys):
     test = (folder / "out" / "test_segment.csv").read_text().splitlines()
     assert test[2] == "c.mp4,c___20_45_0001.mp4,,20,45,2.0,4.5,,,,,,,,,,"
     assert all(one.speech is None for one in table(folder, "train_segment.csv"))
-    assert "2 of 4 windows hold speech" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 4 windows hold speech" in said
+    assert "without what they stand for: Train_Set/gone.txt\n" in said
 
 
 def test_rates_and_lengths_are_those_of_the_videos_where_they_are_there(folder, capsys):
