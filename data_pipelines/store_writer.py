@@ -277,7 +277,7 @@ def refuse_others(path: str | os.PathLike) -> pathlib.Path:
     path = user_path(path)
     if path.exists() and not (path / "manifest.json").is_file():
         if not path.is_dir() or any(path.iterdir()):
-            raise UserError(f"{path} exists and is no store. Give another --store.")
+            raise UserError(f"{path} exists and is no store. Name another folder.")
     return path
 
 
