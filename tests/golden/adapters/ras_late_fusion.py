@@ -39,8 +39,9 @@ def late_fusion(fixture: Fixture) -> Answer:
     for size in range(1, (config["max_comb_size"] or len(config["models"])) + 1):
         for models in itertools.combinations(sorted(config["models"]), size):
             candidates = _candidates(size, config, rng)
-            if size == 3 and "out_first_dirichlet_3" not in arrays:
-                arrays["out_first_dirichlet_3"] = candidates[0][:5]
+            name = f"out_first_dirichlet_{size}"
+            if name in fixture.outputs and name not in arrays:
+                arrays[name] = candidates[0][: len(fixture.outputs[name])]
             board.append(_best(fixture, models, candidates))
     board.sort(key=lambda fused: fused.scores, reverse=True)
     _compare(board, fixture.meta["leaderboard"])

@@ -137,14 +137,16 @@ def _batch(
         with StoreWriter(path, name="w", features=features, labels={"va": VALUES}) as writer:
             for window in windows:
                 start, stop = window["use_start_frame"], window["use_end_frame"]
-                images = np.arange(start, max(stop, start + 1)) + offset
+                # Images count from 1, frames of the records from `offset`.
+                images = np.arange(start, max(stop, start + 1)) + 1
                 heard = _heard(window, images, given, whats)
                 arrays = {f"audio_{what}": getattr(heard, what) for what in whats}
                 masks, label = {}, np.full((len(images), 2), np.nan, np.float32)
                 for name in records:
                     one = records[name].get(window["vid"], _nothing(records[name]))
-                    there = np.isin(one.frames, images if stop > start else [])
-                    at = np.searchsorted(images, one.frames[there])
+                    shown = one.frames + 1 - offset
+                    there = np.isin(shown, images if stop > start else [])
+                    at = np.searchsorted(images, shown[there])
                     for what in whats:
                         rows = getattr(one, what)[there]
                         arrays[f"{name}_{what}"] = _placed(rows, at, len(images), 0)

@@ -113,6 +113,10 @@ def plateau_and_best(fixture: Fixture) -> Answer:
     for options in fixture.meta["cases"]:
         case, lr = options["case"], options["lr"]
         config = base_config().optim
+        threshold, least_step = (
+            float(re.search(rf"{name} ([\d.e-]+\d)", options["scheduler"])[1])
+            for name in ("threshold", "eps")
+        )
         config.update(
             ConfigDict(
                 dict(
@@ -121,7 +125,7 @@ def plateau_and_best(fixture: Fixture) -> Answer:
                     patience=options["scheduler_patience"],
                     factor=options["scheduler_factor"],
                     least_rate=options["scheduler_min_lr"],
-                    threshold=1e-4,
+                    threshold=threshold,
                 )
             )
         )
@@ -130,7 +134,7 @@ def plateau_and_best(fixture: Fixture) -> Answer:
         for epoch, score in enumerate(fixture.arrays[f"in_scores_{case}"]):
             before = dict(state["scale"])
             state = rule.evaluated(state, float(score), best, 1)
-            if lr * (before["default"] - state["scale"]["default"]) <= 1e-8:
+            if lr * (before["default"] - state["scale"]["default"]) <= least_step:
                 state["scale"] = before  # as the original ignores smaller steps
             rates.append(lr * float(state["scale"]["default"]))
             better = schedules.is_better(score - options["early_stop_min_delta"], best, 1, 0.0)

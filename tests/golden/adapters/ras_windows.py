@@ -86,7 +86,7 @@ def _heard(
     """Ours of a stored row, of which the first four numbers are the window."""
     window = Window(*row[:2].tolist(), *row[2:4].astype(int).tolist())
     measured = av_windows.mouth(window, flags, face, fps)
-    seconds, coverage = map(float, re.findall(r"[\d.]+", config["shipped_rule"]))
+    seconds, coverage = map(float, re.findall(r"\d+(?:\.\d+)?", config["shipped_rule"]))
     least = {
         "script": (config["min_open_ratio"], config["min_coverage_ratio"]),
         "shipped": (seconds, coverage),
