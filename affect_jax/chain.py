@@ -195,7 +195,7 @@ def add_run(stages: dict[str, Stage], folder: pathlib.Path, *, last: bool = Fals
 
 
 def _training(name: str, config: ConfigDict, is_folds: bool) -> Training:
-    """What a run of this config was trained on, by its store as it is now."""
+    """Labels that a run of this config has seen, by its store as it is now."""
     store, data = _store_of(config), config.data
     checkpoint = config.folds.checkpoint if is_folds else config.checkpoint
     by_score = checkpoint != "last" and not checkpoint.startswith("epoch:")

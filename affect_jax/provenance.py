@@ -70,7 +70,7 @@ class Proof:
 
     @property
     def verdict(self) -> list[str]:
-        """What is proved, in sentences."""
+        """The proof, in sentences."""
         groups = len(set(self.tracks.values()))
         size = f"{_count(len(self.tracks), 'track')} of {_count(groups, 'group')} (by video)"
         if self.offending:

@@ -184,7 +184,7 @@ def _attempt(folder: Sweep, own: ConfigDict, name: str, by_folds: bool) -> str:
 def _trial(
     folder: Sweep, config: ConfigDict, name: str, values: Values, failed: Mapping[str, str]
 ) -> Trial:
-    """What is known of a trial."""
+    """A trial with its result, as far as there is one."""
     if name in failed:
         return Trial(name, values, failed=failed[name])
     if config.sweep.folds:

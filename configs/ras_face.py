@@ -53,7 +53,7 @@ def get_config(variants: str = "") -> ConfigDict:
 
 
 def branch_config() -> ConfigDict:
-    """What the branches have in common: tasks, head, data and rates; no features and no encoder."""
+    """Tasks, head, data and rates that the branches share; no features and no encoder."""
     c = base_config()
     c.data.root = "twin:ras"
     c.tasks = ("valence", "arousal")

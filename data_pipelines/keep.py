@@ -89,7 +89,7 @@ def _require_same(
 def _read(
     path: pathlib.Path, store: AnyStore
 ) -> tuple[set[int], dict[int, dict[int, int]], dict[tuple[int, int, int], int]]:
-    """What is kept of the tracks, by their index.
+    """Lines of the file, by the index of their track.
 
     Returns:
         (tracks that are kept whole, {track: {image number: its line}}, {(track, first image

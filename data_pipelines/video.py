@@ -51,7 +51,7 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a video says of itself.
+    """Rate and length of a video, as it says itself.
 
     Attributes:
         fps: frames a second, exact (29.97 is 30000/1001); None where not known.

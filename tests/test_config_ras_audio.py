@@ -1,4 +1,4 @@
-"""What the variants of configs/ras_audio.py stand for."""
+"""Variants of configs/ras_audio.py."""
 
 import dataclasses
 import re

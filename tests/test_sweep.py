@@ -56,7 +56,7 @@ def results(folder):
 
 
 def everything(folder):
-    """What must not depend on how often the command was killed."""
+    """Files and numbers that must not depend on how often the command was killed."""
     place = bytes(pathlib.Path(folder).resolve())
     return {name: (folder / name).read_bytes().replace(place, b"SWEEP") for name in FILES}
 

@@ -79,7 +79,7 @@ def _boxes(proof: Any) -> dict[str, Box]:
 
 
 def _words(finding: Any) -> list[str]:
-    """What a box says below its name."""
+    """Lines of a box below its name."""
     stage = finding.stage
     lines = [f"labels of {stage.labels}"] if stage.labels else []
     if finding.knew:

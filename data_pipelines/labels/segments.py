@@ -42,7 +42,7 @@ _STEP = re.compile(rf"({'|'.join(VA_COLUMNS)})_s(\d+)", re.ASCII)
 
 @dataclasses.dataclass(frozen=True)
 class Speech:
-    """What the mouth says of the sound of a window.
+    """Speech in a window, by the mouth of the person that is seen.
 
     Attributes:
         open_seconds: in which the mouth is open.

@@ -122,7 +122,7 @@ def _lengths(test: dict[str, readers.TrackLabels | None], parts: _Parts, report:
 
 
 class _Parts:
-    """What lies beside the annotations, by track."""
+    """Streams that lie beside the annotations, by track."""
 
     def __init__(
         self,

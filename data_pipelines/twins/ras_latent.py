@@ -70,7 +70,7 @@ class Person:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a modality has seen of a person.
+    """Observations of a person by a modality.
 
     Attributes:
         frames: float64 [N]: places of the observations, in frames from 0.
@@ -96,7 +96,7 @@ def affect(state: np.ndarray) -> dict[str, np.ndarray]:
 def observe(
     rng: np.random.Generator, modality: str, person: Person, frames: np.ndarray, fps: float
 ) -> Seen:
-    """What a modality sees at some frames (places of the middle, rounded down to a frame)."""
+    """Observations by a modality at some frames (places of the middle, rounded down to a frame)."""
     truth = person.slower if modality == "behaviour" else person.state
     at = np.clip(np.asarray(frames).astype(int), 0, len(truth) - 1)
     errors = [ERRORS[modality][name] for name in AFFECT]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from affect_jax.interop import files, published, rules, speech
+from affect_jax.interop.ras import TASKS
 from affect_jax.interop.rules import Rule, Table
 from affect_jax.models.blocks.speech.chosen import speech_config
 from data_pipelines.errors import UserError, shown
 
-TASKS = ("valence", "arousal")  # in the order of the original's two outputs
 STEPS = 4  # of a window, whatever its labels are
 _OF_PIPELINE = "ssl_model."
 _UNUSED = dict.fromkeys(("pool_model.*", "ser_model.*"), "pooling and head of the emotion model")

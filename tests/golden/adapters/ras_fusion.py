@@ -293,7 +293,7 @@ def _raav_trace(
 
 
 def _halves(tree: Any) -> dict[str, Any]:
-    """What reads sound, and all else."""
+    """Parameters that read sound, and all others."""
     fuser = dict(tree["fuser"])
     return {"sound": fuser.pop("context"), "rest": {**tree, "fuser": fuser}}
 

@@ -36,7 +36,7 @@ def tasks_of(emotions: int) -> tuple[Task, ...]:
 
 
 def heads_of(output: models.Output) -> dict[str, Any]:
-    """What the original's encoder gives: embedding, probabilities of emotions, both values."""
+    """Outputs of the original's encoder: embedding, probabilities of emotions, both values."""
     found = output.predictions
     return {
         "embedding": output.aux["arrays"]["embedding"],

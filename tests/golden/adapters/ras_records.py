@@ -27,7 +27,7 @@ VALUES = dict(kind="values", size=2)
 
 @adapter("ras__fusion_align")
 def fusion_align(fixture: Fixture) -> Answer:
-    """Of a video that a stream lacks the original takes no frame, however far others are."""
+    """The original takes no frame of a video that a stream lacks, however far others are."""
     meta, arrays = fixture.meta, {}
     records = {name: _frames(fixture.arrays, f"in_train_{name}") for name in meta["modalities"]}
     texts = {pathlib.Path(name).stem: text for name, text in meta["annotation_files"].items()}

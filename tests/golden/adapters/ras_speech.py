@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from affect_jax import interop, losses, models
+from affect_jax import interop, models
 from affect_jax.interop import rules
 from affect_jax.interop.families import speech_steps as names
 from affect_jax.models.blocks.heads import NormHead
@@ -23,6 +22,7 @@ from affect_jax.systems.audio import LEAST_VARIANCE, LEVELS
 from affect_jax.tasks import Task
 from configs.base import base_config
 from configs.speech_keys import all_but_last
+from tests.golden.adapters.ras_fusion import ccc_mse
 from tests.golden.adapters.weights import variables_of
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 
@@ -32,7 +32,6 @@ POOLINGS = {
     "attn": "attention",
     "attn_stats": "attention_statistics",
 }
-MISSING = -5.0
 # Without a mask the original adds nothing to variances. Ours adds as good as nothing to those of
 # input that is so much louder.
 LOUDER = 1e4
@@ -123,7 +122,8 @@ def _trained(fixture: Fixture) -> dict[str, Any]:
     @jax.jit
     def step(params: Any, left: Any, state: Any) -> Any:
         def total(params: Any) -> jax.Array:
-            return ccc_mse(model.apply({"params": params}, hidden, mask)[1], given, options["loss"])
+            predictions = model.apply({"params": params}, hidden, mask)[1]
+            return ccc_mse(predictions, {"targets": given["in_targets"]}, options["loss"])
 
         value, grads = jax.value_and_grad(total)(params)
         grads = grads | {"pool": jax.tree.map(jnp.add, grads["pool"], left)}
@@ -152,21 +152,6 @@ def _trained(fixture: Fixture) -> dict[str, Any]:
 def _named(table: interop.Table, prefix: str, params: Any) -> dict[str, np.ndarray]:
     named = interop.to_original(table, {"params": params})
     return {f"{prefix}{name}": x for name, x in named.items()}
-
-
-def ccc_mse(predictions: jax.Array, given: Mapping[str, Any], options: Any) -> jax.Array:
-    """The original's loss: a row counts where both its labels exist; fewer than 4 have the squared
-    error alone; the weights of the tasks are not in it."""
-    target = given["in_targets"]
-    valid = np.isfinite(target).all(-1) & (target != MISSING).all(-1)
-    mask = np.broadcast_to(valid[..., None], target.shape)
-    error = losses.mse(predictions, target, mask)
-    if valid.sum() < options.get("min_valid", 4):
-        return error
-    weights = np.array([options["v_weight"], options["a_weight"]], np.float32)
-    apart = losses.by_dimension(losses.ccc, predictions, target, mask)
-    ccc = (weights * apart).sum() / weights.sum()
-    return options["ccc_weight"] * ccc + options["mse_weight"] * error
 
 
 def _plateau(fixture: Fixture) -> np.ndarray:
