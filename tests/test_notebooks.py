@@ -114,4 +114,4 @@ def test_the_way_from_three_branches_to_their_fusion_runs_in_small(tmp_path: Pat
     np.testing.assert_allclose(gate.sum(1), 1, rtol=1e-5)
     assert [*names["results"]] == [*names["BRANCHES"], "late fusion", "experts", "best possible"]
     proof = (tmp_path / "runs/fusion/provenance/README.md").read_text()
-    assert "None of the" in proof and "as far as is known" not in proof
+    assert "None of the" in proof and "the checkpoint or settings" not in proof

@@ -44,7 +44,7 @@ def draw_chain(boxes: Mapping[str, Box], title: str = "") -> Figure:
     columns = _columns(boxes)
     tall = max(sum(heights.get(k, LINE) + BETWEEN for k in keys) for keys in columns)
     wide = len(columns) * (WIDTH + GAP)
-    figure = style.new_figure(wide + 0.3, tall + 0.7, title)
+    figure = style.new_figure(wide + 0.3, tall + 1.0, title)
     axes = figure.subplots()
     axes.set(xlim=(0, wide), ylim=(0, tall))
     axes.set_axis_off()
@@ -66,7 +66,19 @@ def draw_chain(boxes: Mapping[str, Box], title: str = "") -> Figure:
             arrow = {"arrowstyle": "-|>", "color": style.GREY, "linewidth": 1}
             arrow |= {"shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (left[key], middle[key]), points[-1], arrowprops=arrow)
+    _legend(figure, boxes)
     return figure
+
+
+def _legend(figure: Figure, boxes: Mapping[str, Box]) -> None:
+    from matplotlib.patches import Patch
+
+    frames = [(style.BLUE, "labels went into it"), (style.GREY, "no label went into it")]
+    if any(box.alarm for box in boxes.values()):
+        frames.insert(0, (style.VERMILION, "it gives away labels of what is scored"))
+    handles = [Patch(facecolor="white", edgecolor=colour, label=name) for colour, name in frames]
+    where = {"loc": "outside lower left", "ncols": 3, "frameon": False}
+    figure.legend(handles=handles, fontsize=style.SMALL, **where)
 
 
 def _draw_box(axes: Axes, box: Box, text: str, place: tuple[float, float, float]) -> None:
