@@ -41,7 +41,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.model.head.update(hidden=64, dropout=0.2)
     c.data.length, c.data.stride = 96, 3  # ten seconds, ten frames a second
     c.data.batch_size = 8
-    c.epochs, c.optim.lr = 6, 2e-3
+    c.epochs, c.optim.lr = 3, 2e-3
     if "paper" in chosen:
         _published(c)
     if "mouth" in chosen:
