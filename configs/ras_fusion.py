@@ -2,12 +2,44 @@ r"""Valence and arousal from several modalities: face, behaviour and sound, or a
 
 Run:      python -m affect_jax.main --config=configs/ras_fusion.py --workdir=runs/fusion
           on the face and behaviour features of a synthetic twin, without any model before.
-Branches: python -m affect_jax.main --config=configs/ras_fusion.py:branches --workdir=runs/fusion \
-              --config.data.root=DATA,FACE,BEHAVIOUR,AUDIO
-          beside them, what models of one modality predict: exports of --mode=folds in the folders
-          face, behaviour and audio (python -m affect_jax.export folds:runs/face --out=FACE, ...),
-          so that no training row has a prediction of a run that has seen its label. Runs of other
-          names, or embeddings: --config.model.streams.face=face,MY_RUN/valence,MY_RUN/arousal
+Chain:    the predictions of models of one modality beside the features, a command a stage. A fold
+          predicts the videos that it has not seen, so that no training row has a prediction of a
+          run that knows its label; other splits get the mean of all folds.
+
+    python -m affect_jax.main --mode=folds --config=configs/ras_face.py --workdir=runs/face \
+        --config.folds.count=3 --config.folds.official=false
+    python -m affect_jax.main --mode=folds --config=configs/ras_behaviour.py \
+        --workdir=runs/behaviour --config.folds.count=3 --config.folds.official=false
+    python -m affect_jax.main --mode=folds --config=configs/ras_audio.py --workdir=runs/audio \
+        --config.folds.count=3 --config.folds.official=false
+    python -m affect_jax.export folds:runs/face --out=exports/face
+    python -m affect_jax.export folds:runs/behaviour --out=exports/behaviour
+    python -m affect_jax.export folds:runs/audio --out=exports/audio
+    python -m affect_jax.main --config=configs/ras_fusion.py:branches --workdir=runs/fusion \
+        --config.data.root=twin:ras,exports/face,exports/behaviour,exports/audio
+    python -m affect_jax.subsets runs/fusion
+    python -m affect_jax.provenance runs/fusion
+
+          Beside it, members with weights that are fitted by folds of the training split:
+
+    python -m affect_jax.ensemble feature:face feature:behaviour feature:audio --out=runs/late \
+        --config.data.root=twin:ras,exports/face,exports/behaviour,exports/audio \
+        --config.data.split=train --windows=0,30,90,180,360
+    python -m affect_jax.ensemble --apply=runs/late --config.data.split=validation \
+        --config.data.root=twin:ras,exports/face,exports/behaviour,exports/audio
+    python -m affect_jax.provenance runs/late --split=validation \
+        --config.data.root=twin:ras,exports/face,exports/behaviour,exports/audio
+
+          Embeddings of different folds lie in different coordinates, so they are taken from one
+          run, and are marked as having seen the labels of its training split:
+
+    python -m affect_jax.main --config=configs/ras_audio.py --workdir=runs/heard
+    python -m affect_jax.export runs/heard --out=exports/heard --arrays=embedding
+    python -m affect_jax.main --config=configs/ras_fusion.py:branches --workdir=runs/embedded \
+        --config.data.root=twin:ras,exports/face,exports/behaviour,exports/audio,exports/heard \
+        --config.model.streams.audio=audio/valence,audio/arousal,heard/embedding
+
+          python -m benchmarks.fusion runs all of it for several seeds; README.md has its table.
 Subsets:  python -m affect_jax.subsets runs/fusion scores every subset of the modalities.
 Variants: any of these, joined by commas:
           moe (the default): a directed mixture of experts, one for each ordered pair of modalities;
@@ -67,8 +99,10 @@ def get_config(variants: str = "") -> ConfigDict:
     _tasks(c, "valence", "arousal")
     if "branches" in chosen:
         c.data.root = ""
-    if name == "raav":  # its layers know no order of the frames: rows of 8 seconds
-        c.data.length, c.data.batch_size = 40, 48
+        # By one fold of the twin's training split, of 4 and 8 epochs and rows of 8 and 26 seconds.
+        c.epochs, c.optim.lr = 4, 3e-3
+    if name == "raav" or "branches" in chosen:  # RAAV's layers know no order of the frames
+        c.data.length, c.data.batch_size = 40, 48  # rows of 8 seconds
     if name == "raav" and "branches" in chosen:
         # Sound is context for the frames, one token a second.
         c.model.fuser.tokens, c.model.fuser.token_frames = ("audio",), 5
