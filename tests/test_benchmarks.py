@@ -50,6 +50,8 @@ from tests.speech_files import CONFIG
         ("bursts", ["--workdir=x", "--heads=chian"], "--heads: 'chian': Did you mean 'chain'?"),
         ("bursts", ["--workdir=x", "--weightings=dwa,"], "--weightings: '': Known: fixed, dwa"),
         ("ridge_mouth", ["--store=nowhere"], "nowhere is no store"),
+        ("fusion", ["--seeds=1"], "required: --workdir"),
+        ("fusion", ["--workdir=x", "--folds=1"], "expected a whole number from 2"),
         ("subsets", [], "required: MEMBER"),
         ("commits", ["nowhere", "HEAD"], "nowhere: neither a folder nor a commit"),
         ("commits", ["HEAD", "HEAD", "--rounds=0"], "expected a whole number from 1"),
