@@ -180,6 +180,9 @@ def test_the_branch_and_the_statistic_of_behaviour_are_chosen_by_flags(folder):
     store, at, _ = made(folder, behaviour_branch="text", behaviour_pool="mean")
     assert of(store, at, "behaviour", "a")[:, 0].tolist() == [1.5, 0.5]
     assert store.features["behaviour"].extractor == "text, mean"
+    (folder / "behaviour.json").write_text('{"extractor": "a net", "trained_on": ["MELD"]}')
+    about = made(folder)[0].features["behaviour"]
+    assert (about.extractor, about.trained_on) == ("a net, multimodal, last", ("MELD",))
     with pytest.raises(UserError, match="--behaviour-pool=men: .*'mean'"):
         made(folder, behaviour_pool="men")
 

@@ -8,6 +8,7 @@
                                      <index>.wav, which are put together
     FOLDER/behaviour/*.csv, *.pkl    segments (video_name, start_frame, end_frame), and embeddings
                                      {video_name: {"embeddings": {branch: {statistic: [D]}}}}
+    FOLDER/behaviour.json            optional, as face.json
     FOLDER/openmouth/<track>.csv     frame, mouth_open, of the images that have a face
     FOLDER/videos_fps.csv            video_name, fps
 
@@ -155,14 +156,16 @@ class _Parts:
         self._described = None
         if "behaviour" in there:
             self._described = ras_files.Descriptions(there["behaviour"], report, branch, pool)
-        about = folders.named(folder, "face.json")
-        self._about = about_file(about if about.is_file() else None)
+        about = {name: folders.named(folder, f"{name}.json") for name in ("face", "behaviour")}
+        self._about = {
+            name: about_file(file if file.is_file() else None) for name, file in about.items()
+        }
         path = folders.named(folder, RATES)
         self._rates: dict[str, Fraction | None] = {}
         if path.is_file():
             rates = read_rates(path, warn=report.note)
             self._rates = {stem: rates[video] for stem, video in stems(rates, path).items()}
-        report.use(about, path, folders.named(folder, "segments"))
+        report.use(*about.values(), path, folders.named(folder, "segments"))
         for table in folders.files(folder, ".csv"):
             if table.stem.lower().endswith("_segment"):
                 report.use(table)  # of data_pipelines.segments
@@ -192,13 +195,17 @@ class _Parts:
         if self._faces:
             first = next(iter(self._faces.values()))
             self._size = ras_files.frames_of(first)[1].shape[1]
-            extractor, trained_on = self._about
+            extractor, trained_on = self._about["face"]
             found["face"] = dict(size=self._size, extractor=extractor, trained_on=trained_on)
         if self._sounds:
             found["sound"] = audio.FEATURES["audio"]
         if self._described:
-            made = f"{self._described.branch}, {self._described.pool}"
-            found["behaviour"] = dict(size=self._described.size, axis="table", extractor=made)
+            extractor, trained_on = self._about["behaviour"]
+            parts = (extractor, self._described.branch, self._described.pool)
+            made = ", ".join(part for part in parts if part)
+            found["behaviour"] = dict(
+                size=self._described.size, axis="table", extractor=made, trained_on=trained_on
+            )
         if self._mouths:
             found["mouth_open"] = dict(size=1, dtype="uint8", scale=1.0)
         return found

@@ -17,6 +17,7 @@ deviation matched to the labels of the training split.
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import pickle
 import wave
@@ -106,6 +107,8 @@ def write(
     for kind in ("face", "wav"):
         for split in SPLITS.values():
             (folder / kind / split).mkdir(parents=True)
+    about = {"extractor": "twin of a language model", "trained_on": ["other videos"]}
+    (folder / "behaviour.json").write_text(json.dumps(about))
     write_rates(folder / "videos_fps.csv", {f"{video.name}.mp4": video.rate for video in videos})
     truth: Truth = {}
     for split in SPLITS:
