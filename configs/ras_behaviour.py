@@ -9,6 +9,8 @@ Run:      python -m affect_jax.main --config=configs/ras_behaviour.py --workdir=
           on the descriptions of a synthetic twin of Aff-Wild2.
 Variants: any of these, joined by commas:
           mamba (the default), transformer: the encoder;
+          segment: no encoder, the head alone on each embedding, as the released code trains it on
+          those of a text encoder (python -m affect_jax.text);
           paper, the sizes and rates of the released code (arXiv 2603.13056), for embeddings of
           one's own: python -m data_pipelines.prepare --source=ras --input=FOLDER --store=STORE;
           smoke, two short epochs.
@@ -40,6 +42,7 @@ ENCODERS = {
         gate="none",  # bt, bd, t, d
         longest=0,  # gate t: data.length
     ),
+    "segment": dict(name="passed_on"),
 }
 VARIANTS = (*ENCODERS, "paper", "smoke")
 EXCLUSIVE = (tuple(ENCODERS),)
@@ -50,11 +53,13 @@ def get_config(variants: str = "") -> ConfigDict:
     from affect_jax.config import variants_of
 
     chosen = variants_of(variants, VARIANTS, EXCLUSIVE)
-    encoder = "transformer" if "transformer" in chosen else "mamba"
+    encoder = next((name for name in ENCODERS if name in chosen), "mamba")
     c = branch_config()
     c.model.features = ("behaviour",)
     c.model.encoder = ConfigDict(ENCODERS[encoder])
     c.model.head.dropout = 0.4
+    if encoder == "segment":
+        c.model.head.norm = "none"
     c.data.spread = ("behaviour:mean",)
     c.data.length, c.data.stride = 32, 30  # half a minute, a frame a second
     if "paper" in chosen:
@@ -66,11 +71,13 @@ def get_config(variants: str = "") -> ConfigDict:
 
 def _published(c: ConfigDict, encoder: str) -> None:
     """Shipped settings of the released code; rows of 2 s are every 60th frame at 30 a second."""
-    sizes = dict(layers=12, discretisation="ras") if encoder == "mamba" else dict(layers=4, heads=8)
-    c.model.encoder.update(hidden=256, dropout=0.2, **sizes)
+    if encoder == "mamba":
+        c.model.encoder.update(hidden=256, dropout=0.2, layers=12, discretisation="ras")
     if encoder == "transformer":
-        c.model.encoder.ffn = 512
+        c.model.encoder.update(hidden=256, dropout=0.2, layers=4, heads=8, ffn=512)
     c.model.head.update(hidden=512, dropout=0.2)
+    if encoder == "segment":
+        c.model.head.update(input_dropout=0.15, dropout=0.3)
     c.data.length, c.data.stride = 16, 60
     c.data.normalise, c.data.batch_size = "none", 8
     c.optim.lr, c.optim.weight_decay, c.optim.clip_norm = 3e-4, 1e-3, 0.0

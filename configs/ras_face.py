@@ -84,7 +84,9 @@ def smoke(c: ConfigDict) -> None:
     """Two epochs of something tiny."""
     c.data.root = c.data.root and "twin:ras?size=small"
     c.epochs = 2
-    c.model.encoder.hidden, c.model.encoder.layers, c.model.head.hidden = 16, 1, 8
+    c.model.head.hidden = 8
+    if "layers" in c.model.encoder:
+        c.model.encoder.hidden, c.model.encoder.layers = 16, 1
 
 
 def _published(c: ConfigDict) -> None:

@@ -94,7 +94,9 @@ def test_every_config_is_a_model_with_a_prediction_for_each_task(system, variant
         assert predictions[task.name].shape == (*rows, *task.raw_shape)
     if config.model.name == "multitask":
         joint = config.model.structure.name == "joint"
-        assert set(params) == {"encoder", *(["joint"] if joint else (task.name for task in tasks))}
+        encoder = [] if config.model.encoder.name == "passed_on" else ["encoder"]
+        heads = ["joint"] if joint else [task.name for task in tasks]
+        assert set(params) == {*encoder, *heads}
     weights = Objective(tasks, config.weighting, dict(config.aux)).init()[0]
     params = dict(params) | ({"weighting": weights} if weights else {})
     optim.Optimiser(config.optim, params, tuple(config.freeze), epochs=config.epochs)

@@ -49,7 +49,7 @@ def test_flags_are_those_that_help_names(module: str) -> None:
 
 
 def help_of(module: str, chooses: list[str]) -> str:
-    """What --help prints."""
+    """Text that --help prints."""
     program = importlib.import_module(module)
     if program.__spec__.submodule_search_locations is not None:
         program = importlib.import_module(f"{module}.__main__")

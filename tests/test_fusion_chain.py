@@ -89,7 +89,7 @@ def kill_in_second_fold(command: list[str], folder: Path) -> None:
 
 
 def scores(noise: float, seed: int) -> DrawnScores:
-    """Of valence and arousal of some tracks, predicted with noise."""
+    """Scores of valence and arousal of some tracks, predicted with noise."""
     rng = np.random.default_rng(seed)
     names = np.array([f"track{i}" for i in range(TRACKS)])
     track, frame = np.divmod(np.arange(TRACKS * FRAMES, dtype=np.int32), FRAMES)

@@ -24,6 +24,7 @@ from affect_jax.models.blocks.heads import HEADS, FCHead
 from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.mamba import Mamba
 from affect_jax.models.blocks.memory import MemoryTransformer
+from affect_jax.models.blocks.passed_on import PassedOn
 from affect_jax.models.blocks.recurrent import GRU, LSTM
 from affect_jax.models.blocks.relative import Relative
 from affect_jax.models.blocks.structures import STRUCTURES
@@ -33,6 +34,7 @@ from data_pipelines.errors import UserError, nearest, shown
 # An encoder is called as encoder(x_btd, mask_bt, carry, train) -> (x_bth, carry).
 ENCODERS = {
     "averages": Averages,
+    "passed_on": PassedOn,
     "transformer": Transformer,
     "relative": Relative,
     "lstm": LSTM,

@@ -105,7 +105,7 @@ class ExpertFusion(nn.Module):
 def _each(
     expert: Attended, carry: None, q_bth: jax.Array, k_bth: jax.Array, keys_bt: jax.Array
 ) -> tuple[None, jax.Array]:
-    """What each expert finds, all stacked on a first axis, and no carry."""
+    """No carry, and the findings of the experts, stacked on a first axis."""
     return carry, expert(q_bth, k_bth, k_bth, keys_bt)
 
 
