@@ -22,6 +22,7 @@ from affect_jax.models.blocks.fusion_cross import FUSION, CrossFusion
 from affect_jax.models.blocks.fusion_experts import ExpertFusion
 from affect_jax.models.blocks.fusion_raav import RaavFusion
 from affect_jax.models.blocks.heads import HEADS
+from affect_jax.models.blocks.streams import stream
 from affect_jax.models.blocks.structures import Joint
 from data_pipelines.errors import UserError, listed, nearest, shown
 
@@ -117,13 +118,9 @@ def modality_of(
     """
     parts, exists, key = [], True, f"config.model.streams.{modality}"
     for name in names:
-        if name not in batch["inputs"]:
-            hint = nearest(name, batch["inputs"])
-            raise UserError(f"{key}: the data has no {name!r}. {hint}")
-        x = batch["inputs"][name]
+        x, own = stream(batch, name, key)
         parts.append(x.reshape(*x.shape[:2], -1).astype(jnp.float32))
-        own = batch.get("inputs_mask", {}).get(name)
-        exists &= batch["mask"] if own is None else own
+        exists &= own
     rows = {name: part.shape[1] for name, part in zip(names, parts, strict=True)}
     wanted = batch["mask"].shape[1] if frames else parts[0].shape[1]
     for name, count in rows.items():

@@ -27,9 +27,10 @@ from affect_jax.models.blocks.memory import MemoryTransformer
 from affect_jax.models.blocks.passed_on import PassedOn
 from affect_jax.models.blocks.recurrent import GRU, LSTM
 from affect_jax.models.blocks.relative import Relative
+from affect_jax.models.blocks.streams import stream
 from affect_jax.models.blocks.structures import STRUCTURES
 from affect_jax.models.blocks.transformer import Transformer
-from data_pipelines.errors import UserError, nearest, shown
+from data_pipelines.errors import UserError, shown
 
 # An encoder is called as encoder(x_btd, mask_bt, carry, train) -> (x_bth, carry).
 ENCODERS = {
@@ -105,13 +106,9 @@ def join(batch: Mapping[str, Any], features: Sequence[str]) -> jax.Array:
     """
     parts = []
     for name in features:
-        if name not in batch["inputs"]:
-            raise UserError(
-                f"config.model.features: the data has no {name!r}. {nearest(name, batch['inputs'])}"
-            )
-        mask = batch["mask"] & batch.get("inputs_mask", {}).get(name, True)
-        x = batch["inputs"][name]
+        x, exists = stream(batch, name)
         x = x.reshape(*x.shape[:2], -1)  # logits of bins, say, have two axes
+        mask = batch["mask"] & exists
         parts.append(jnp.where(mask[..., None], x, 0).astype(jnp.float32))
     return jnp.concatenate(parts, axis=-1)
 
