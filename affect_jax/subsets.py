@@ -32,6 +32,7 @@ from data_pipelines.replace_file import replace_text
 if TYPE_CHECKING:
     from affect_jax.run import Run
     from affect_jax.systems.supervised import Supervised
+    from data_pipelines.store import AnyStore
 
 MOST = 6  # modalities of which every subset is scored
 _SHOWN = "shown"
@@ -58,6 +59,17 @@ def modalities_of(system: Supervised) -> dict[str, tuple[str, ...]]:
             "be left out."
         )
     return {name: (name,) for name in system.data.features}
+
+
+def lacking(store: AnyStore, modalities: Mapping[str, tuple[str, ...]], split: str) -> list[str]:
+    """Modalities of which no track of the split has anything."""
+
+    def has(name: str) -> bool:
+        mask = store.feature_mask(name)
+        rows = (store.rows(name, track) for track in store.split(split))
+        return any(r.stop > r.start and (mask is None or mask[r].any()) for r in rows)
+
+    return [modality for modality, names in modalities.items() if not all(map(has, names))]
 
 
 class Hiding:
@@ -186,7 +198,11 @@ def main(argv: Sequence[str]) -> None:
     store.split(split)
     require_name(split, f"{store.path}: split")
     require_labels(scored(system.tasks), store, split)
-    modalities_of(system)
+    for modality in lacking(store, modalities_of(system), split):
+        print(
+            f"{modality}: split {split!r} has none of it; by itself it is scored as nothing",
+            file=sys.stderr,
+        )
     if not os.access(run.folder, os.W_OK | os.X_OK):
         raise UserError(f"{run.folder}: cannot be written.")
     step, variables = weights(system, run, config.checkpoint)

@@ -17,6 +17,8 @@ from affect_jax.run import Run
 from affect_jax.scoring import Total, score
 from affect_jax.train_run import train_run
 from configs.fusion_keys import fusion_model
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.stores import small_store
 from tests.tiny import tiny_config
 
@@ -46,6 +48,18 @@ def test_subsets_grow_and_many_modalities_are_left_out_one_by_one():
     ]
     many = subsets.subsets_of("abcdefg")
     assert len(many) == 15 and many[7] == tuple("abcdef") and many[-1] == tuple("abcdefg")
+
+
+def test_a_modality_that_a_split_has_nowhere_is_named(tmp_path):
+    x, nowhere = np.zeros((4, 2)), {"b": np.zeros(4, bool)}
+    features = {"a": dict(size=2), "b": dict(size=2)}
+    with StoreWriter(tmp_path / "s", name="s", features=features, labels={}) as writer:
+        for name, masks in (("two", {}), ("three", nowhere)):
+            features = {"a": x, "b": x}
+            writer.add(track=name, split=f"only{name}", features=features, feature_masks=masks)
+    store = Store(tmp_path / "s")
+    assert subsets.lacking(store, STREAMS, "onlythree") == ["two"]
+    assert subsets.lacking(store, STREAMS, "onlytwo+onlythree") == []
 
 
 def test_a_hidden_modality_is_as_one_that_the_data_have_nowhere(store, tmp_path):
