@@ -75,7 +75,8 @@ class Progress:
         numbers = {f"loss/{name}": value for name, value in record["loss"].items()}
         numbers |= {"learning_rate": record["lr"], f"{self.unit}_per_second": self._rate}
         numbers |= {f"learning_rate/{name}": x for name, x in record.get("group_lr", {}).items()}
-        parts = [f"loss {record['loss']['total']:.4f}"]
+        loss = record["loss"].get("total")
+        parts = ["no row to train on" if loss is None else f"loss {loss:.4f}"]
         for split, scores in record.get("scores", {}).items():
             numbers |= {f"{split}/{name}": value for name, value in scores.items()}
             parts += [f"{name} {decimals(scores[name])}" for name in shown if name in scores]

@@ -180,7 +180,8 @@ class _Loop:
     def _end_phase(self, phase: Phase) -> None:
         self.state = self._put(self.system.after(self.state, phase))
         log = jax.device_get(self.state.log)
-        losses = {k: float(v["sum"] / max(v["count"], 1)) for k, v in log.items()}
+        # A loss without labels, or of a phase without a row, is none: 0 would be the best there is.
+        losses = {k: float(v["sum"] / v["count"]) for k, v in log.items() if v["count"]}
         self.state = self.state.replace(
             position=self._put(np.int32(int(self.state.position) + 1)),
             batch=self._put(np.int32(0)),

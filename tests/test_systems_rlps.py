@@ -203,11 +203,15 @@ def test_predictions_of_any_split_have_a_selection_beside_them(whole, tmp_path):
     assert len(table(validation / "selection.csv")) == 9
 
 
-def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is(
-    store, tmp_path, caplog
+def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is_and_logs_no_loss(
+    store, tmp_path, caplog, capsys
 ):
     never = ["--config.rlps.first_rate=1e-6", "--config.rlps.lr=1e-9", "--config.epochs=3"]
+    never += ["--config.monitor=loss/total,kind/f1"]
     assert cli(flags(store, tmp_path / "run", *never)) == 0
+    assert [record["loss"] for record in Run(tmp_path / "run").records()] == [{}] * 3
+    assert capsys.readouterr().err.count("no row to train on") == 3
+    assert np.isinf(raw_state(tmp_path / "run")["best"]["loss/total"])
     assert "no row is retained" in caplog.text
     state = raw_state(tmp_path / "run")
     assert not state["extra"]["retained"].any()
