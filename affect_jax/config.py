@@ -328,12 +328,12 @@ def read(path: pathlib.Path) -> ConfigDict:
         check(config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    absolute_paths(config)
-    return config
+    return absolute_paths(config)
 
 
-def absolute_paths(config: ConfigDict) -> None:
-    """Write out the paths in a config, so that a run is opened from anywhere; in place."""
+def absolute_paths(config: ConfigDict) -> ConfigDict:
+    """The config with its paths written out, so that a run is opened from anywhere."""
+    config = config.copy_and_resolve_references()
     root = config.data.root
     if isinstance(root, str) and root:
         parts = [part.strip() for part in root.split(",")]
@@ -347,3 +347,4 @@ def absolute_paths(config: ConfigDict) -> None:
         a_name = is_repository(path) if key == "weights" else not path.endswith(".py")
         if key == "keep" or not a_name:
             group[key] = os.path.abspath(user_path(path))
+    return config

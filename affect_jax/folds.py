@@ -90,6 +90,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     """
     from affect_jax.report import folds_card, optional
 
+    config = configs.absolute_paths(config)
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
     with writing(folder.folder), folder.lock():

@@ -94,14 +94,14 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
         config = configs.read(run.config_file)
         configs.override(config, overrides)
         configs.check(config)
-        configs.absolute_paths(config)
+        config = configs.absolute_paths(config)
         if flags.mode in ("train", "folds"):
             changes.require_same_past(run, config)
         return config
     config = configs.load(flags.config)
     configs.override(config, overrides)
     configs.check(config)
-    configs.absolute_paths(config)
+    config = configs.absolute_paths(config)
     if run.exists and flags.mode != "sweep" and (run.started or flags.mode == "folds"):
         changes.require_same_file(run, config)
         changes.require_same_past(run, config)

@@ -171,7 +171,7 @@ def _config(run: Run, flags: argparse.Namespace) -> Any:
     config = configs.read(run.config_file)
     given = {"data.root": flags.root, "data.split": flags.split, "checkpoint": flags.checkpoint}
     configs.override(config, [(key, text) for key, text in given.items() if text])
-    configs.absolute_paths(config)
+    config = configs.absolute_paths(config)
     if not config.data.split:
         raise UserError("--split: the config names none. Name the split that is scored.")
     if config.data.feeder == "auto":

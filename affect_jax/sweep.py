@@ -76,6 +76,7 @@ def sweep(config: ConfigDict, folder: Sweep) -> str:
     """
     from affect_jax.report import optional, sweep_card
 
+    config = configs.absolute_paths(config)
     plan = settings(config)
     own = {name: _of_trial(config, values) for name, values in plan.items()}
     objective = objective_of(config)

@@ -22,6 +22,7 @@ def train_run(config: ConfigDict, run: Run) -> str:
     Raises:
         Stopped: a signal asked for the end; the same call goes on from there.
     """
+    config = configs.absolute_paths(config)
     run.create()
     with writing(run.folder), run.lock():
         changes = configs.differences(configs.read(run.config_file), config) if run.exists else []

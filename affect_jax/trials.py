@@ -81,10 +81,9 @@ def config_of(config: ConfigDict, values: Values) -> ConfigDict:
     try:
         configs.override(own, [(key, as_text(value)) for key, value in values.items()])
         configs.check(own)
-        configs.absolute_paths(own)
+        return configs.absolute_paths(own)
     except UserError as error:
         raise UserError(f"config.sweep.space: {error}") from None
-    return own
 
 
 def as_text(value: Any) -> str:

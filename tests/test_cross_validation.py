@@ -16,7 +16,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.member import KINDS
 from affect_jax.ensemble.members.run import RunMember, predict_run
 from affect_jax.ensemble.seen import seen
-from affect_jax.folds import fold_configs
+from affect_jax.folds import Folds, cross_validate, fold_configs
 from affect_jax.main import cli
 from affect_jax.prediction_files import Predictions
 from affect_jax.restore import choose_step
@@ -145,6 +145,9 @@ def test_a_finished_cross_validation_prints_its_scores_and_trains_nothing(unbrok
     pooled = json.loads((unbroken / "scores.json").read_text())["pooled"]
     assert json.loads(printed.out.splitlines()[-1]) == pooled
     assert "python -m affect_jax.ensemble" in printed.out and "step" not in printed.err
+    config = configs.read(unbroken / "folds.json")
+    config.data.root = os.path.relpath(config.data.root)
+    assert cross_validate(config, Folds(unbroken)) == printed.out.removesuffix("\n")
     assert everything(unbroken) == before
     assert cli(["--mode=folds", f"--workdir={unbroken}", "--config.folds.seed=1"]) == 2
     assert "other folds" in capsys.readouterr().err

@@ -171,5 +171,4 @@ def test_a_config_keeps_the_name_of_published_weights_and_writes_out_a_path(monk
     config = load("configs/mtl.py:smoke")
     for given, kept in ((NAME, NAME), ("nets/12", f"{tmp_path}/nets/12")):
         config.init.weights = given
-        absolute_paths(config)
-        assert config.init.weights == kept
+        assert absolute_paths(config).init.weights == kept

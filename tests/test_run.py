@@ -4,8 +4,9 @@ from ml_collections import ConfigDict
 
 from affect_jax import config as configs
 from affect_jax.run import Run
+from affect_jax.train_run import train_run
 from data_pipelines.errors import UserError
-from data_pipelines.replace_file import to_json
+from data_pipelines.replace_file import replace_json, to_json
 from data_pipelines.statistics import Statistics
 
 
@@ -140,3 +141,14 @@ def test_statistics_are_read_back(tmp_path):
     np.testing.assert_array_equal(again.std["a"], np.ones(3))
     config.data.normalise = "track"
     assert run.read_statistics(config) is None
+
+
+def test_a_finished_run_is_left_alone_whatever_form_its_paths_have(tmp_path, monkeypatch):
+    config, run = configs.load("configs/rlps.py:smoke"), Run(tmp_path / "run")
+    config.data.root, config.data.keep = str(tmp_path / "store"), str(tmp_path / "keep.txt")
+    run.create()
+    configs.save(config, run.config_file)
+    replace_json(run.finished_file, {"step": 1, "scores": {}})
+    monkeypatch.chdir(tmp_path)
+    config.data.root, config.data.keep = "store", "keep.txt"
+    assert "this run is finished" in train_run(config, run)
