@@ -1,7 +1,8 @@
 """Files of a selection: which rows were retained, and how the selector came to it.
 
-    RUN/selection/selection.csv    a line for each training row that could be retained
-    RUN/selection/keep.txt         the retained ones, as `config.data.keep` reads them
+    RUN/selection/selection.csv    a line for each training row that has a label
+    RUN/selection/keep.txt         the retained ones, as `config.data.keep` reads them; empty where
+                                   there are none
     RUN/selection/history.npz      how it went, turn by turn
     <predictions>/selection.csv    the same for the rows of any split
 

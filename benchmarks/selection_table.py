@@ -1,8 +1,9 @@
 """Table of the noise bench: scores, gains and what was kept, over several seeds.
 
 Cells of scores: mean and standard deviation over the seeds, in brackets the 95 % interval of the
-mean by resampling groups of the scored split. Gains are differences of the average accuracy, seed
-by seed, to the classifier on all rows and to the one on as many rows drawn at random.
+mean by resampling groups of the scored split. What has no row to train on in one seed has none of
+these. Gains are differences of the average accuracy, seed by seed, to the classifier on all rows
+and to the one on as many rows drawn at random.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def table(rows: Mapping[str, Sequence[Row]]) -> str:
         ours = [row.ours for row in own]
         found = [one.found for one in ours if one.found]
         line = [name, *(cells.get((name, column), "") for column in (*SCORES, *GAINS))]
+        if empty := sum(one.scores is None for one in ours):
+            line[1] = f"no row in {empty} of {len(ours)} seeds"
         line.append(_mean([one.share for one in ours]))
         line += [_mean([f.precision for f in found]), _mean([f.recall for f in found])]
         for tables in ([o.by_kind for o in ours], [o.p_retain for o in ours]) if kinds else ():

@@ -29,6 +29,11 @@ def kept_rows(file: str, store: AnyStore, rows: Rows) -> np.ndarray:
         UserError: no such file, a line that names no track or frame of the store, or no row left.
     """
     path = user_path(file)
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(
+            f"{path}: is empty, as a selector that retains no row writes it. There is nothing to "
+            "train on."
+        )
     tracks, frames, stretches = _read(path, store)
     listed = np.zeros(store.frames_total, bool)
     for track, lines in frames.items():
@@ -52,7 +57,8 @@ def write_kept(path: pathlib.Path, store: AnyStore, rows: Rows, kept: np.ndarray
     last where rows overlap.
 
     Args:
-        kept: the rows that are kept, by number or by mask; at least one.
+        kept: the rows that are kept, by number or by mask; of none the file is empty, which
+            `kept_rows` refuses.
 
     Raises:
         UserError: the name of a track cannot be told from the rest of a line.
@@ -69,7 +75,8 @@ def write_kept(path: pathlib.Path, store: AnyStore, rows: Rows, kept: np.ndarray
         lines.append(name + frames)
     with replace_file(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        _require_same(partial, lines, store, rows, kept)
+        if lines:
+            _require_same(partial, lines, store, rows, kept)
 
 
 def _require_same(

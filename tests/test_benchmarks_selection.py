@@ -81,7 +81,9 @@ def test_a_method_that_keeps_no_row_in_a_seed_has_no_scores():
     none = Row(Result(scores(3), 1.0))
     rows = {"none": [none] * 2, "sigmoid": [Row(Result(None, 0.0), none.ours), Row(none.ours)]}
     found = cells(table(rows))
-    assert found["sigmoid"]["accuracy"] == "" and found["sigmoid"]["share kept"] == "0.500"
+    assert found["sigmoid"]["accuracy"] == "no row in 1 of 2 seeds"
+    assert found["sigmoid"]["share kept"] == "0.500"
+    assert not found["sigmoid"][SCORES["recall_fixed"]] and not found["sigmoid"][GAINS["all"]]
     assert found["none"]["accuracy"].startswith("0.950")
 
 

@@ -54,9 +54,8 @@ def selection(run):
 
 
 def listed(run):
-    """Lines of the list of a run, none where nothing is retained."""
-    file = run / "selection" / "keep.txt"
-    return file.read_text().splitlines() if file.exists() else []
+    """Lines of the list of a run."""
+    return (run / "selection" / "keep.txt").read_text().splitlines()
 
 
 @pytest.mark.slow

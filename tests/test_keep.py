@@ -88,7 +88,6 @@ def test_line_ends_marks_blank_lines_and_commas_in_names_do_not_matter(tmp_path,
         ("a,99\n", ":1: track 'a' has no image 99."),
         ("a,1.0\n", ":1: 'a,1.0' is no track"),
         ("a," + "9" * 5000, ":1: 'a,9999"),
-        ("", "is empty"),
     ],
 )
 def test_a_line_that_names_nothing_is_told_by_its_number(tmp_path, store, text, said):
@@ -114,6 +113,14 @@ def test_a_list_that_is_written_keeps_the_same_rows(tmp_path, store, rule):
         np.testing.assert_array_equal(kept_rows(str(tmp_path / "keep.txt"), store, rows), chosen)
         write_kept(tmp_path / "mask.txt", store, rows, np.isin(np.arange(len(rows)), chosen))
         assert (tmp_path / "mask.txt").read_bytes() == (tmp_path / "keep.txt").read_bytes()
+
+
+def test_a_list_of_no_row_is_an_empty_file_that_nothing_is_trained_on(tmp_path, store):
+    rows = segments([9, 7, 1], 4)
+    write_kept(tmp_path / "keep.txt", store, rows, np.zeros(len(rows), bool))
+    assert (tmp_path / "keep.txt").read_bytes() == b""
+    with pytest.raises(UserError, match="keep.txt: is empty, as a selector that retains no row"):
+        kept_rows(str(tmp_path / "keep.txt"), store, rows)
 
 
 def test_rows_that_overlap_are_listed_by_their_first_and_last_image(tmp_path, store):

@@ -129,7 +129,8 @@ def test_of_rows_none_of_which_is_retained_nothing_is_said(run, columns, tmp_pat
     other = Run(shutil.copytree(run.folder, tmp_path / "run"))
     write_csv(other.folder / "selection" / "selection.csv", columns | {"retained": [0] * ROWS})
     text = selection.section(other)
-    assert "0 of 210 training rows are retained" in text and "precision" not in text
+    assert "None of 210 training rows is retained" in text and "keep.txt is empty" in text
+    assert "precision" not in text
 
 
 def test_of_label_noise_right_is_the_label_before(tmp_path, columns):

@@ -212,7 +212,7 @@ def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is_an
     assert [record["loss"] for record in Run(tmp_path / "run").records()] == [{}] * 3
     assert capsys.readouterr().err.count("no row to train on") == 3
     assert np.isinf(raw_state(tmp_path / "run")["best"]["loss/total"])
-    assert "no row is retained" in caplog.text
+    assert "keep.txt: is empty, as the selector retains no training row" in caplog.text
     state = raw_state(tmp_path / "run")
     assert not state["extra"]["retained"].any()
     assert np.isfinite(jax.tree.leaves(state["extra"]["policy"])[0]).all()
@@ -220,7 +220,12 @@ def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is_an
     for before, after in zip(jax.tree.leaves(fresh.params), jax.tree.leaves(state["params"])):
         np.testing.assert_array_equal(before, after)
     folder = tmp_path / "run" / "selection"
-    assert not (folder / "keep.txt").exists()
+    assert (folder / "keep.txt").read_bytes() == b""
+    again = [f"--config.data.keep={folder / 'keep.txt'}", f"--workdir={tmp_path / 'other'}"]
+    assert cli(flags(store, tmp_path, *again)) == 2
+    assert "keep.txt: is empty, as a selector that retains no row" in capsys.readouterr().err
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"None of {ROWS} training rows is retained" in card
     assert {row["retained"] for row in table(folder / "selection.csv")} == {"0"}
 
 

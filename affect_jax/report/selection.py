@@ -220,11 +220,17 @@ def _removed_test(run: str) -> str:
 
 def _retained(selected: Selection) -> str:
     kept, total = int(selected.retained.sum()), len(selected.label)
+    if not kept:
+        return (
+            f"None of {total:,} training rows is retained: in a walk in the order of the store "
+            f"P(retain) is below 1/2 for all. {FOLDER}/{KEEP} is empty, and there is nothing to "
+            "train on."
+        )
     text = (
         f"{kept:,} of {total:,} training rows are retained ({kept / total:.3f}): those with "
         "P(retain) of at least 1/2 in a walk in the order of the store."
     )
-    if selected.right is None or not kept:
+    if selected.right is None:
         return text
     found = quality(selected.retained, selected.right)
     return (

@@ -294,10 +294,11 @@ class RLPS:
             write_history(
                 new / HISTORY, store, rows.chosen(turns.sampled), task, history | {"alone": alone}
             )
-            if retained.any():
-                write_kept(new / KEEP, store, *self._among_all(retained))
-            else:
-                _log.warning("no row is retained: %s is not written", run.folder / FOLDER / KEEP)
+            write_kept(new / KEEP, store, *self._among_all(retained))
+        if not retained.any():
+            _log.warning(
+                "%s: is empty, as the selector retains no training row", run.folder / FOLDER / KEEP
+            )
 
     def _among_all(self, retained: np.ndarray) -> tuple[Rows, np.ndarray]:
         """(all rows of the training split, those of them that are retained)."""
