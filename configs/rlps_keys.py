@@ -28,7 +28,8 @@ def rlps_keys(system: str) -> ConfigDict:
     # the rows of its label (class), or for all the change of the macro F1 on `held_out` (f1).
     r.reward = "probability"
     # Share of the training rows, cut by group with the seed, that is scored for reward f1 and
-    # neither trained on nor selected; rounded to 1/2, 1/3, 1/4 and so on.
+    # neither trained on nor selected in the turns; rounded to 1/2, 1/3, 1/4 and so on. What the
+    # policy retains at the end is chosen from all rows, these too.
     r.held_out = 0.1
     # What multiplies the log-probability of an action: the reward, negative where the row was
     # removed (signed), zero there (retain), or the same for both (literal), a control: it has no

@@ -125,7 +125,7 @@ def test_without_noise_there_is_neither_precision_nor_a_kind(run, columns, tmp_p
     assert len(drawn[0].axes) == 2
 
 
-def test_of_rows_none_of_which_is_retained_nothing_is_said(run, columns, tmp_path):
+def test_of_a_selection_of_nothing_the_card_says_so(run, columns, tmp_path):
     other = Run(shutil.copytree(run.folder, tmp_path / "run"))
     write_csv(other.folder / "selection" / "selection.csv", columns | {"retained": [0] * ROWS})
     text = selection.section(other)

@@ -16,6 +16,7 @@ from affect_jax.restore import choose_step
 from affect_jax.run import Run
 from affect_jax.step import chunk
 from data_pipelines.errors import UserError
+from affect_jax.systems import rlps
 from data_pipelines.keep import kept_rows
 from tests.conftest import ROOT
 from tests.stores import small_store
@@ -267,6 +268,20 @@ def test_rows_that_f1_is_measured_on_are_scored_alone(store):
 
 
 def test_the_sigmoid_selector_takes_its_best_turn_alone_and_goes_on_beside_the_classifier(
+def test_the_final_selection_judges_the_rows_that_f1_is_measured_on_too(
+    store, tmp_path, monkeypatch
+):
+    system, run = system_of(store, rlps__reward="f1", rlps__held_out=0.25), Run(tmp_path / "run")
+    run.create()
+    # Of the first policy, which retains every row.
+    monkeypatch.setattr(rlps, "choose_step", lambda *a: (0, {"extra": system.init().extra}))
+    system.write_run(run)
+    rows = table(run.folder / "selection" / "selection.csv")
+    assert len(rows) == ROWS and {row["p_retain"] for row in rows} == {"0.500000"}
+    lines = (run.folder / "selection" / "keep.txt").read_text().split()
+    assert lines == [row["track"] for row in rows]
+
+
     store, tmp_path
 ):
     system = system_of(store, rlps__method="sigmoid", rlps__bag=8, rlps__policy_passes=4)

@@ -275,19 +275,20 @@ class RLPS:
         _, raw = choose_step(run, "last")
         extra, turns = raw["extra"], self._turns
         store, rows, task = self.data.store, self.data.training_rows, self._task
-        walk = turns.final(extra["policy"], extra["scored"]["feature"], turns.valid)
+        # Those that reward f1 was measured on are judged here as all others.
+        judged = turns.valid | turns.held
+        walk = turns.final(extra["policy"], extra["scored"]["feature"], judged)
         retained, chances = np.asarray(walk.retained), np.asarray(jax.nn.sigmoid(walk.logits))
         over = int(extra["turn"])
         with replace_folder(run.folder / FOLDER) as new:
-            valid = turns.valid
             write_selection(
                 new / SELECTION,
                 store,
-                rows.chosen(valid),
+                rows.chosen(judged),
                 task,
-                p_retain=chances[valid],
-                retained=retained[valid],
-                prediction=np.asarray(extra["scored"]["prediction"])[valid],
+                p_retain=chances[judged],
+                retained=retained[judged],
+                prediction=np.asarray(extra["scored"]["prediction"])[judged],
             )
             history = {name: np.asarray(x)[:over] for name, x in extra["history"].items()}
             alone = np.arange(over) < self._settings.policy_passes
