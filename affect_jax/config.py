@@ -36,10 +36,10 @@ def load(spec: str) -> ConfigDict:
     path_text, _, variants = spec.partition(":")
     path = user_path(path_text)
     if not path.is_file():
-        installed = _installed()
-        path = installed / path.name if path.parts[:1] == ("configs",) else path
+        folder = _installed()
+        path = folder / path.name if path.parts[:1] == ("configs",) else path
         if not path.is_file():
-            files = sorted(installed.glob("*.py"))
+            files = sorted(folder.glob("*.py"))
             known = [f"configs/{f.name}" for f in files if "def get_config" in f.read_text()]
             raise UserError(f"--config={spec}: no file {path_text}. {nearest(path_text, known)}")
     if path.suffix.lower() == ".json":  # of a run, or the best of a sweep
@@ -56,7 +56,7 @@ def load(spec: str) -> ConfigDict:
         raise UserError(f"{path}: get_config returns a {kind}, expected a ConfigDict.")
     config.name = spec
     _complete(config, path)
-    base = _base().base_config()
+    base = installed("base.py").base_config()
     for part in ("data", "explain", "folds", "init", "optim", "sweep"):
         for key in config[part]:
             if key not in base[part]:
@@ -70,14 +70,14 @@ def _installed() -> pathlib.Path:
     return pathlib.Path(__file__).resolve().parents[1] / "configs"
 
 
-def _base() -> Any:
-    """The module of the keys that all configs have."""
-    return execute(_installed() / "base.py")
+def installed(name: str) -> Any:
+    """A module of the configs that came with the package, "base.py" say."""
+    return execute(_installed() / name)
 
 
 def _complete(config: ConfigDict, path: pathlib.Path) -> None:
     """Bring an older config up to date; UserError where a key is missing that all have."""
-    module = _base()
+    module = installed("base.py")
     base = module.base_config()
     base.model = ConfigDict(dict(name=""))  # its other keys are the family's own
 
@@ -102,7 +102,7 @@ def _complete(config: ConfigDict, path: pathlib.Path) -> None:
 
 def check(config: ConfigDict) -> None:
     """UserError for the first value of another kind than its default's, or out of its bounds."""
-    base, values = _base(), dict(flat(config))
+    base, values = installed("base.py"), dict(flat(config))
     defaults = dict(flat(base.base_config()))
     least = dict.fromkeys([*defaults, *base.BELOW], 0) | dict.fromkeys(base.FROM_1, 1)
     for key in defaults:
@@ -342,9 +342,8 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
         )
     for group, key in ((config, "system"), (config.data, "keep"), (config.init, "weights")):
         path = group[key]
-        if not isinstance(path, str) or not path:
-            continue
-        a_name = is_repository(path) if key == "weights" else not path.endswith(".py")
-        if key == "keep" or not a_name:
-            group[key] = os.path.abspath(user_path(path))
+        if isinstance(path, str) and path:
+            a_name = is_repository(path) if key == "weights" else not path.endswith(".py")
+            if key == "keep" or not a_name:
+                group[key] = os.path.abspath(user_path(path))
     return config

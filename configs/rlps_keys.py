@@ -6,6 +6,9 @@ from ml_collections import ConfigDict
 def rlps_keys(system: str) -> ConfigDict:
     """`config.rlps` with the values of configs/rlps.py.
 
+    A key that the others leave unread, `bag` of the method rlps say, keeps its value here: another
+    one is refused.
+
     Args:
         system: that of the classifier, which trains it where nothing is selected.
     """

@@ -14,9 +14,10 @@ from affect_jax import train as loop
 from affect_jax.main import cli
 from affect_jax.restore import choose_step
 from affect_jax.run import Run
+from affect_jax.selection.settings import settings_of
 from affect_jax.step import chunk
-from data_pipelines.errors import UserError
 from affect_jax.systems import rlps
+from data_pipelines.errors import UserError
 from data_pipelines.keep import kept_rows
 from tests.conftest import ROOT
 from tests.stores import small_store
@@ -267,7 +268,6 @@ def test_rows_that_f1_is_measured_on_are_scored_alone(store):
             assert phase.rows.tolist() == np.flatnonzero(turns.valid).tolist()
 
 
-def test_the_sigmoid_selector_takes_its_best_turn_alone_and_goes_on_beside_the_classifier(
 def test_the_final_selection_judges_the_rows_that_f1_is_measured_on_too(
     store, tmp_path, monkeypatch
 ):
@@ -282,9 +282,11 @@ def test_the_final_selection_judges_the_rows_that_f1_is_measured_on_too(
     assert lines == [row["track"] for row in rows]
 
 
+def test_the_sigmoid_selector_takes_its_best_turn_alone_and_goes_on_beside_the_classifier(
     store, tmp_path
 ):
-    system = system_of(store, rlps__method="sigmoid", rlps__bag=8, rlps__policy_passes=4)
+    keys = dict(bag=8, policy_passes=4, minibatch=1024, policy__widths="128,64,32,16")
+    system = system_of(store, rlps__method="sigmoid", **{f"rlps__{k}": x for k, x in keys.items()})
     state, turns = system.init(), system._turns
     rng = np.random.default_rng(0)
     scored = {
@@ -347,10 +349,12 @@ def test_other_epochs_of_all_rows_are_refused_in_a_run_that_has_begun(whole, sto
     [
         ("rlps__method", "rpls", "config.rlps.method = 'rpls': no such choice. Did you mean 'rlps"),
         (
-            "rlps__method",
-            "sigmoid",
-            "config.rlps.reward = 'f1': config.rlps.method = 'sigmoid' has",
+            "rlps__bag",
+            64,
+            "bag = 64: is not read where config.rlps.method = 'rlps'. Leave it at 128",
         ),
+        ("rlps__held_out", 0.2, "held_out = 0.2: is not read where config.rlps.reward = 'probab"),
+        ("rlps__policy__name", "linear", r"policy.widths = \(4,\): is not read where .*'linear'"),
         ("rlps__reward", "f2", "config.rlps.reward = 'f2': no such choice"),
         ("rlps__returns", "none", "config.rlps.returns = 'none': no such choice"),
         ("rlps__policy__name", "cnn", "config.rlps.policy.name = 'cnn': no such choice"),
@@ -368,9 +372,38 @@ def test_other_epochs_of_all_rows_are_refused_in_a_run_that_has_begun(whole, sto
     ],
 )
 def test_settings_that_mean_nothing_are_refused_in_a_line(store, key, value, message):
-    more = {"rlps__reward": "f1"} if value == "sigmoid" else {}
     with pytest.raises(UserError, match=message):
-        system_of(store, **{key: value}, **more)
+        system_of(store, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("policy__name", "linear"),
+        ("policy__widths", "8,"),
+        ("first_rate", 0.8),
+        ("reward", "f1"),
+        ("reward", "class"),
+        ("held_out", 0.2),
+        ("returns", "literal"),
+        ("entropy", 0.1),
+        ("minibatch", 64),
+    ],
+)
+def test_what_the_sigmoid_selector_does_not_read_is_refused(key, value):
+    config = configs.load("configs/rlps.py:sigmoid,smoke")
+    assert settings_of(config).bag == 128
+    configs.override(config, [(f"rlps.{key}".replace("__", "."), str(value))])
+    name = key.replace("__", ".")
+    with pytest.raises(UserError, match=f"rlps.{name} = .*is not read where .* = 'sigmoid'. Leave"):
+        settings_of(config)
+
+
+def test_a_policy_that_never_learns_is_refused():
+    config = configs.load("configs/rlps.py:smoke")
+    config.rlps.alternations = config.rlps.policy_passes = 0
+    with pytest.raises(UserError, match="policy_passes = 0: the policy never learns"):
+        settings_of(config)
 
 
 def test_missing_and_unknown_keys_are_named(store):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from affect_jax.config import require_kind
+from affect_jax.config import differences, installed, require_kind
 from affect_jax.selection.rewards import RETURNS
 from data_pipelines.errors import UserError, nearest, shown
 
@@ -76,17 +76,40 @@ def settings_of(config: ConfigDict) -> Settings:
             raise UserError(f"config.rlps.{key} = {given[key]}: expected a number from {least} on.")
     if given.entropy < 0:
         raise UserError(f"config.rlps.entropy = {given.entropy}: expected a number from 0 on.")
-    if given.reward == "f1" and given.method == "sigmoid":
-        raise UserError(
-            "config.rlps.reward = 'f1': config.rlps.method = 'sigmoid' has a reward of its own, of "
-            "bags. Set 'probability', which is shown."
-        )
+    _require_read(given)
     if given.alternations > config.epochs:
         raise UserError(
             f"config.rlps.alternations = {given.alternations}: more than config.epochs = "
             f"{config.epochs}, of which they are the last. Set config.epochs to as many or more."
         )
+    if not settings.turns:
+        raise UserError(
+            "config.rlps.alternations = 0 and config.rlps.policy_passes = 0: the policy never "
+            "learns. Set one of them from 1 on."
+        )
     return settings
+
+
+def _require_read(given: ConfigDict) -> None:
+    """UserError for a key that is set although the others leave it unread."""
+    method, policy, reward = given.method, given.policy.name, given.reward
+    unread = {
+        ("method", method): ("bag",),
+        ("policy.name", policy): ("policy.widths",) if policy == "linear" else (),
+        ("reward", reward): ("held_out",) if reward != "f1" else (),
+    }
+    if method == "sigmoid":
+        of_rlps = ("policy.name", "policy.widths", "first_rate", "reward", "held_out", "returns")
+        unread = {("method", method): (*of_rlps, "entropy", "minibatch")}
+    default = installed("rlps_keys.py").rlps_keys(given.system)
+    set_here = {key: (old, new) for key, old, new in differences(default, given)}
+    for (by, value), keys in unread.items():
+        for key in filter(set_here.get, keys):
+            old, new = map(shown, set_here[key])
+            raise UserError(
+                f"config.rlps.{key} = {new}: is not read where config.rlps.{by} = {value!r}. "
+                f"Leave it at {old}."
+            )
 
 
 def _check_policy(policy: Any) -> None:
