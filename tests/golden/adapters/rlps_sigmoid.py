@@ -22,11 +22,12 @@ def sigmoid_selector(fixture: Fixture) -> Answer:
     log_p = jnp.float32(given["in_log_true_prob"])
     sizes, order_of = given["in_bag_sizes"], given["in_bag_order"]
     bags = _bags(sizes)
-    above, _, below = config["step"].partition("/")
+    above, _, below = str(config["step"]).partition("/")
+    alone = log_p[np.repeat(sizes, sizes) == 1]  # of bags of one row
     options = dict(
         rate=float(above) / float(below or 1),
         bag=bags.shape[1],
-        empty=log_p[np.repeat(sizes, sizes) == 1].mean(),
+        empty=alone.mean() if len(alone) else None,
     )
     step = jax.jit(functools.partial(turn, **options))
     params = _ours(given["in_initial_weights"])
