@@ -1,7 +1,8 @@
 """Faces of a data set: what its sources and its builder share, from a list of them to a store.
 
 A source makes a list of `Face`, a row a picture; `pixels` reads them, `write` makes a store.
-Identical pictures are one group: they must not be told apart by a split.
+Identical pictures are one group: folds and what is cut from a split keep them together. Those that
+a data set itself has in several splits stay where they are, and data_pipelines.verify counts them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from data_pipelines.store_specs import split_key
 from data_pipelines.store_writer import StoreWriter
 
 LABELS = {"expression": dict(kind="classes", size=len(EXPRESSIONS), names=EXPRESSIONS)}
+REPEATED = "identical pictures that the data set has in them: scores on these are too good"
 FLAT = 1.0  # standard deviation of grey levels, below which a picture is blank
 
 
@@ -100,7 +102,7 @@ def write(
     size: int,
     grey: bool,
     skip_bad: bool,
-    **provenance: str,
+    groups_in_several_splits: str = REPEATED,
 ) -> None:
     """Writes a store of faces, split by split, with the feature "face" and one label.
 
@@ -108,7 +110,7 @@ def write(
         source: the module of data_pipelines/sources.
         name: of the store; by default the source's.
         labels: the definition of the one label, as StoreWriter takes it.
-        provenance: for the manifest.
+        groups_in_several_splits: why groups are, where any is; data_pipelines.verify notes it.
     """
     (label,) = labels
     with StoreWriter(
@@ -118,7 +120,7 @@ def write(
         labels=labels,
         source=source,
         notes=report.notes,
-        **provenance,
+        groups_in_several_splits=groups_in_several_splits,
     ) as writer:
         for split in splits(faces):
             chosen = [face for face in faces if face.split == split]

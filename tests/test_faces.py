@@ -11,6 +11,8 @@ from data_pipelines.errors import UserError
 from data_pipelines.expressions import EXPRESSIONS, expression
 from data_pipelines.faces import Face
 from data_pipelines.report import Report
+from data_pipelines.store import Store
+from data_pipelines.verify import check
 from tests import pictures
 
 
@@ -91,3 +93,18 @@ def test_identical_pictures_are_one_group_and_counted_with_blank_ones(tmp_path):
         "groups of identical pictures: 2, of 5 pictures; with different labels: 1 groups",
     ]
     assert faces.pixel_hash(one.reshape(-1, 3)) != faces.pixel_hash(one)
+
+
+def test_identical_pictures_in_several_splits_are_counted_and_are_no_problem(tmp_path):
+    one, other = pictures.pixels(0)[..., 0], pictures.pixels(1)[..., 0]
+    found = [Face(f"p{i}", "train", i % 7, x) for i, x in enumerate((one, other))]
+    found += [Face("p2", "test", 1, one), Face("p3", "test", 2, one)]
+    how = dict(source="folders", size=16, grey=True, skip_bad=False)
+    faces.write(tmp_path / "s", found, Report(), **how)
+    store = Store(tmp_path / "s")
+    assert [track.group for track in store.tracks][2:] == [store.tracks[0].group] * 2
+    findings = check(store)
+    assert not findings.problems
+    assert [note for note in findings.notes if "splits" in note] == [
+        f"groups in several splits: 1 ({faces.REPEATED})"
+    ]
