@@ -108,14 +108,15 @@ def add(
     """
     exact, report = require_share(kind, share), report or Report()
     if feature and kind != "crops":
-        raise UserError(
-            f"feature {feature!r} with kind {kind!r}, which leaves pictures as they are."
-        )
+        raise UserError(f"feature {feature!r}: kind {kind!r} leaves pictures as they are.")
     if str(store).startswith("twin:"):
         raise UserError(f"{store}: a twin has noise by its name, such as twin:rafdb?noise={kind}.")
     given, path = Store(store), refuse_others(out)
     for name in sorted({CLEAN, KIND} & given.labels.keys()):
-        raise UserError(f"{given.path}: has a label {name!r} already, as noise adds.")
+        raise UserError(
+            f"{given.path}: has a label {name!r}, as a store with noise has. Give the store that "
+            "it was made of; or, where the label is your own, prepare it under another name."
+        )
     if path.resolve() == given.path.resolve():
         raise UserError(f"{path} is the store itself. Give another folder to be written.")
     label = _label(given, label)
@@ -329,16 +330,15 @@ def _run(arguments: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--store", required=True, metavar="STORE", help="folder to be copied")
-    parser.add_argument("--out", required=True, metavar="NOISY", help="folder to be written")
-    parser.add_argument("--kind", required=True, metavar="KIND", help=", ".join(SHARES))
-    parser.add_argument(
-        "--share", default="", metavar="S", help="of the rows that are changed, 0 to 1"
-    )
-    parser.add_argument("--seed", default=0, type=whole(), metavar="N", help="a whole number")
-    parser.add_argument("--split", default="train", metavar="SPLIT", help="by default train")
-    parser.add_argument("--label", default="", metavar="NAME", help="of classes, if of several")
-    parser.add_argument("--feature", default="", metavar="NAME", help="pictures, by default face")
+    add_flag = parser.add_argument
+    add_flag("--store", required=True, metavar="STORE", help="folder to be copied")
+    add_flag("--out", required=True, metavar="NOISY", help="folder to be written")
+    add_flag("--kind", required=True, metavar="KIND", help=", ".join(SHARES))
+    add_flag("--share", default="", metavar="S", help="of the rows that are changed, 0 to 1")
+    add_flag("--seed", default=0, type=whole(), metavar="N", help="a whole number")
+    add_flag("--split", default="train", metavar="SPLIT", help="by default train")
+    add_flag("--label", default="", metavar="NAME", help="of classes, if of several")
+    add_flag("--feature", default="", metavar="NAME", help="pictures, by default face")
     given = parser.parse_all(arguments)
     report = Report(sys.stdout)
     add(**vars(given), report=report)

@@ -240,7 +240,10 @@ def test_the_command_says_what_it_has_done(faces, tmp_path, capsys):
         (["--kind=flip", "--split=trian"], "no split 'trian'. Did you mean 'train'?"),
         (["--kind=flip", "--label=expresion"], "no label 'expresion'. Did you mean 'expression'?"),
         (["--kind=flip", "--label=valence"], "label 'valence' is of values. Known: expression"),
-        (["--kind=flip", "--feature=face"], "feature 'face' with kind 'flip'"),
+        (
+            ["--kind=flip", "--feature=face"],
+            "feature 'face': kind 'flip' leaves pictures as they are.",
+        ),
         (["--kind=crops", "--feature=fase"], "no feature 'fase'. Did you mean 'face'?"),
         (["--kind=crops", "--feature=flat"], "feature 'flat' is float32 [3] on the axis 'frame'"),
         (["--kind=crops", "--feature=audio"], "feature 'audio' is int16 [] on the axis 'rate'"),
@@ -259,9 +262,9 @@ def test_stores_that_cannot_have_noise_are_refused(faces, tmp_path):
     with pytest.raises(UserError, match="is the store itself"):
         noise.add(faces.path, faces.path, kind="flip")
     once = noisy(faces, tmp_path, kind="crops")
-    with pytest.raises(UserError, match="has a label 'clean' already, as noise adds"):
+    with pytest.raises(UserError, match="has a label 'clean', as a store .* Give the store that"):
         noise.add(once.path, tmp_path / "twice", kind="flip")
-    with pytest.raises(UserError, match="has a label 'kind' already"):
+    with pytest.raises(UserError, match="has a label 'kind', .* prepare it under another name"):
         noise.add(clips_store(tmp_path / "clips").path, tmp_path / "x", kind="flip")
     with pytest.raises(UserError, match="is no store"):
         noise.add(tmp_path / "nowhere", tmp_path / "x", kind="flip")
