@@ -26,6 +26,7 @@ SCORES = {
 }
 GAINS = {"all": "gain over all rows", "random": "gain over random rows"}
 GAIN = "recall_fixed"  # of which gains are
+SCORED = {metric: metric for metric in SCORES} | dict.fromkeys(GAINS, GAIN)  # by column
 
 
 class Result(NamedTuple):
@@ -122,9 +123,6 @@ def _scores(rows: Mapping[str, Sequence[Row]]) -> dict[tuple[str, str], str]:
         key: _cell(value, *limits, signed=key[1] in GAINS)
         for key, value, *limits in zip(minus, exact, low, high)
     }
-
-
-SCORED = {metric: metric for metric in SCORES} | dict.fromkeys(GAINS, GAIN)
 
 
 def _cell(values: np.ndarray, low: float, high: float, signed: bool) -> str:

@@ -35,15 +35,15 @@ def kept_rows(file: str, store: AnyStore, rows: Rows) -> np.ndarray:
             "train on."
         )
     tracks, frames, stretches = _read(path, store)
-    listed = np.zeros(store.frames_total, bool)
+    named = np.zeros(store.frames_total, bool)
     for track, lines in frames.items():
-        listed[store.tracks[track].offset + _places(path, store, track, lines)] = True
+        named[store.tracks[track].offset + _places(path, store, track, lines)] = True
     kept = np.isin(rows.track, list(tracks))
     some = np.flatnonzero(np.isin(rows.track, list(frames)) & ~kept)
     offset = _offsets(store, rows)
     step, sizes = np.arange(rows.length), rows.sizes[some, None]
     index = (offset + rows.start)[some, None] + np.minimum(step, sizes - 1) * rows.stride
-    kept[some] = listed[index].any(1)
+    kept[some] = named[index].any(1)
     kept[_exact(path, store, rows, stretches)] = True
     if not kept.any():
         raise UserError(f"{path}: keeps no row of the training split.")

@@ -66,6 +66,7 @@ def whole(store, tmp_path_factory):
 
     def phase(self, phase):
         phases.append(phase)
+        programs.update({name: getattr(self.system._turns, name) for name in ("begin", "end")})
         return ran(self, phase)
 
     ran = loop._Loop._phase
@@ -103,6 +104,7 @@ def test_a_changing_number_of_retained_rows_compiles_nothing_anew(whole):
     assert len(batches) > 1
     # One program for a chunk of the full table, and one for a single step.
     assert all(program._cache_size() <= 2 for program in programs.values())
+    assert programs["begin"]._cache_size() == programs["end"]._cache_size() == 1
 
 
 def walked(policy, feature, order, bag=10**9):

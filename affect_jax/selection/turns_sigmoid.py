@@ -38,7 +38,7 @@ class SigmoidTurns(Turns):
         return walk(self._logits_by(state["policy"]), feature, order, None, reset_every=bag)
 
     def _learn(self, state: State, earned: jax.Array, key: jax.Array) -> tuple[Any, Any]:
-        """(policy, learner) by the rewards of bags; that of the best turn alone is gone on with."""
+        """(policy, learner) by the rewards of bags; the turns alone end with their best policy."""
         del earned
         settings, over = self.settings, state["turn"] + 1
         p_label = jnp.maximum(state["scored"]["probability"], jnp.finfo(jnp.float32).tiny)
