@@ -46,7 +46,7 @@ def test_fewer_rows_are_seen_in_more_epochs_of_as_many_steps():
 
 def test_gains_are_differences_seed_by_seed():
     none = [Result(scores(w), 1.0) for w in (12, 6)]
-    better = [Result(scores(w), 0.5, Quality(0.5, 0.8, 0.7)) for w in (6, 0)]
+    better = [Result(scores(w), 0.5, Quality(0.8, 0.7)) for w in (6, 0)]
     control = [Result(scores(w), 0.5) for w in (18, 12)]
     rows = {
         "none": [Row(r) for r in none],

@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     write_kept(flags.out, rows.store, rows.rows, rows.labelled[kept])
     line = f"{flags.out}: {kept.sum():,} of {len(kept):,} rows ({kept.mean():.3f})"
     if rows.right is not None:
-        _, precision, recall = quality(kept, rows.right)
+        precision, recall = quality(kept, rows.right)
         line += f"; right rows: precision {precision:.3f}, recall {recall:.3f}"
     print(line)
 

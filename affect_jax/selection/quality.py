@@ -15,12 +15,10 @@ class Quality(NamedTuple):
     """Shares of a retained set.
 
     Attributes:
-        keep_rate: of all rows that are retained.
         precision: of the retained rows that are right; NaN where none is retained.
         recall: of the right rows that are retained; NaN where none is right.
     """
 
-    keep_rate: float
     precision: float
     recall: float
 
@@ -47,10 +45,8 @@ def right_rows(
 
 
 def quality(retained: np.ndarray, right: np.ndarray) -> Quality:
-    """Keep rate, precision and recall of a retained set, bool [N] each, N at least 1."""
+    """Precision and recall of a retained set, bool [N] each."""
     both = int((retained & right).sum())
     kept, known = int(retained.sum()), int(right.sum())
     nan = float("nan")
-    return Quality(
-        kept / len(retained), both / kept if kept else nan, both / known if known else nan
-    )
+    return Quality(both / kept if kept else nan, both / known if known else nan)
