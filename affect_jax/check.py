@@ -10,7 +10,7 @@ import jax
 from affect_jax import memory
 from affect_jax.checkpoint import Checkpoints
 from affect_jax.config import epochs_in
-from affect_jax.initial import initial
+from affect_jax.initial import source_of
 from affect_jax.optim import paths
 from affect_jax.run import Run
 from affect_jax.scoring import labelled
@@ -27,6 +27,8 @@ def check(system: Supervised, run: Run | None = None) -> None:
         run: one that has started, whose newest checkpoint is gone on with.
     """
     config, data = system.config, system.config.data
+    # First: what follows traces the model, which takes long.
+    source = source_of(config, system.tasks) if run is None else None
     late = [e for e in epochs_in(config.keep_epochs).ends if not 1 <= e <= config.epochs]
     if late:
         raise UserError(
@@ -63,9 +65,8 @@ def check(system: Supervised, run: Run | None = None) -> None:
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.restore_last(state)
-    elif config.init.run or config.init.weights:
-        own = {"params": state.params, "batch_stats": state.batch_stats}
-        initial(config, [task.name for task in system.tasks], own)
+    elif source is not None:
+        source.leaves({"params": state.params, "batch_stats": state.batch_stats})
 
 
 def _require_checkpoint(where: str, which: str, names: tuple[str, ...], epochs: int) -> None:

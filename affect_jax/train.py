@@ -20,7 +20,7 @@ from affect_jax.checkpoint import Checkpoints, place
 from affect_jax.config import epochs_in
 from affect_jax.diagnose import explain_non_finite
 from affect_jax.environment import changed, environment
-from affect_jax.initial import start_from_others
+from affect_jax.initial import source_of, start_from_others
 from affect_jax.optim import DEFAULT
 from affect_jax.phases import Phase
 from affect_jax.predict import Predictor
@@ -107,8 +107,8 @@ class _Loop:
         newest = self.checkpoints.restore_last(fresh)
         if newest is None:
             self.log = self.run.set_log([], -1)
-            tasks = [task.name for task in self.system.tasks]
-            return put(start_from_others(fresh, self.config, tasks))
+            source = source_of(self.config, self.system.tasks)
+            return put(start_from_others(fresh, source))
         step, state, meta = newest
         self.progress.say(f"resuming from the checkpoint of step {step}")
         for line in changed(meta.get("environment")):

@@ -11,7 +11,7 @@ from affect_jax import config as configs
 from affect_jax import interop, systems
 from affect_jax.check import check
 from affect_jax.checkpoint import Checkpoints
-from affect_jax.initial import start_from_others
+from affect_jax.initial import source_of, start_from_others
 from affect_jax.interop.__main__ import main
 from affect_jax.interop.families import family_of
 from affect_jax.optim import paths
@@ -42,10 +42,6 @@ def system_of(store, spec, **changes):
     return systems.build(config_of(store, spec, **changes))
 
 
-def names(system):
-    return [task.name for task in system.tasks]
-
-
 def untrained(folder, store, spec, **changes):
     """A run with a checkpoint of its first moment."""
     system, run = system_of(store, spec, **changes), Run(folder)
@@ -56,6 +52,10 @@ def untrained(folder, store, spec, **changes):
     with Checkpoints(run.checkpoints) as checkpoints:
         checkpoints.save(3, state, {"environment": {}})
     return run
+
+
+def started(system, state):
+    return start_from_others(state, source_of(system.config, system.tasks))
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +108,16 @@ def test_a_training_starts_from_the_weights_of_a_file(gru, store, caplog):
     own = system.init()
     theirs = paths(choose_step(run, "last")[1]["params"])
     with caplog.at_level(logging.INFO):
-        state = start_from_others(own, system.config, names(system))
+        state = started(system, own)
     assert f"{len(theirs)} of {len(theirs)} parameters taken from {file}" in caplog.text
     for tree in (state.params, state.ema):
         for path, leaf in paths(tree).items():
             np.testing.assert_array_equal(leaf, theirs[path])
-    system.config.init.match = ("encoder/.*", "au/head/out/bias")
+    system = system_of(
+        store, "mtl.py:gru,smoke", **changes, init__match="encoder/.*,au/head/out/bias"
+    )
     with caplog.at_level(logging.INFO):
-        part = start_from_others(own, system.config, names(system))
+        part = started(system, own)
     assert "; as they were: arousal/head/hidden_0/bias" in caplog.text
     assert f"{file} (15 of its tensors left out: net_" in caplog.text
     before = paths(own.params)
@@ -129,7 +131,7 @@ def test_weights_of_a_file_and_of_its_run_are_the_same(gru, store):
     states = []
     for key, source in (("run", run.folder), ("weights", file)):
         system = system_of(store, "mtl.py:gru,smoke", seed=1, **{f"init__{key}": source})
-        states.append(start_from_others(system.init(), system.config, names(system)))
+        states.append(started(system, system.init()))
     jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
 
 
@@ -144,7 +146,7 @@ def test_batch_statistics_start_with_the_parameters_that_they_belong_to(gru, sto
     with Checkpoints(run.checkpoints) as checkpoints:
         checkpoints.save(4, state(3.0), {"environment": {}})
     system.config.init.run = str(run.folder)
-    got = start_from_others(state(5.0), system.config, names(system)).batch_stats
+    got = started(system, state(5.0)).batch_stats
     assert got["encoder"]["norm"]["mean"].tolist() == [3, 3]
     assert got["au"]["norm"]["mean"].tolist() == [5, 5]
 
@@ -159,7 +161,7 @@ def test_the_nets_of_an_epoch_and_the_latest_ones_are_a_start(gru, store, tmp_pa
     theirs = paths(choose_step(gru[0], "last")[1]["params"])
     for source, factor in (("12", 2), ("", 3)):
         system = system_of(store, "mtl.py:gru,smoke", init__weights=tmp_path / source)
-        state = start_from_others(system.init(), system.config, names(system))
+        state = started(system, system.init())
         for path, leaf in paths(state.params).items():
             np.testing.assert_array_equal(leaf, factor * theirs[path])
 
@@ -198,6 +200,26 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_compiled(
     with pytest.raises(UserError, match=message) as error:
         check(system)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(init__weights="/nowhere/a.pth"), "/nowhere/a.pth: no such weight file"),
+        (dict(init__run="/nowhere/run"), "/nowhere/run: no run here"),
+        (dict(init__weights="OTHER"), "other.safetensors: the weights hold no head"),
+    ],
+)
+def test_a_source_that_is_none_is_refused_before_the_model_is_traced(
+    changes, message, store, tmp_path
+):
+    interop.save_safetensors(tmp_path / "other.safetensors", {"fc.weight": np.zeros(1)})
+    places = {"OTHER": tmp_path / "other.safetensors"}
+    changes = {key: places.get(value, value) for key, value in changes.items()}
+    system = system_of(store, "mtl.py:gru,smoke", **changes)
+    system.model = None
+    with pytest.raises(UserError, match=message):
+        check(system)
 
 
 def test_shapes_that_do_not_match_the_patterns_are_no_matter(gru, store):
