@@ -41,6 +41,7 @@ _BLOCK, _MOST = 10.0, 1 << 22  # seconds, and numbers in all channels, that are 
 _RATES = (1000, 768_000)  # Hz, of files; beyond is damage, and would be a flood of samples
 _LOUDEST = 2.0  # times full scale: codecs stay below, floats in another unit do not
 _STEPS = 2  # of int16, between which sound is silence: dither, an offset
+_CANCELLED = 0.01  # of a channel, at most, is left in the mean of channels that cancel
 _RATIO = 32  # more than the highest bit rate of mp3 by the lowest
 _LITTLE = 1152  # frames of sound in one of mp3, at most
 _UNKNOWN = 0x7FFFF000  # bytes of data, from which on a header means that it does not know
@@ -56,8 +57,8 @@ def decode(path: str | os.PathLike, rate: int = RATE) -> np.ndarray:
     """int16 [S]: the sound of a file at `rate` Hz.
 
     Raises:
-        UserError: the file is none that can be decoded, cut off, empty or silent, or holds NaN; or
-            the extra `audio` is missing.
+        UserError: the file is none that can be decoded, cut off, empty or silent, or holds NaN; its
+            channels cancel; or the extra `audio` is missing.
     """
     return _decode(path, rate)[0]
 
@@ -70,7 +71,7 @@ def blocks(
     Joined they are what `decode` gives. Silence is no error here: a recording has pauses.
 
     Raises:
-        UserError: as `decode`, where the reading comes to it.
+        UserError: as `decode`, where the reading comes to it; channels cancel at the end.
     """
     size, rest = max(1, round(seconds * rate)), np.zeros(0, np.int16)
     for piece in _pieces(path, rate, min(seconds, _BLOCK)):
@@ -132,7 +133,7 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
         try:
             with _opened(soundfile, path) as (file, sure):
                 read = _blocks(soundfile, file, seconds, sure)
-                for x in _resampled(soxr, _mono(read), file.samplerate, rate):
+                for x in _resampled(soxr, _mono(path, read), file.samplerate, rate):
                     empty = empty and not len(x)
                     yield x
         except soundfile.LibsndfileError as error:  # its text has the path in it
@@ -203,15 +204,25 @@ def _blocks(soundfile: ModuleType, file: Any, seconds: float, sure: int) -> Iter
         yield read
 
 
-def _mono(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _mono(path: str | os.PathLike, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """float32 [n]: means of the channels."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)  # of the mean, of the first channel
     for read in blocks:
         x = read.mean(1, dtype=np.float32)
         if not np.isfinite(x).all():
             raise ValueError("it holds NaN or infinity")
         if (loudest := np.abs(x).max()) > _LOUDEST:
             raise ValueError(f"it goes up to {loudest:.3g}, expected -1 to 1")
+        both = np.stack([x, read[:, 0]])
+        low, high = np.minimum(low, both.min(1)), np.maximum(high, both.max(1))
         yield x
+    mean, first = high - low
+    if first * 32768 > _STEPS and mean < _CANCELLED * first:
+        raise UserError(
+            f"{os.fspath(path)}: not usable audio (its channels cancel: each has sound, and their "
+            "mean, which is taken, has none, as if one were wired the wrong way round). Keep one "
+            "of them: ffmpeg -i IN -af 'pan=mono|c0=c0' OUT"
+        )
 
 
 def _resampled(
