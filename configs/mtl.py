@@ -176,7 +176,7 @@ def _train_for(c: ConfigDict, target: str) -> None:
 
 def _feed_back(c: ConfigDict, target: str) -> None:
     c.model.structure.update(
-        sources=TASK_SETS[target]["sources"],  # tasks whose networks ...
+        sources=TASK_SETS[target]["sources"],  # those of c.tasks whose networks ...
         targets=TASK_SETS[target]["targets"],  # ... those of these tasks read
         tap="head",  # what of a source: its head's last hidden layer, or (sbe) its encoder's output
     )

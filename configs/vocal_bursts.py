@@ -112,7 +112,7 @@ def get_config(variants: str = "") -> ConfigDict:
 
 def _head(name: str) -> ConfigDict:
     h = ConfigDict(dict(name=name, embedding=64, pooling="attention"))
-    # Tasks whose values are squashed into (0, 1), as their labels are.
+    # Tasks whose values are squashed into (0, 1), as their labels are, if they are in c.tasks.
     h.sigmoid = ("high", "culture")
     if name == "chain":
         # Share of the clips whose labels are read in training, at its start and its end.

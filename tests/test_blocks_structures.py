@@ -13,11 +13,11 @@ from tests.test_models_multitask import config as multitask_config
 SBE = dict(name="sbe", layers=1, head_dim=4, ffn=6, dropout=0.0, positions="abaw4")
 
 
-def built(structure, tasks=TASKS):
+def built(structure, tasks=TASKS, known=()):
     c = multitask_config()
     with c.unlocked():
         c.structure = structure
-    return models.build(c, tasks)
+    return models.build(c, tasks, known)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,11 @@ def test_heads_that_do_not_divide_are_refused(batch):
         shapes(SBE | dict(head_dim=9), batch)
 
 
-def test_feedback_of_a_task_left_out_is_refused():
-    structure, tasks = dict(name="se", sources=("au",), targets=("valence",)), TASKS[:1]
-    with pytest.raises(UserError, match="'au' is no task of this run"):
-        built(structure, tasks)
+def test_feedback_to_a_task_left_out_is_refused_and_of_one_it_is_that_of_the_others():
+    structure = dict(name="se", sources=("expression", "au"), targets=("valence",))
+    known, fewer = [task.name for task in TASKS], [t for t in TASKS if t.name != "expression"]
+    assert built(structure, fewer, known).structure.sources == ("au",)
+    with pytest.raises(UserError, match="sources and targets: feedback needs both"):
+        built(dict(structure, sources=("expression",)), fewer, known)
+    with pytest.raises(UserError, match="targets: 'valence' is no task of this run"):
+        built(structure, [t for t in TASKS if t.name != "valence"], known)

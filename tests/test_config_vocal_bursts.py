@@ -5,12 +5,14 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
+from affect_jax import systems
 from affect_jax.config import load
 from affect_jax.models.blocks.speech import SpeechConfig
 from affect_jax.models.blocks.speech.chosen import speech_config
 from affect_jax.optim import Optimiser
 from configs.vocal_bursts import HEADS, SCORES, WEIGHTINGS
 from data_pipelines.bursts import DEFINITIONS
+from data_pipelines.errors import UserError
 
 
 def of(variants):
@@ -54,3 +56,18 @@ def test_the_tasks_are_those_of_the_challenge_and_their_mean_alone_is_monitored(
     for name in config.tasks:
         assert {k: config.task[name][k] for k in DEFINITIONS[name]} == DEFINITIONS[name]
     assert dict(config.total.terms) == dict.fromkeys(SCORES.values(), 0.25)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_some_of_the_tasks_in_any_order_need_no_other_change(head):
+    config = of(f"{head},smoke")
+    config.tasks = ("high", "type")
+    made = systems.build(config).model.head(parent=None)
+    assert [(task.name, task.sigmoid) for task in made.tasks] == [("high", True), ("type", False)]
+
+
+def test_a_squashed_task_that_no_config_defines_is_named():
+    config = of("smoke")
+    config.model.head.sigmoid = ("hihg", "culture")
+    with pytest.raises(UserError, match="head.sigmoid: 'hihg' is no task .* Did you mean 'high'"):
+        systems.build(config)

@@ -17,14 +17,16 @@ which --mode=explain shows beside what it predicts in time.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
+from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError, nearest
 
@@ -52,18 +54,33 @@ class Output:
     aux: Mapping[str, Any] = flax.struct.field(default_factory=dict)
 
 
-def build(config: Any, tasks: Sequence[Any]) -> nn.Module:
+def build(config: Any, tasks: Sequence[Any], known: Collection[str] = ()) -> nn.Module:
     """The module of `config.model`, with a head for each task.
 
     Args:
         config: `name` is a file of this folder, whose `build` is called; the other keys are that
             file's own.
         tasks: with `name` and `raw_shape`, that of a frame's predictions (affect_jax.tasks.Task).
+        known: tasks that are defined, though a run may leave some out. Lists of tasks in `config`
+            (`OF_TASKS` of the file, as "group.key") may name these too.
 
     Raises:
         UserError: config.model.name is no model family, or one of its keys is wrong.
     """
-    known = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "blocks"]
-    if config.name not in known:
-        raise UserError(f"config.model.name = {config.name!r}: {nearest(config.name, known)}")
-    return importlib.import_module(f"{__name__}.{config.name}").build(config, tasks)
+    families = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "blocks"]
+    if config.name not in families:
+        raise UserError(f"config.model.name = {config.name!r}: {nearest(config.name, families)}")
+    family = importlib.import_module(f"{__name__}.{config.name}")
+    absent = set(known) - {task.name for task in tasks}
+    return family.build(_without(config, absent, getattr(family, "OF_TASKS", ())), tasks)
+
+
+def _without(config: Any, absent: Collection[str], keys: Sequence[str]) -> Any:
+    """The config with these tasks left out of its lists of tasks."""
+    config = copy.deepcopy(config)
+    for group, _, key in (name.partition(".") for name in keys):
+        part = config.get(group)
+        names = part.get(key) if isinstance(part, Mapping | ConfigDict) else None
+        if isinstance(names, tuple | list):
+            part[key] = type(names)(name for name in names if name not in absent)
+    return config

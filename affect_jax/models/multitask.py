@@ -47,6 +47,7 @@ ENCODERS = {
     "mamba": Mamba,
 }
 KEYS = ("name", "features", "feature_norm", "encoder", "structure", "head", "dtype")
+OF_TASKS = ("structure.sources",)
 
 
 class MultiTask(nn.Module):

@@ -33,6 +33,7 @@ HEADS: dict[str, type[nn.Module]] = {
 # In the place of a backbone's type: hidden states come from the store.
 STORED = "stored"
 KEYS = ("name", "features", "dtype", "padding", "backbone", "head")
+OF_TASKS = ("head.sigmoid",)
 
 
 class VocalBursts(nn.Module):

@@ -70,7 +70,7 @@ class Supervised:
 
     def make_model(self) -> nn.Module:
         """The module of `config.model`."""
-        model = models.build(self.model_config, self.tasks)
+        model = models.build(self.model_config, self.tasks, tuple(self.config.task))
         if getattr(model, "of_frames", False):
             own = getattr(model, "own_rows", ())
             self.data.require_frames(self.config.model.name, own)
