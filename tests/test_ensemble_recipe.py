@@ -13,9 +13,11 @@ from affect_jax.ensemble.choose import (
     unfitted,
 )
 from affect_jax.ensemble.recipe import Recipe, combine
+from affect_jax.ensemble.report import in_words, tried_table
 from affect_jax.prediction_files import Predictions
 from affect_jax.smoothing import smooth, smooth_tracks
 from affect_jax.tasks import Task, decode
+from data_pipelines.bursts import DEFINITIONS
 from data_pipelines.errors import UserError
 
 EXPRESSION = Task("expression", "classes", 3, metrics=("confusion", "f1"))
@@ -121,6 +123,40 @@ def test_the_folds_prefer_smoothing_matching_and_the_members_that_know():
     assert recipe.clip == (-1.0, 1.0) and equal.weights == (0.5, 0.5) and equal.window == 5
     assert sum(one.chosen for one in made.tried) == 1
     assert max(one.score for one in made.tried) == next(t.score for t in made.tried if t.chosen)
+
+
+def test_values_are_clipped_to_the_range_that_labels_of_their_name_have_and_to_no_other():
+    label = np.random.default_rng(4).uniform(0, 1, (60, 10))
+    high = Task("high", "values", 10, names=DEFINITIONS["high"]["names"], metrics=("ccc",))
+    mine = Task("high", "values", 10, names=tuple("abcdefghij"), metrics=("ccc",))
+    for task, scale, clip in [
+        (high, 1, (0.0, 1.0)),
+        (high, 100, None),
+        (mine, 1, None),
+        (VALENCE, 1, (-1.0, 1.0)),
+        (VALENCE, 9, None),
+        (Task("pain", "values", 1, metrics=("ccc",)), 1, None),
+    ]:
+        labels = scale * label[:, : task.size]
+        made = fit(task, [labels], reference(labels), Options(METHODS | {"values": ("mean",)}))
+        assert {recipe.clip for recipe in (*made.recipes, *made.equal)} == {clip}
+
+
+def test_what_is_printed_of_a_task_of_many_dimensions_is_as_short_as_of_one():
+    rng = np.random.default_rng(5)
+    label = rng.uniform(0, 1, (60, 10))
+    task = Task("high", "values", 10, names=DEFINITIONS["high"]["names"], metrics=("ccc",))
+    raws = [label + rng.normal(0, s, label.shape) for s in (0.1, 0.3)]
+    made = fit(task, raws, reference(label), Options(METHODS, match=(False, True)))
+    words = in_words(task, made.recipes, ["a", "b"])
+    assert "\n" not in words and "; of a 0.9" in words and "clipped to 0 to 1" in words
+    greedy = sum(recipe.method == "greedy" for recipe in made.recipes)
+    assert 0 < greedy < 10 and f"greedy ({greedy} of 10 dimensions)" in words
+    table = tried_table(task, made.tried).splitlines()
+    assert len(table) == 1 + 2 * 6  # with three shares of convex, each with and without a change
+    means = [t.score for t in made.tried if (t.method, t.match) == ("mean", False)]
+    assert table[1].split()[1:] == [f"{np.mean(means):.3f}", "(0)"]
+    assert sum(int(line.split("(")[1].rstrip(")")) for line in table[1:]) == 10
 
 
 def test_the_smallest_of_equally_good_windows_is_taken_by_labelled_frames():

@@ -24,6 +24,7 @@ from affect_jax.metrics.regression import ccc_of
 from affect_jax.prediction_files import Predictions
 from affect_jax.scoring import Tally
 from affect_jax.tasks import Task
+from data_pipelines import bursts, editions
 from data_pipelines.errors import UserError
 
 # By kind, simplest first. All but the first of a kind need labels, except vote.
@@ -155,7 +156,7 @@ def fit(
         options = dataclasses.replace(options, windows=(0,))
     if task.kind == "values":
         fits = [
-            _fit_values(k, [raw[:, k] for raw in raws], reference, fold, options)
+            _fit_values(task, k, [raw[:, k] for raw in raws], reference, fold, options)
             for k in range(task.size)
         ]
         recipes, equal, tried = (tuple(part) for part in zip(*fits))
@@ -171,6 +172,7 @@ def _plain(weights: Iterable[float]) -> tuple[float, ...]:
 
 
 def _fit_values(
+    task: Task,
     k: int,
     columns: Sequence[np.ndarray],
     reference: Predictions,
@@ -207,7 +209,6 @@ def _fit_values(
                     best = score, len(tried) - 1, weigh(whole), whole
     _, place, weights, whole = best
     tried[place] = chosen = tried[place]._replace(chosen=True)
-    inside = bool((np.abs(label[mask]) <= 1).all())
     recipes = []
     for method, w in ((chosen.method, weights), ("mean", ccc_weights.mean(len(columns)))):
         scale, shift = _change(whole, w, chosen.match)
@@ -219,10 +220,20 @@ def _fit_values(
                 window=chosen.window,
                 scale=scale,
                 shift=shift,
-                clip=(-1.0, 1.0) if inside else None,
+                clip=_range(task, label[mask]),
             )
         )
     return *recipes, tried
+
+
+def _range(task: Task, label_n: np.ndarray) -> tuple[float, float] | None:
+    """The range that labels of this name have, where these lie in it; else None."""
+    limits = editions.RANGES.get(task.name)
+    if task.names and task.names == bursts.DEFINITIONS.get(task.name, {}).get("names"):
+        limits = bursts.RANGE
+    if limits is None:
+        return None
+    return limits if ((limits[0] <= label_n) & (label_n <= limits[1])).all() else None
 
 
 def _change(joint: Joint, weights: np.ndarray, match: bool) -> tuple[float, float]:

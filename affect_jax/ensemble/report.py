@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 import sys
@@ -206,45 +207,53 @@ def _draw(
 
 
 def tried_table(task: Task, tried: Sequence[Tried]) -> str:
-    """Scores out of fold of all candidates, the chosen one in brackets."""
-    lines = []
-    for dimension in sorted({one.dimension for one in tried}):
-        rows = [one for one in tried if one.dimension == dimension]
-        windows = sorted({one.window for one in rows})
-        several = task.kind == "values" and task.size > 1
-        what = f"{task.name} {dimension + 1}" if several else task.name
-        names = {(t.method, t.match): t.method + (" +change" if t.match else "") for t in rows}
-        width = max(map(len, [what, *names.values()]))
-        heads = [f"window {w}" for w in windows] if len(windows) > 1 else ["out of fold"]
-        lines.append(f"{what:<{width}}" + "".join(f"  {head:>11}" for head in heads))
-        for key, name in names.items():
-            cells = [
-                f"[{decimals(one.score)}]" if one.chosen else f"{decimals(one.score)} "
-                for w in windows
-                for one in rows
-                if (one.method, one.match) == key and one.window == w
-            ]
-            lines.append(f"{name:<{width}}" + "".join(f"  {cell:>11}" for cell in cells))
+    """Scores out of fold of all candidates, the chosen one in brackets; of several dimensions
+    their mean, and in how many each was chosen."""
+    dimensions = {one.dimension for one in tried}
+    several = len(dimensions) > 1
+    windows = sorted({one.window for one in tried})
+    names = {(t.method, t.match): t.method + (" +change" if t.match else "") for t in tried}
+    what = f"{task.name}, mean of {len(dimensions)} (chosen by)" if several else task.name
+    width = max(map(len, [what, *names.values()]))
+    heads = [f"window {w}" for w in windows] if len(windows) > 1 else ["out of fold"]
+    lines = [f"{what:<{width}}" + "".join(f"  {head:>11}" for head in heads)]
+    for key, name in names.items():
+        cells = []
+        for window in windows:
+            rows = [t for t in tried if (t.method, t.match, t.window) == (*key, window)]
+            score = decimals(np.mean([t.score for t in rows]))
+            chosen = sum(t.chosen for t in rows)
+            if several:
+                cells.append(f"{score} ({chosen})")
+            else:
+                cells.append(f"[{score}]" if chosen else f"{score} ")
+        lines.append(f"{name:<{width}}" + "".join(f"  {cell:>11}" for cell in cells))
     return "\n".join(lines)
 
 
 def in_words(task: Task, recipes: Sequence[Recipe], names: Sequence[str]) -> str:
-    """The recipe of a task on a line a dimension."""
-    lines = []
-    for k, recipe in enumerate(recipes):
-        what = f"{task.name} {k + 1}" if len(recipes) > 1 else task.name
-        parts = [recipe.method]
-        if len(set(recipe.weights)) > 1:
-            order = np.argsort(recipe.weights)[::-1]
-            shown = [f"{names[i]} {recipe.weights[i]:.2f}" for i in order if recipe.weights[i]]
-            parts.append("of " + ", ".join(shown))
-        if recipe.window:
-            parts.append(f"smoothing {recipe.smoothing} {recipe.window}")
-        if (recipe.scale, recipe.shift) != (1, 0):
-            parts.append(f"times {decimals(recipe.scale)} plus {decimals(recipe.shift)}")
-        if recipe.clip:
-            parts.append(f"clipped to {recipe.clip[0]:g} to {recipe.clip[1]:g}")
-        if recipe.thresholds:
-            parts.append("thresholds " + " ".join(f"{t:.2f}" for t in recipe.thresholds))
-        lines.append(f"{what}: {'; '.join(parts)}")
-    return "\n".join(lines)
+    """The recipe of a task on a line; of several dimensions what they have in common."""
+    methods = collections.Counter(recipe.method for recipe in recipes)
+    several = f" of {len(recipes)} dimensions" if len(recipes) > 1 else ""
+    parts = [" and ".join(f"{name} ({n}{several})" for name, n in methods.items())]
+    if len(methods) == 1:
+        parts = list(methods)
+    if any(len(set(recipe.weights)) > 1 for recipe in recipes):
+        weights = np.mean([recipe.weights for recipe in recipes], 0)
+        order = np.argsort(weights)[::-1]
+        shown = [f"{names[i]} {weights[i]:.2f}" for i in order if weights[i]]
+        parts.append("of " + ", ".join(shown) + (" on average" if several else ""))
+    if windows := sorted({recipe.window for recipe in recipes} - {0}):
+        parts.append(f"smoothing {recipes[0].smoothing} {' or '.join(map(str, windows))}")
+    changed = [r for r in recipes if (r.scale, r.shift) != (1, 0)]
+    if changed and several:
+        parts.append(f"given the labels' mean and deviation ({len(changed)}{several})")
+    elif changed:
+        parts.append(f"times {decimals(changed[0].scale)} plus {decimals(changed[0].shift)}")
+    clips = collections.Counter(recipe.clip for recipe in recipes if recipe.clip)
+    for (low, high), n in clips.items():
+        share = f" ({n}{several})" if n < len(recipes) else ""
+        parts.append(f"clipped to {low:g} to {high:g}{share}")
+    if recipes[0].thresholds:
+        parts.append("thresholds " + " ".join(f"{t:.2f}" for t in recipes[0].thresholds))
+    return f"{task.name}: {'; '.join(parts)}"
