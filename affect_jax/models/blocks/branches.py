@@ -7,7 +7,7 @@ and "attnbranch_v2". The paper's text fits the second.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -18,19 +18,11 @@ from affect_jax.models.blocks.dropout import Dropout, require_rate
 from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.linear import Linear
 from affect_jax.models.blocks.pooling import Pool
-from affect_jax.models.blocks.task_heads import (
-    Arrays,
-    HeadTask,
-    Labels,
-    Predictions,
-    TaskHead,
-    gelu,
-    require_form,
-)
+from affect_jax.models.blocks.task_heads import Vanilla, gelu
 from data_pipelines.errors import nearest
 
 
-class Branch(nn.Module):
+class Branch(Vanilla):
     """Hidden states in series: each task's asks the output of the task before it.
 
     x_0 = GELU(linear of the convolutions' output); x_k = MHA(query GELU(linear of state k), keys
@@ -46,17 +38,20 @@ class Branch(nn.Module):
         dtype: as of Vanilla.
     """
 
-    tasks: tuple[HeadTask, ...]
-    embedding: int
-    pooling: str
     layers: str = "even"
     heads: int = 8
     dropout: float = 0.3
-    dtype: jnp.dtype = jnp.float32
+
+    hidden = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_branch(self)
+        require_rate(self.dropout)
+        if self.layers not in _TOWER_LAYERS:
+            hint = nearest(self.layers, _TOWER_LAYERS)
+            raise ValueError(f"layers = {self.layers!r}: no such choice. {hint}")
+        if self.heads < 1 or self.embedding % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide embedding = {self.embedding}.")
 
     def reads(self, depth: int) -> tuple[int, ...]:
         """As Vanilla: -1 and a hidden state a task."""
@@ -68,20 +63,11 @@ class Branch(nn.Module):
             twelfths = [min(max(first[self.layers] + k, 1), 12) for k in range(n)]
         return (-1, *_layers(twelfths, depth))
 
-    @nn.compact
-    def __call__(
-        self,
-        states: Sequence[jax.Array],
-        mask_bt: jax.Array,
-        rows_b: jax.Array,
-        train: bool = False,
-        labels: Labels | None = None,
-        progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, Arrays]:
+    def vectors(
+        self, states: Sequence[jax.Array], mask_bt: jax.Array, train: bool
+    ) -> Iterator[jax.Array]:
         """As Vanilla."""
-        del labels, progress
         x = gelu(Linear(self.embedding, self.dtype, name="convolutions")(states[0]))
-        predictions, embeddings = {}, []
         for task, state in zip(self.tasks, states[1:], strict=True):
             name = task.name
             query = gelu(Linear(self.embedding, self.dtype, name=f"mapping_{name}")(state))
@@ -89,11 +75,7 @@ class Branch(nn.Module):
                 self.heads, self.dropout, self.dtype, name=f"attention_{name}"
             )
             x = attention(query, x, mask_bt, train)
-            pooled = Pool(self.pooling, name=f"pool_{name}")(x, mask_bt)
-            head = TaskHead(task.size, 0, True, task.sigmoid, self.dtype, name=f"task_{name}")
-            predictions[name], embedding = head(pooled, rows_b, train)
-            embeddings.append(embedding)
-        return predictions, {"embedding": jnp.stack(embeddings, 1)}
+            yield Pool(self.pooling, name=f"pool_{name}")(x, mask_bt)
 
 
 class BranchTowers(Branch):
@@ -110,35 +92,25 @@ class BranchTowers(Branch):
         dropout: rate on the mappings and on the attention weights.
     """
 
+    activate = False
+
     def reads(self, depth: int) -> tuple[int, ...]:
         """As Vanilla."""
         return _layers(_TOWER_LAYERS[self.layers], depth)
 
-    @nn.compact
-    def __call__(
-        self,
-        states: Sequence[jax.Array],
-        mask_bt: jax.Array,
-        rows_b: jax.Array,
-        train: bool = False,
-        labels: Labels | None = None,
-        progress: float | jax.Array = 0.0,
-    ) -> tuple[Predictions, Arrays]:
+    def vectors(
+        self, states: Sequence[jax.Array], mask_bt: jax.Array, train: bool
+    ) -> Iterator[jax.Array]:
         """As Vanilla."""
-        del labels, progress
         mapped = []
         for i, state in enumerate(states):
             x = gelu(Linear(self.embedding, self.dtype, name=f"mapping_{i}")(state))
             mapped.append(Dropout(self.dropout, name=f"dropout_{i}")(x, train))
-        predictions, embeddings = {}, []
         for task in self.tasks:
             name = task.name
             tower = _Tower(self.heads, self.dropout, self.dtype, name=f"tower_{name}")
-            pooled = Pool(self.pooling, name=f"pool_{name}")(tower(mapped, mask_bt, train), mask_bt)
-            head = TaskHead(task.size, 0, False, task.sigmoid, self.dtype, name=f"task_{name}")
-            predictions[name], embedding = head(pooled, rows_b, train)
-            embeddings.append(embedding)
-        return predictions, {"embedding": jnp.stack(embeddings, 1)}
+            x = tower(mapped, mask_bt, train)
+            yield Pool(self.pooling, name=f"pool_{name}")(x, mask_bt)
 
 
 class _Tower(nn.Module):
@@ -164,17 +136,6 @@ _TOWER_LAYERS = {
     "middle": (6, 8, 10, 12),
     "last": (9, 10, 11, 12),
 }
-
-
-def _require_branch(head: Branch) -> None:
-    """ValueError for a field that the head refuses."""
-    require_form(head.embedding, head.pooling)
-    require_rate(head.dropout)
-    if head.layers not in _TOWER_LAYERS:
-        hint = nearest(head.layers, _TOWER_LAYERS)
-        raise ValueError(f"layers = {head.layers!r}: no such choice. {hint}")
-    if head.heads < 1 or head.embedding % head.heads:
-        raise ValueError(f"heads = {head.heads} does not divide embedding = {head.embedding}.")
 
 
 def _layers(twelfths: Sequence[float], depth: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ Source: arXiv 2209.07384 and its released code ("basemtl" and "stacked").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -92,9 +92,14 @@ class Vanilla(nn.Module):
     pooling: str
     dtype: jnp.dtype = jnp.float32
 
+    # Of the layers behind a task's vector (TaskHead): is one hidden, do norm and GELU follow?
+    hidden = activate = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_form(self.embedding, self.pooling)
+        if self.embedding < 1:
+            raise ValueError(f"embedding = {self.embedding}: expected 1 or more.")
+        require_pooling(self.pooling)
 
     def reads(self, depth: int) -> tuple[int, ...]:
         """Indices of the hidden states 0 .. depth that are read; -1: the convolutions' output."""
@@ -126,18 +131,27 @@ class Vanilla(nn.Module):
         """
         del labels, progress
         predictions, embeddings = {}, []
-        for task in self.tasks:
-            x = Pool(self.pooling, name=f"pool_{task.name}")(states[0], mask_bt)
-            head = TaskHead(
-                *(task.size, self.embedding, True, task.sigmoid, self.dtype),
-                name=f"task_{task.name}",
-            )
-            predictions[task.name], embedding = head(x, rows_b, train)
+        for task, x in zip(self.tasks, self.vectors(states, mask_bt, train), strict=True):
+            predictions[task.name], embedding = self.head(task)(x, rows_b, train)
             embeddings.append(embedding)
         return predictions, {"embedding": jnp.stack(embeddings, 1)}
 
+    def vectors(
+        self, states: Sequence[jax.Array], mask_bt: jax.Array, train: bool
+    ) -> Iterator[jax.Array]:
+        """(batch, dim) that each task is predicted from, in their order."""
+        del train
+        for task in self.tasks:
+            yield Pool(self.pooling, name=f"pool_{task.name}")(states[0], mask_bt)
 
-class Chain(nn.Module):
+    def head(self, task: HeadTask) -> TaskHead:
+        """The layers of a task."""
+        width = self.embedding if self.hidden else 0
+        name = f"task_{task.name}"
+        return TaskHead(task.size, width, self.activate, task.sigmoid, self.dtype, name=name)
+
+
+class Chain(Vanilla):
     """One network a task in a chain: each reads, beside the clip, what those before it are about.
 
     In training these are the labels (one-hot for classes): teacher forcing, by `teacher_forcing`
@@ -152,23 +166,16 @@ class Chain(nn.Module):
             the start and the end of the training; between them it changes evenly.
     """
 
-    tasks: tuple[HeadTask, ...]
-    embedding: int
-    pooling: str
     teacher_forcing: tuple[float, ...] = (1.0, 1.0)
-    dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_form(self.embedding, self.pooling)
         shares = tuple(self.teacher_forcing)
         if len(shares) != 2 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
                 f"teacher_forcing = {shares}: expected the shares of rows at the start and the end "
                 "of the training, from 0 to 1: (1.0, 1.0)."
             )
-
-    reads = Vanilla.reads
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -191,13 +198,7 @@ class Chain(nn.Module):
         predicts from the labels of the tasks before it, where they exist.
         """
         x = Pool(self.pooling, name="pool")(states[0], mask_bt)
-        heads = [
-            TaskHead(
-                *(task.size, self.embedding, True, task.sigmoid, self.dtype),
-                name=f"task_{task.name}",
-            )
-            for task in self.tasks
-        ]
+        heads = [self.head(task) for task in self.tasks]
         share = None
         if train and self.teacher_forcing != (1, 1):
             start, end = self.teacher_forcing
@@ -251,13 +252,6 @@ class Chain(nn.Module):
             draw = jax.random.uniform(self.make_rng("dropout"), (own_bk.shape[0], 1))
             mask = mask & (draw < share)
         return jnp.where(mask, label, own_bk)
-
-
-def require_form(embedding: int, pooling: str) -> None:
-    """ValueError for a width or a pooling that no head takes."""
-    if embedding < 1:
-        raise ValueError(f"embedding = {embedding}: expected 1 or more.")
-    require_pooling(pooling)
 
 
 def _own(task: HeadTask, raw_bk: jax.Array) -> jax.Array:
