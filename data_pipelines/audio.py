@@ -11,17 +11,16 @@ The libraries come with the extra `audio`.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from data_pipelines import mp3
 from data_pipelines.errors import UserError
 from data_pipelines.files import readable
 from data_pipelines.report import Report
@@ -42,15 +41,9 @@ _RATES = (1000, 768_000)  # Hz, of files; beyond is damage, and would be a flood
 _LOUDEST = 2.0  # times full scale: codecs stay below, floats in another unit do not
 _STEPS = 2  # of int16, between which sound is silence: dither, an offset
 _CANCELLED = 0.01  # of a channel, at most, is left in the mean of channels that cancel
-_RATIO = 32  # more than the highest bit rate of mp3 by the lowest
-_LITTLE = 1152  # frames of sound in one of mp3, at most
 _UNKNOWN = 0x7FFFF000  # bytes of data, from which on a header means that it does not know
 _CUT = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _CUT_OGG = "Junk after the last page"
-# The first frame of an mp3, if it tells the length from it on: flags, frames, bytes.
-_MP3_LENGTH = re.compile(
-    rb"\xff[\xe0-\xff].{2}(?:.{9}|.{17}|.{32})(?:Xing|Info)(.{4}).{4}(.{4})", re.DOTALL
-)
 
 
 def decode(path: str | os.PathLike, rate: int = RATE) -> np.ndarray:
@@ -131,9 +124,12 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
             if not opened.read(1):
                 raise ValueError("it has 0 bytes")
         try:
-            with _opened(soundfile, path) as (file, sure):
-                read = _blocks(soundfile, file, seconds, sure)
-                for x in _resampled(soxr, _mono(path, read), file.samplerate, rate):
+            with _opened(soundfile, path) as (file, untold):
+                size = max(1, min(round(seconds * file.samplerate), _MOST // file.channels))
+                blocks = _blocks(file, mp3.FRAME if untold else size)
+                if untold:
+                    blocks = mp3.to_the_end(blocks, untold, soundfile.LibsndfileError)
+                for x in _resampled(soxr, _mono(path, blocks), file.samplerate, rate):
                     empty = empty and not len(x)
                     yield x
         except soundfile.LibsndfileError as error:  # its text has the path in it
@@ -143,32 +139,19 @@ def _pieces(path: str | os.PathLike, rate: int, seconds: float) -> Iterator[np.n
 
 
 @contextlib.contextmanager
-def _opened(soundfile: ModuleType, path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
-    """(the file, how many frames it surely has, to be read in their order)."""
-    name, sure = os.fsencode(path), sys.maxsize  # as bytes: names in no encoding are names too
+def _opened(
+    soundfile: ModuleType, path: str | os.PathLike
+) -> Iterator[tuple[Any, mp3.SeemsLonger | None]]:
+    """The file, to be read in its order; and what it is read from, if that tells no length."""
+    name = os.fsencode(path)  # names in no encoding are names too
     with soundfile.SoundFile(name) as file:
         _require_whole(file)
-        if file.format == "MP3" and not _tells_length(path):
-            sure = file.frames
-        else:
-            yield _forward(file), sure
-    if sure < sys.maxsize:
-        with _SeemsLonger(name) as raw, soundfile.SoundFile(raw) as file:
-            yield _forward(file), sure
-
-
-class _SeemsLonger(io.FileIO):
-    """A file whose end is said to be far away, though nothing comes from behind the real one.
-
-    Where an mp3 does not tell its length, libsndfile reckons it from the size of the file and the
-    first bit rate, and reads no further: a third of one of variable rate, say. From this one all
-    is read.
-    """
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_END and not offset:
-            offset = _RATIO * os.fstat(self.fileno()).st_size
-        return super().seek(offset, whence)
+        if file.format != "MP3" or mp3.tells_length(path):
+            yield _forward(file), None
+            return
+        reckoned = file.frames
+    with mp3.SeemsLonger(name, reckoned) as raw, soundfile.SoundFile(raw) as file:
+        yield _forward(file), raw
 
 
 def _forward(file: Any) -> Any:
@@ -181,26 +164,11 @@ def _forward(file: Any) -> Any:
     return file
 
 
-def _blocks(soundfile: ModuleType, file: Any, seconds: float, sure: int) -> Iterator[np.ndarray]:
-    """float32 [n, channels] of about so many seconds: all that comes.
-
-    Args:
-        sure: frames behind which an error is the end: half a frame of the codec, a tag.
-    """
-    size, at = max(1, min(round(seconds * file.samplerate), _MOST // file.channels)), 0
+def _blocks(file: Any, size: int) -> Iterator[np.ndarray]:
+    """float32 [size, channels], the last one shorter: all that comes."""
+    # The length that a header tells is a guess in some formats.
     block = np.empty((size, file.channels), np.float32)
-    while True:
-        # In what is sure as a whole, behind it by little, as what is read with an error is lost.
-        wanted = min(size, sure - at if at < sure else _LITTLE)
-        try:
-            read = file.read(out=block[:wanted])
-        except soundfile.LibsndfileError:
-            if at < sure:
-                raise
-            return
-        if not len(read):
-            return
-        at += len(read)
+    while len(read := file.read(out=block)):
         yield read
 
 
@@ -246,19 +214,6 @@ def _require_whole(file: Any) -> None:
         raise ValueError(f"cut off: {int(sizes[2]):,} of {int(sizes[1]):,} bytes are there")
     if _CUT_OGG in file.extra_info:
         raise ValueError("cut off: its last page is not whole")
-
-
-def _tells_length(path: str | os.PathLike) -> bool:
-    """True if an mp3 tells how long it is. ValueError where more than a hundredth is missing."""
-    with open(path, "rb") as opened:
-        first = _MP3_LENGTH.search(opened.read(1 << 20))  # tags and pictures come before
-        size = os.fstat(opened.fileno()).st_size
-    flags = int.from_bytes(first[1], "big") if first else 0
-    if flags & 3 == 3:  # it has both numbers
-        there, told = size - first.start(), int.from_bytes(first[2], "big")
-        if there < 0.99 * told:
-            raise ValueError(f"cut off: {there:,} of {told:,} bytes are there")
-    return bool(flags & 1)
 
 
 def libraries() -> tuple[ModuleType, ModuleType]:

@@ -145,11 +145,11 @@ def test_files_that_end_too_early_are_named(tmp_path, suffix, message, share):
         assert len(audio.decode(path)) > 10_000
 
 
-def variable_mp3(path, rate=8000, seconds=24):
+def variable_mp3(path, rate=8000, seconds=24, quiet=0):
     """Write an mp3 whose bit rate varies; its bytes from the second frame on tell no length."""
-    time = np.arange(seconds * rate) / rate
+    time = np.arange(seconds * rate) / rate - quiet
     noise = np.random.default_rng(0).normal(0, 0.2, len(time))
-    sound = np.where(time % 2 < 1, noise, 0.1 * np.sin(2000 * time))
+    sound = (time > 0) * np.where(time % 2 < 1, noise, 0.1 * np.sin(2000 * time))
     how = dict(format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
     soundfile.write(path, sound, rate, **how)
     whole = path.read_bytes()
@@ -176,6 +176,16 @@ def test_an_mp3_of_variable_rate_that_does_not_tell_its_length_is_read_to_its_en
         part = audio.decode(path, 8000)
         np.testing.assert_array_equal(part[: len(part) - 1152], got[: len(part) - 1152])
         assert len(part) > 0.4 * cut / len(untold) * len(got)
+
+
+def test_an_mp3_that_is_reckoned_too_long_ends_where_it_ends(tmp_path):
+    path = tmp_path / "a.mp3"
+    untold = variable_mp3(path, quiet=3)
+    sound = audio.decode(path, 8000)
+    path.write_bytes(untold[:-20])  # half a frame at the end
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 1.5 * len(sound)
+    assert abs(len(audio.decode(path, 8000)) - len(sound)) < 2 * 1152
 
 
 def test_an_mp3_is_the_same_in_blocks_as_in_one_piece(tmp_path, monkeypatch):
