@@ -1,5 +1,7 @@
 """The objective: tasks, weightings across and inside them, and what a model adds."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +22,14 @@ RNG = np.random.default_rng(0)
 LABELS = {task.name: RNG.random((2, 5, task.size)).astype(np.float32) for task in TASKS}
 RAW = {name: RNG.normal(size=x.shape).astype(np.float32) for name, x in LABELS.items()}
 MASKS = {name: RNG.random(x.shape) < 0.8 for name, x in LABELS.items()}
-ALONE = {
-    "valence": losses.mse(RAW["valence"], LABELS["valence"], MASKS["valence"]),
-    "emotions": losses.ccc(RAW["emotions"], LABELS["emotions"], MASKS["emotions"]),
-    "au": losses.bce(RAW["au"], LABELS["au"], MASKS["au"]),
-}
 BATCH = {"labels": LABELS, "label_mask": MASKS}
+
+
+@functools.cache
+def alone(name):
+    """The loss of one task by itself."""
+    loss = {task.name: getattr(losses, task.loss) for task in TASKS}[name]
+    return loss(RAW[name], LABELS[name], MASKS[name])
 
 
 def of(objective, params=None, state=None, aux=None, batch=BATCH):
@@ -39,11 +43,11 @@ def of(objective, params=None, state=None, aux=None, batch=BATCH):
 
 def test_the_total_is_the_weighted_sum_and_the_logs_are_the_losses_before_it():
     total, state, values, counts = of(Objective(TASKS))
-    want = 2 * ALONE["valence"] + ALONE["emotions"] + ALONE["au"]
+    want = 2 * alone("valence") + alone("emotions") + alone("au")
     np.testing.assert_allclose(total, want, rtol=1e-6)
-    assert state == {} and set(values) == {*ALONE, "total"}
-    for name, value in ALONE.items():
-        np.testing.assert_allclose(values[name], value, rtol=1e-6)
+    assert state == {} and set(values) == {*RAW, "total"}
+    for name in RAW:
+        np.testing.assert_allclose(values[name], alone(name), rtol=1e-6)
         assert counts[name] == MASKS[name].sum()
 
 
@@ -53,7 +57,7 @@ def test_the_parameters_of_a_weighting_are_named_by_task():
     params = {"log_sigma": {"valence": 0.1, "emotions": 0.2, "au": -0.3}}
     total = of(Objective(TASKS, "uncertainty"), params)[0]
     weights = {"valence": 2.0, "emotions": 1.0, "au": 1.0}
-    want = sum(np.exp(-2 * s) * weights[n] * ALONE[n] + s for n, s in params["log_sigma"].items())
+    want = sum(np.exp(-2 * s) * weights[n] * alone(n) + s for n, s in params["log_sigma"].items())
     np.testing.assert_allclose(total, want, rtol=1e-6)
 
 
@@ -83,7 +87,7 @@ def test_a_rule_inside_a_task_weighs_its_dimensions():
     for k in (0, 2):
         column = (x[..., k : k + 1] for x in (RAW["emotions"], LABELS["emotions"], mask))
         own += np.exp(-2 * s[k]) * losses.ccc(*column) + s[k]
-    np.testing.assert_allclose(total, 2 * ALONE["valence"] + 0.5 * own, rtol=1e-5)
+    np.testing.assert_allclose(total, 2 * alone("valence") + 0.5 * own, rtol=1e-5)
     assert grads["inside"]["emotions"]["log_sigma"][1] == 0 and state == {}
     want = losses.ccc(RAW["emotions"], LABELS["emotions"], mask)
     np.testing.assert_allclose(values["emotions"], want, rtol=1e-6)
@@ -105,9 +109,9 @@ def test_the_state_of_a_rule_follows_and_sees_the_epoch(monkeypatch):
         _, state, _ = objective(params, state, Output(RAW), BATCH, jnp.float32(1.5))
     assert jax.tree.structure(state) == structure and params == {}
     assert state["epoch"] == state["inside"]["emotions"]["epoch"] == 1.5
-    np.testing.assert_allclose(state["seen"][0], 2 * 2 * ALONE["valence"], rtol=1e-6)
+    np.testing.assert_allclose(state["seen"][0], 2 * 2 * alone("valence"), rtol=1e-6)
     np.testing.assert_allclose(
-        state["inside"]["emotions"]["seen"].mean(), 2 * ALONE["emotions"], rtol=1e-5
+        state["inside"]["emotions"]["seen"].mean(), 2 * alone("emotions"), rtol=1e-5
     )
 
 
