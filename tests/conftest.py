@@ -11,8 +11,19 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest  # noqa: E402
 
+from tests.unoptimised import FLAGS  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure(config):
+    """Quick tests compile without optimising, slow ones as a training does.
+
+    `XLA_FLAGS= make test` compiles the quick ones as a training does too.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", FLAGS)
 
 
 @pytest.fixture(scope="session")

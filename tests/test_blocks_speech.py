@@ -39,9 +39,6 @@ KINDS = {
     "wavlm": dict(do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True),
 }
 
-# Each program runs once or twice.
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def config_of(model_type, **changes):
     return SpeechConfig(model_type, **(SIZES | NONE | KINDS[model_type] | changes))
@@ -58,7 +55,7 @@ def variables_of(config):
     return random
 
 
-@functools.partial(compiled, static_argnames=("config", "train", "options"))
+@functools.partial(jax.jit, static_argnames=("config", "train", "options"))
 def apply(config, audio, mask=None, *, train=False, seed=0, options=(), **masks):
     """SpeechOutput, by random variables."""
     model = SpeechTransformer(config, **dict(options))
@@ -135,7 +132,7 @@ def gradients(model_type, **options):
         )
         return (output.last * jnp.arange(8)).sum() + (output.last[..., 0] ** 2).sum(), state
 
-    step = compiled(jax.value_and_grad(loss, has_aux=True))
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, state), grads = step(variables["params"])
     leaves = jax.tree_util.tree_leaves_with_path(grads)
     named = {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
@@ -151,7 +148,7 @@ def test_each_dropout_stands_in_its_place_with_its_rate():
         feat_proj_dropout=0.8,
     )
 
-    @compiled
+    @jax.jit
     def dropped(seed):
         return SpeechTransformer(config).apply(
             variables_of(config),
@@ -186,7 +183,8 @@ def test_layers_left_out_repeat_the_state_before_and_wavlm_keeps_its_first(model
     hidden = apply(config, SOUND, train=True).hidden
     assert len(hidden) == 3
     assert np.array_equal(hidden[0], hidden[1]) == (not kept)
-    np.testing.assert_array_equal(hidden[1], hidden[2])
+    # The state is computed again beside its repetition: the last digit may differ.
+    np.testing.assert_allclose(hidden[1], hidden[2], rtol=1e-6, atol=1e-6)
 
 
 def test_masked_frames_are_alike_and_masked_channels_zero():

@@ -310,7 +310,8 @@ print("same")
 
 
 def test_losses_and_metrics_of_arrays_on_8_devices_equal_those_of_one():
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    env = os.environ | {"XLA_FLAGS": flags}
     command = [sys.executable, "-c", EIGHT]
     out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert out.stdout.strip() == "same", out.stderr

@@ -76,7 +76,7 @@ def test_turns_are_those_of_loops_and_the_best_weights_are_kept():
 
 
 def test_a_turn_that_retains_nothing_moves_no_weight_and_scores_below_all():
-    params = params_of(np.float32([0, 0, 0, 0, -40]))
+    params = params_of(np.float32([0, 0, 0, 0, -200]))  # P(retain) is 0 in float32
     selector = sigmoid.Sigmoid(params, params, jnp.float32(-jnp.inf))
     uniforms = np.full((3, N), 0.5, np.float32)
     after, got = TURN(selector, FEATURES, jnp.asarray(LOG_P), np.arange(N), uniforms)

@@ -351,7 +351,8 @@ def test_one_and_eight_devices_train_to_the_same_parameters(store, tmp_path):
         "np.savez(sys.argv[3], *[np.asarray(x) for x in jax.tree.leaves(state.params)])\n"
     )
     out = tmp_path / "params.npz"
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags}
     subprocess.run(
         [sys.executable, "-c", code, str(store), str(tmp_path / "run"), str(out)],
         cwd=ROOT,

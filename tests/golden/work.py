@@ -12,6 +12,7 @@ import jax
 
 from affect_jax.compilation import compilation_cache
 from tests.golden import compare, fixture
+from tests.unoptimised import FLAGS
 
 
 def run(one: fixture.Fixture) -> compare.Result:
@@ -41,6 +42,5 @@ def run_all(found: Sequence[fixture.Fixture], jobs: int) -> Iterator[compare.Res
 
 def _start() -> None:
     """Begin a process, before JAX reads its flags."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
     compilation_cache()
