@@ -12,9 +12,19 @@ from data_pipelines.errors import UserError
 from data_pipelines.feature_files import find_features
 from data_pipelines.report import Report
 from data_pipelines.sources import affwild2_mouth, avec2019, mosi
-from tests.inputs import APART, COMPOSED, fill, refused, small_folder
+from tests.inputs import (
+    APART,
+    COMPOSED,
+    VA,
+    features,
+    fill,
+    refused,
+    save,
+    small_folder,
+    utterances,
+    write,
+)
 from tests.test_avec2019 import recording
-from tests.test_prepare import VA, features, save, utterances, write
 
 
 @pytest.fixture

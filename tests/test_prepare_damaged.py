@@ -10,8 +10,8 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources import affwild2, affwild2_mouth, avec2019, mosi
+from tests.inputs import MTL, VA, features, save, utterances, write
 from tests.test_avec2019 import recording
-from tests.test_prepare import MTL, VA, features, save, utterances, write
 
 TEXT = "annotations/VA_Set/Train_Set/a.txt"
 

@@ -8,9 +8,22 @@ from data_pipelines import prepare, verify
 from data_pipelines.errors import UserError
 from data_pipelines.sources import affwild2, affwild2_mouth, avec2019, mosi
 from data_pipelines.store import Store
-from tests.inputs import APART, COMPOSED, TRAIN, UNITS, fill, refused, small_folder
+from tests.inputs import (
+    APART,
+    COMPOSED,
+    MTL,
+    TRAIN,
+    UNITS,
+    VA,
+    features,
+    fill,
+    refused,
+    save,
+    small_folder,
+    utterances,
+    write,
+)
 from tests.test_avec2019 import recording
-from tests.test_prepare import MTL, VA, features, save, utterances, write
 
 
 @pytest.fixture
