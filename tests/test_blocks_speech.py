@@ -180,11 +180,11 @@ def test_each_dropout_stands_in_its_place_with_its_rate():
 @pytest.mark.parametrize(("model_type", "kept"), [("wavlm", 1), ("wav2vec2", 0)])
 def test_layers_left_out_repeat_the_state_before_and_wavlm_keeps_its_first(model_type, kept):
     config = config_of(model_type, num_hidden_layers=2, layerdrop=0.999, do_stable_layer_norm=False)
-    hidden = apply(config, SOUND, train=True).hidden
+    with jax.disable_jit():  # one program may compute the state again beside its repetition
+        hidden = apply(config, SOUND, train=True).hidden
     assert len(hidden) == 3
     assert np.array_equal(hidden[0], hidden[1]) == (not kept)
-    # The state is computed again beside its repetition: the last digit may differ.
-    np.testing.assert_allclose(hidden[1], hidden[2], rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(hidden[1], hidden[2])
 
 
 def test_masked_frames_are_alike_and_masked_channels_zero():
