@@ -43,6 +43,15 @@ MOMENTS = (
     "save",
     "train",
 )
+# Five epochs, and where the config has these keys a model whose save takes long enough to be hit.
+LONGER = {
+    "epochs": 5,
+    "chunk_steps": 2,
+    "model.encoder.hidden": 256,
+    "model.encoder.ffn": 1024,
+    "model.backbone.intermediate_size": 8192,
+    "model.feature": 1024,
+}
 
 
 class Bench:
@@ -117,16 +126,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--folder", help="where the runs go; default: a temporary folder")
     parser.add_argument("--config", default="configs/mtl.py:smoke")
     flags = parser.parse_all(arguments)
-    configs.check(configs.load(flags.config))
+    config = configs.load(flags.config)
+    configs.check(config)
     rng = random.Random(flags.seed)
     folder = user_path(flags.folder or tempfile.mkdtemp(prefix="affect_jax-kill-"))
-    # Five epochs of a model whose save takes long enough to be hit.
-    extra = (
-        "--config.epochs=5",
-        "--config.model.encoder.hidden=256",
-        "--config.model.encoder.ffn=1024",
-        "--config.chunk_steps=2",
-    )
+    known = dict(configs.flat(config))
+    extra = tuple(f"--config.{key}={value}" for key, value in LONGER.items() if key in known)
     bench = Bench(folder, flags.config, extra)
     print(f"{len(MOMENTS)} kills in {folder}, seed {flags.seed}", flush=True)
     bench.finish("unbroken")
