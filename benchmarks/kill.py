@@ -49,7 +49,7 @@ LONGER = {
     "chunk_steps": 2,
     "model.encoder.hidden": 256,
     "model.encoder.ffn": 1024,
-    "model.backbone.intermediate_size": 8192,
+    "model.backbone.intermediate_size": 1024,
     "model.feature": 1024,
 }
 
