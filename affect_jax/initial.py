@@ -32,7 +32,7 @@ Leaves = dict[str, dict[str, Any]]  # {collection: {path: leaf}}
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a training starts from: another run, or a file of an original's weights.
+    """Another run, or a file of an original's weights, that a training starts from.
 
     Attributes:
         name: as config.init has it.
