@@ -5,23 +5,31 @@ import jax
 import numpy as np
 import pytest
 
-from affect_jax.models.blocks.convolution import fast_in_scan
+from affect_jax.models.blocks.convolution import fast_in_scan, matrix_product
 
 # Size of space, window, strides, padding.
 CASES = {
     "a line": ((11,), (3,), (1,), "SAME"),
     "a line whose end no place reaches": ((12,), (4,), (3,), "VALID"),
+    "a line that a place ends": ((11,), (3,), (2,), "VALID"),
+    "a line of one place": ((2,), (2,), (2,), "VALID"),
     "a plane": ((7, 8), (3, 3), (2, 2), ((1, 1), (1, 1))),
     "a plane, uneven": ((6, 9), (2, 5), (1, 3), ((0, 2), (4, 1))),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_value_and_gradients_are_those_of_the_convolution(case):
+PRODUCTS = [case for case, (_, _, _, padding) in CASES.items() if padding == "VALID"]
+
+
+@pytest.mark.parametrize(
+    ("form", "case"),
+    [*((fast_in_scan, case) for case in CASES), *((matrix_product, case) for case in PRODUCTS)],
+)
+def test_value_and_gradients_are_those_of_the_convolution(form, case):
     size, window, strides, padding = CASES[case]
     x = np.random.default_rng(0).normal(size=(3, *size, 2)).astype(np.float32)
     given = nn.Conv(4, window, strides, padding)
-    ours = nn.Conv(4, window, strides, padding, conv_general_dilated=fast_in_scan)
+    ours = nn.Conv(4, window, strides, padding, conv_general_dilated=form)
     params = given.init(jax.random.key(0), x)
 
     def both(module):
@@ -42,7 +50,14 @@ def test_gradients_are_written_out_on_a_cpu_alone(platform, written_out, monkeyp
     assert ("custom_vjp" in str(jax.make_jaxpr(module.apply)(params, x))) is written_out
 
 
-def test_what_it_does_not_know_is_no_silent_result():
-    grouped = nn.Conv(4, (3,), feature_group_count=2, conv_general_dilated=fast_in_scan)
-    with pytest.raises(NotImplementedError, match="groups"):
+@pytest.mark.parametrize("form", [fast_in_scan, matrix_product])
+def test_what_it_does_not_know_is_no_silent_result(form):
+    grouped = nn.Conv(4, (3,), feature_group_count=2, padding="VALID", conv_general_dilated=form)
+    with pytest.raises(NotImplementedError, match=f"{form.__name__}: .*groups"):
         jax.eval_shape(grouped.init, jax.random.key(0), np.zeros((1, 5, 2), np.float32))
+
+
+def test_a_padded_line_is_no_silent_product():
+    padded = nn.Conv(4, (3,), conv_general_dilated=matrix_product)
+    with pytest.raises(NotImplementedError, match="no padding"):
+        jax.eval_shape(padded.init, jax.random.key(0), np.zeros((1, 5, 2), np.float32))

@@ -259,3 +259,11 @@ def test_sound_that_is_too_short_for_a_frame_is_one_line():
     jax.eval_shape(model.init, jax.random.key(0), SOUND[:, :shortest])
     with pytest.raises(UserError, match=f"sound of {shortest - 1} samples has no frame"):
         jax.eval_shape(model.init, jax.random.key(0), SOUND[:, : shortest - 1])
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 0), ("gpu", 1)])
+def test_convolutions_of_many_channels_are_products_on_a_gpu(platform, products, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    config = config_of("wav2vec2")
+    traced = jax.make_jaxpr(SpeechTransformer(config).apply)(variables_of(config), SOUND)
+    assert str(traced).count(" = conv_general_dilated") == len(config.conv_dim) - products

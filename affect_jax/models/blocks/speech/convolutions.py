@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from affect_jax.models.blocks.convolution import fast_in_scan
+from affect_jax.models.blocks.convolution import fast_in_scan, matrix_product
 from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.speech.config import SpeechConfig
 
@@ -39,6 +39,8 @@ class Convolution(nn.Module):
         """
         config, i = self.config, self.index
         kernel, stride = config.conv_kernel[i], config.conv_stride[i]
+        # The first has one channel: its windows are no matrix to speak of.
+        on_gpu = matrix_product if i else None
         x = nn.Conv(
             config.conv_dim[i],
             (kernel,),
@@ -47,7 +49,7 @@ class Convolution(nn.Module):
             use_bias=config.conv_bias,
             dtype=self.dtype,
             kernel_init=nn.initializers.he_normal(),
-            conv_general_dilated=fast_in_scan if jax.default_backend() == "cpu" else None,
+            conv_general_dilated=fast_in_scan if jax.default_backend() == "cpu" else on_gpu,
             name="convolution",
         )(x_btc)
         if config.feat_extract_norm == "layer":
