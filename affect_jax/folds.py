@@ -90,7 +90,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     """
     from affect_jax.report import folds_card, optional
 
-    config = configs.absolute_paths(config)
+    config = uncut(configs.absolute_paths(config))
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
     with writing(folder.folder), folder.lock():
@@ -116,18 +116,34 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
         return folds_card.summary(folder, store, folder.scores())
 
 
+def uncut(config: ConfigDict) -> ConfigDict:
+    """The config that is trained on all of the split that it has cut, if any, and scores none.
+
+    Raises:
+        UserError: it asks for an official split beside the folds, where `data.split` is one.
+    """
+    c = config.folds
+    if not c.cut:
+        return config
+    if c.official:
+        raise UserError(
+            f"config.folds.cut = {c.cut!r}: this is the config of one fold. Give --mode=folds the "
+            "config that the folds are made from; or, for folds of that split alone, "
+            "--config.folds.official=false."
+        )
+    own = config.copy_and_resolve_references()
+    own.data.train_split, own.data.split, own.folds.cut = c.cut, "", ""
+    return own
+
+
 def fold_configs(config: ConfigDict) -> dict[str, ConfigDict]:
     """{fold: the config of its run}: `data.split` is the fold, `data.train_split` all others.
 
     Raises:
         UserError: too few groups, or an official split that is none.
     """
+    config = uncut(config)
     c, data = config.folds, config.data
-    if c.cut:
-        raise UserError(
-            f"config.folds.cut = {c.cut!r}: this is the config of one fold. Give --mode=folds the "
-            "config that the folds are made from."
-        )
     if c.count < 2:
         raise UserError(f"config.folds.count = {c.count}: expected at least 2.")
     store = open_store(data.root)

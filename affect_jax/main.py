@@ -102,6 +102,10 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
     configs.override(config, overrides)
     configs.check(config)
     config = configs.absolute_paths(config)
+    if flags.mode == "folds":
+        from affect_jax.folds import uncut
+
+        config = uncut(config)
     if run.exists and flags.mode != "sweep" and (run.started or flags.mode == "folds"):
         changes.require_same_file(run, config)
         changes.require_same_past(run, config)

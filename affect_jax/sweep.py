@@ -26,7 +26,7 @@ from affect_jax import config as configs
 from affect_jax import systems
 from affect_jax.changes import require_same_sweep
 from affect_jax.disk import refused, writing
-from affect_jax.folds import Folds, cross_validate, fold_configs
+from affect_jax.folds import Folds, cross_validate, fold_configs, uncut
 from affect_jax.members import BEST_FILE, SWEEP_FILE
 from affect_jax.run import Run
 from affect_jax.scoring import labelled, scores_of
@@ -77,6 +77,7 @@ def sweep(config: ConfigDict, folder: Sweep) -> str:
     from affect_jax.report import optional, sweep_card
 
     config = configs.absolute_paths(config)
+    config = uncut(config) if config.sweep.folds else config
     plan = settings(config)
     own = {name: _of_trial(config, values) for name, values in plan.items()}
     objective = objective_of(config)

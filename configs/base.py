@@ -75,7 +75,9 @@ def base_config() -> ConfigDict:
     c.folds.seed = 0  # of the deal
     c.folds.official = True  # `data.split` is one more fold; false: it is never read
     c.folds.checkpoint = "last"  # what is scored; best would be chosen on the scored fold itself
-    c.folds.cut = ""  # set in the runs of folds: the split that is dealt out
+    # The split that is dealt out in a run that is trained or scored on folds: --mode=folds sets it,
+    # and where it is set takes it for `train_split`.
+    c.folds.cut = ""
 
     # Search (--mode=sweep): a training for each of many settings of some keys, the best one kept.
     c.sweep = ConfigDict()

@@ -212,6 +212,24 @@ def test_a_signal_says_how_to_go_on_with_all_folds(store, tmp_path, monkeypatch,
     assert again in capsys.readouterr().out and (tmp_path / "f" / "folds.json").is_file()
 
 
+def test_a_config_that_is_scored_on_a_fold_itself_has_the_folds_of_the_split_that_it_cuts(
+    store, tmp_path, monkeypatch, capsys
+):
+    plan = fold_configs(tiny_config(store, folds__official=False))
+    assert {k: c.to_json() for k, c in fold_configs(plan["fold2"]).items()} == {
+        k: c.to_json() for k, c in plan.items()
+    }
+
+    def stop(config, run):
+        raise Stopped(7)
+
+    monkeypatch.setattr("affect_jax.folds.train_run", stop)
+    own = ("folds.official=false", "folds.cut=train", "data.split=fold1", "data.train_split=fold2")
+    command = [*flags(store, tmp_path / "f"), *(f"--config.{change}" for change in own)]
+    assert cli(command) == cli(command) == 0  # the second finds the same config in the folder
+    assert "fold1, 1 of 2: trained on fold2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -250,6 +250,23 @@ def test_one_command_on_the_folder_of_a_sweep_names_its_trials(stub, store, tmp_
     assert "holds a sweep. Take one of its trials" in capsys.readouterr().err
 
 
+def test_the_best_of_a_config_that_is_scored_on_a_fold_is_trained_on_all_of_them(
+    store, tmp_path, monkeypatch
+):
+    def stub(config, folder):
+        folder.create()
+        whole = dict(folds={}, mean={}, std={}, marks=[], checkpoint="last")
+        replace_json(folder.scores_file, whole | {"pooled": {"valence/ccc": config.optim.lr}})
+
+    monkeypatch.setattr("affect_jax.sweep.cross_validate", stub)
+    own = ("folds.official=false", "folds.cut=train", "data.split=fold1", "data.train_split=fold2")
+    command = flags(store, tmp_path, *(f"--config.{change}" for change in own), folds="true")
+    assert cli(command) == cli(command) == 0
+    best = configs.load(str(tmp_path / "best.json"))
+    assert (best.data.train_split, best.data.split, best.folds.cut) == ("train", "", "")
+    assert "pooled over 2 folds of split `train`" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_settings_are_scored_on_folds_of_the_training_split_alone(store, tmp_path, capsys):
     folder = tmp_path / "w"
