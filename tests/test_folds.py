@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from data_pipelines.errors import UserError
 from data_pipelines.folds import cut, deal, names
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
@@ -64,6 +65,11 @@ def test_the_deal_follows_from_groups_and_seed_alone(store, tmp_path):
     first = deal(store, "train", 5, seed=0)
     assert deal(store, "train", 5, seed=0) == first != deal(store, "train", 5, seed=1)
     assert deal(make(tmp_path / "s", order=-1), "train", 5, seed=0) == first
+
+
+def test_a_split_that_was_cut_is_named_with_its_folds(store):
+    with pytest.raises(UserError, match="'train' is cut into fold1, fold2, .* fold10. Name one"):
+        cut(store, "train", 10, 0).split("train")
 
 
 def test_a_store_without_the_split_stays_as_it_is(store):

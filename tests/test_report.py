@@ -277,6 +277,21 @@ def test_the_card_has_the_best_epoch_of_every_monitored_score(run, card):
         assert row_of(section(card, "Best epochs"), name)[2:] == ["30", str(30 * 97)]
 
 
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_the_card_says_that_the_checkpoint_was_chosen_by_a_score_where_it_was(
+    run, tmp_path, checkpoint
+):
+    other = Run(shutil.copytree(run[0].folder, tmp_path / "run"))
+    config = configs.read(other.config_file)
+    config.checkpoint, config.data.split = checkpoint, "train"
+    config.data.train_split = "validation"
+    configs.save(config, other.config_file)
+    text = report.write_card(other.folder, run[1], step=2910, parameters=1).read_text()
+    limits = " ".join(section(text, "Intended use and limits").split())
+    assert ("The checkpoint was chosen on" in limits) == (checkpoint == "best")
+    assert text.index("| validation | training") < text.index("| train | evaluation")
+
+
 def test_no_field_of_the_card_is_empty_or_a_python_value(card):
     assert not re.search(r"\b(None|nan|array|ConfigDict|PosixPath)\b|\{\}|\(\)", card)
     for title in ("Model", "Best epochs", "Data", "Files"):

@@ -44,9 +44,8 @@ labels that annotators would give to data like this.
 - A feature extractor that was trained on labels of this data has seen answers: where "trained on"
   above names this data, scores on those splits are too good. Where it says "not stated", check.
 - Scores on synthetic data show that the software works. They say nothing about people.
-- Choices (epoch, settings) that were made on a split make its scores too good. The checkpoint was
-  chosen on the evaluation split named above.
-"""
+- Choices (epoch, settings) that were made on a split make its scores too good."""
+CHOSEN = " The checkpoint was\n  chosen on the evaluation split named above."
 
 FILES = (
     ("config.json", "all settings, as resolved"),
@@ -99,7 +98,7 @@ def write(
         selection.section(run) if out is None else "",
         _pictures(folder),
         _data(use, config, tasks, store),
-        "## Intended use and limits\n\n" + LIMITS.rstrip(),
+        "## Intended use and limits\n\n" + LIMITS + CHOSEN * (config.checkpoint == "best"),
         _commands(run),
         _versions(),
         _files(folder),
@@ -156,7 +155,7 @@ def _data(use: Mapping[str, str], config: Any, tasks: Sequence[Task], store: Any
 def _splits(use: Mapping[str, str], tasks: Sequence[Task], store: AnyStore) -> str:
     labelled = {t.name: _labelled(store, t.name) for t in tasks if t.name in store.labels}
     lines = []
-    for split in store.splits:
+    for split in dict.fromkeys((*use, *store.splits)):
         tracks = [track for track in store.tracks if track.split == split]
         groups, frames = {track.group for track in tracks}, sum(track.frames for track in tracks)
         line = [split, use.get(split, "not used"), len(tracks), len(groups), f"{frames:,}"]
