@@ -19,6 +19,8 @@ from affect_jax.step import chunk
 from affect_jax.systems import rlps
 from data_pipelines.errors import UserError
 from data_pipelines.keep import kept_rows
+from data_pipelines.store import Store
+from data_pipelines.store_writer import StoreWriter
 from tests.conftest import ROOT
 from tests.stores import small_store
 from tests.test_train import _StopAfter
@@ -207,6 +209,24 @@ def test_predictions_of_any_split_have_a_selection_beside_them(whole, tmp_path):
     assert len(table(validation / "selection.csv")) == 9
 
 
+def test_pictures_of_a_store_that_has_no_training_split_are_judged(whole, store, tmp_path):
+    there = Store(store)
+    few = there.split("validation")[:2]
+    features = {"face": dict(shape=there.features["face"].shape, dtype="uint8")}
+    with StoreWriter(tmp_path / "s", name="s", features=features, labels={}) as writer:
+        for i in few:
+            track = there.tracks[i]
+            picture = {"face": np.array(there.feature("face")[track.span])}
+            writer.add(track=track.name, split="test", features=picture)
+    predict = ["--mode=predict", f"--workdir={whole[0].folder}", "--config.data.split=test"]
+    root = f"--config.data.root={tmp_path / 's'}"
+    assert cli([*predict, root, f"--output={tmp_path / 'out'}"]) == 0
+    known = table(whole[0].predictions / "validation" / "selection.csv")[: len(few)]
+    for row, same in zip(table(tmp_path / "out" / "selection.csv"), known, strict=True):
+        assert row["label"] == "" and row["track"] == same["track"]
+        assert float(row["p_retain"]) == pytest.approx(float(same["p_retain"]), abs=1e-4)
+
+
 def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is_and_logs_no_loss(
     store, tmp_path, caplog, capsys
 ):
@@ -217,6 +237,7 @@ def test_a_turn_that_retains_less_than_a_batch_leaves_the_classifier_as_it_is_an
     assert capsys.readouterr().err.count("no row to train on") == 3
     assert np.isinf(raw_state(tmp_path / "run")["best"]["loss/total"])
     assert "keep.txt: is empty, as the selector retains no training row" in caplog.text
+    assert "turn 1 of 3: 0 rows are retained, less than a batch of " in caplog.text
     state = raw_state(tmp_path / "run")
     assert not state["extra"]["retained"].any()
     assert np.isfinite(jax.tree.leaves(state["extra"]["policy"])[0]).all()

@@ -180,6 +180,19 @@ class RLPS:
             settings=self._settings,
         )
 
+    @functools.cached_property
+    def _judge(self) -> Turns:
+        """The selector without rows of its own: walks of what it has learned need none."""
+        none = np.zeros(0, np.int32)
+        return self._method(
+            labels=none,
+            valid=none > 0,
+            held=none > 0,
+            sampled=none,
+            classes=self._task.size,
+            settings=self._settings,
+        )
+
     # --- phases ------------------------------------------------------------------------------
 
     @property
@@ -216,7 +229,13 @@ class RLPS:
         if turn == self._settings.alternations:
             return None
         rows = np.flatnonzero(state.extra["retained"])
-        if len(rows) < min(self.config.data.batch_size, self._turns.valid.sum()):
+        least = min(self.config.data.batch_size, int(self._turns.valid.sum()))
+        if len(rows) < least:
+            _log.warning(
+                "turn %d of %d: %d rows are retained, less than a batch of %d: the classifier "
+                "stays as it is",
+                *(turn + 1, self._settings.alternations, len(rows), least),
+            )
             rows = rows[:0]
         return self._epoch(state, before + turn, rows)
 
@@ -277,7 +296,7 @@ class RLPS:
         store, rows, task = self.data.store, self.data.training_rows, self._task
         # Those that reward f1 was measured on are judged here as all others.
         judged = turns.valid | turns.held
-        walk = turns.final(extra["policy"], extra["scored"]["feature"], judged)
+        walk = self._judge.final(extra["policy"], extra["scored"]["feature"], judged)
         retained, chances = np.asarray(walk.retained), np.asarray(jax.nn.sigmoid(walk.logits))
         over = int(extra["turn"])
         with replace_folder(run.folder / FOLDER) as new:
@@ -316,7 +335,7 @@ class RLPS:
         at = list(zip(rows.track.tolist(), rows.start.tolist(), strict=True))
         feature = np.stack([frames[track][EMBEDDING][start].ravel() for track, start in at])
         logits = np.stack([frames[track][task.name][start] for track, start in at])
-        walk = self._turns.final(raw["extra"]["policy"], feature, np.ones(len(rows), bool))
+        walk = self._judge.final(raw["extra"]["policy"], feature, np.ones(len(rows), bool))
         write_selection(
             folder / SELECTION,
             store,
