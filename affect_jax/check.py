@@ -96,9 +96,11 @@ def doubts(system: Supervised, monitored: Sequence[str]) -> Iterator[str]:
             "another --config.data.train_split, or prepare the store with its labels."
         )
     yield from (f"{name} is not trained: {why}" for name, why in untrained.items())
-    both = set(data.train_split.split("+")) & set(filter(None, data.split.split("+")))
-    if both:
-        split = ", ".join(sorted(both))
+    store = system.data.store
+    trained = {*store.split(data.train_split).tolist()}
+    scored = sorted({*filter(None, data.split.split("+"))})
+    if both := [part for part in scored if trained & {*store.split(part).tolist()}]:
+        split = ", ".join(both)
         yield f"split {split!r} is trained on and evaluated: its scores are too good"
     asked = system.config.monitor
     if data.split and asked and not set(asked) & set(monitored):

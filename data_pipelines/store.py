@@ -30,13 +30,13 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.chunks import chunks
-from data_pipelines.errors import UserError, listed, nearest
+from data_pipelines.errors import UserError, nearest
 from data_pipelines.files import forget, open_npy, readable, reason
 from data_pipelines.paths import require_name, user_path
 from data_pipelines.replace_folder import restore_folder
@@ -73,7 +73,7 @@ class AnyStore:
     tracks: list[Track]
     frames_total: int
     frames: np.ndarray
-    _replaced: Mapping[str, Sequence[str]] = {}  # split that `with_splits` took apart: into which
+    _parts: Mapping[str, Set[str]] = {}  # split that `with_splits` took apart: its parts
 
     def place(self, row: int) -> str:
         """Track, row in it and image of a row of the frame-wise arrays, for messages."""
@@ -94,16 +94,15 @@ class AnyStore:
         return tuple(dict.fromkeys(track.split for track in self.tracks))
 
     def split(self, name: str) -> np.ndarray:
-        """int32: indices into `tracks` of one split, or of several joined by "+"."""
-        wanted, known = dict.fromkeys(name.split("+")), self.splits
-        for part in wanted:
-            if part in self._replaced and part not in known:
-                raise UserError(
-                    f"{self.path}: split {part!r} is cut into {listed(self._replaced[part])}. Name "
-                    'one of these, or several joined by "+".'
-                )
-            if part not in known:
+        """int32: indices into `tracks` of one split, or of several joined by "+".
+
+        One that `with_splits` took apart is all of its parts.
+        """
+        wanted, known = set(), self.splits
+        for part in name.split("+"):
+            if part not in known and part not in self._parts:
                 raise UserError(f"{self.path} has no split {part!r}. {nearest(part, known)}")
+            wanted |= {part, *self._parts.get(part, ())}
         return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
 
     def with_splits(self, split_of: Mapping[str, str]) -> AnyStore:
@@ -112,9 +111,9 @@ class AnyStore:
         view.tracks = [
             dataclasses.replace(t, split=split_of.get(t.name, t.split)) for t in self.tracks
         ]
-        pairs = {(old.split, new.split) for old, new in zip(self.tracks, view.tracks)}
-        by_number = sorted(pairs, key=lambda pair: (len(pair[1]), pair[1]))  # fold2 before fold10
-        view._replaced = {old: [b for a, b in by_number if a == old] for old in self.splits}
+        gone = {*self.splits} - {*view.splits}
+        pairs = [(old.split, new.split) for old, new in zip(self.tracks, view.tracks)]
+        view._parts = {old: {b for a, b in pairs if a == old} for old in gone}
         return view
 
 

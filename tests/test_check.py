@@ -99,3 +99,12 @@ def test_training_and_evaluating_on_one_split_is_said(tmp_path):
     lines = said(folder, ("P_MTL",), data__train_split="train+validation")
     assert lines == ["split 'validation' is trained on and evaluated: its scores are too good"]
     assert said(folder, ("P_MTL",)) == []
+
+
+def test_training_on_all_folds_and_evaluating_one_is_said(tmp_path):
+    folder = store(tmp_path / "s", train=TASKS, other=TASKS)
+    cut = dict(folds__cut="train+other", folds__count=2, data__split="fold1")
+    for own in ("train+other", "fold1+fold2"):
+        lines = said(folder, ("P_MTL",), **cut, data__train_split=own)
+        assert lines == ["split 'fold1' is trained on and evaluated: its scores are too good"]
+    assert said(folder, ("P_MTL",), **cut, data__train_split="fold2") == []

@@ -67,9 +67,13 @@ def test_the_deal_follows_from_groups_and_seed_alone(store, tmp_path):
     assert deal(make(tmp_path / "s", order=-1), "train", 5, seed=0) == first
 
 
-def test_a_split_that_was_cut_is_named_with_its_folds(store):
-    with pytest.raises(UserError, match="'train' is cut into fold1, fold2, .* fold10. Name one"):
-        cut(store, "train", 10, 0).split("train")
+def test_a_split_that_was_cut_is_all_of_its_folds(store):
+    view = cut(store, "train", 3, 0)
+    assert "train" not in view.splits
+    np.testing.assert_array_equal(view.split("train"), store.split("train"))
+    np.testing.assert_array_equal(view.split("train+fold1+validation"), range(len(view.tracks)))
+    with pytest.raises(UserError, match="has no split 'fold4'. Did you mean 'fold"):
+        view.split("fold4")
 
 
 def test_a_store_without_the_split_stays_as_it_is(store):
