@@ -64,7 +64,8 @@ def check(system: Supervised, run: Run | None = None) -> None:
     system.programs()
     if run is not None:
         with Checkpoints(run.checkpoints) as checkpoints:
-            checkpoints.restore_last(state)
+            if found := checkpoints.restore_last(state):
+                system.phase(found[1])  # its error, where the state does not fit the schedule
     elif source is not None:
         source.leaves({"params": state.params, "batch_stats": state.batch_stats})
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 import types
 
 import jax
@@ -361,10 +362,16 @@ def test_all_epochs_may_be_turns_and_none_may_be(store):
     assert [p.program for p in phases_of(alone, everything)] == ["train", "score"]
 
 
-def test_other_epochs_of_all_rows_are_refused_in_a_run_that_has_begun(whole, store, tmp_path):
-    state = system_of(store).init()
-    with pytest.raises(UserError, match="started with 2 epochs of all rows before"):
-        system_of(store, epochs=7).phase(state)
+def test_other_epochs_of_all_rows_are_refused_and_a_finished_run_stays_finished(
+    whole, tmp_path, capsys
+):
+    run = shutil.copytree(whole[0].folder, tmp_path / "run")
+    before = {file.name: file.read_bytes() for file in run.glob("*.json")}
+    assert cli([f"--workdir={run}", "--config.epochs=7"]) == 2
+    assert "was started with 2 epochs of all rows before" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in run.glob("*.json")} == before
+    assert cli([f"--workdir={run}"]) == 0
+    assert "this run is finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
