@@ -15,6 +15,8 @@ from affect_jax.main import cli as main
 from affect_jax.prediction_files import Predictions
 from affect_jax.run import Run
 from affect_jax.selection.__main__ import cli
+from affect_jax.selection.candidates import Candidates
+from affect_jax.tasks import Task
 from data_pipelines.keep import kept_rows
 from data_pipelines.rows import segments
 from data_pipelines.store import Store
@@ -236,13 +238,17 @@ def test_rows_of_several_labels_are_refused(store, run, tmp_path, capsys):
     assert "a row holds up to 4 labels, expected one" in capsys.readouterr().err
 
 
-def test_a_run_of_several_tasks_is_refused(run, tmp_path, capsys):
+def test_a_run_of_several_tasks_of_classes_is_refused_and_others_do_not_matter(
+    run, tmp_path, capsys
+):
     of = Run(shutil.copytree(run, tmp_path / "run"))
     (task,) = of.read_tasks()
     of.write_tasks((task, dataclasses.replace(task, name="gender")))
     assert cli(["random", "--rate=.5", f"--run={of.folder}", f"--out={tmp_path / 'k.txt'}"]) == 2
     error = capsys.readouterr().err
     assert "its tasks are expression (classes), gender (classes), expected one of classes" in error
+    of.write_tasks((task, Task("age", "values", 1, loss="ccc")))
+    assert Candidates(str(of.folder)).task == task
 
 
 def test_where_nobody_knows_what_is_right_there_is_no_oracle(run, store, tmp_path, capsys):

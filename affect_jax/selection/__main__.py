@@ -12,8 +12,8 @@ METHOD: small_loss, the rows of the lowest loss by the run; confident, those tha
 (cleanlab) finds no fault with by predictions of runs that have not seen them, a folder of
 --mode=folds; oracle, those that a store of data_pipelines.noise knows to be right; random; removed,
 those that another keep file leaves out. How many: --rate, or as many as --like keeps; confident,
-oracle and removed know it themselves. Rows are those that RUN is trained on and that have a label:
-clips, or frames fed one by one (config.data.length = 1), of one task of classes.
+oracle and removed know it themselves. Rows are those that RUN is trained on and that have a label
+of its one task of classes: clips, or frames fed one by one (config.data.length = 1).
 """
 
 from __future__ import annotations

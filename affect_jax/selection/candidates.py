@@ -152,9 +152,10 @@ def _opened(name: str, folder: pathlib.Path, held_out: bool) -> tuple[Workdir, C
 
 def _only_task(workdir: Workdir) -> Task:
     tasks = scored(workdir.read_tasks())
-    if [task.kind for task in tasks] != ["classes"]:
+    of_classes = [task for task in tasks if task.kind == "classes"]
+    if len(of_classes) != 1:
         raise UserError(
             f"{workdir.folder}: its tasks are {listed(f'{t.name} ({t.kind})' for t in tasks)}, "
             "expected one of classes."
         )
-    return tasks[0]
+    return of_classes[0]
