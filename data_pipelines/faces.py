@@ -186,7 +186,9 @@ def cut(faces: Sequence[Face], share: float, seed: int, name: str) -> set[str]:
     """
     total = math.ceil(share * len(faces) - 1e-6) if share < 1 else int(share)
     if total and total >= len(faces):
-        raise UserError(f"{name}: {total:,} pictures cannot be cut from {len(faces):,}.")
+        raise UserError(
+            f"{name}: {total:,} pictures cannot be cut from {len(faces):,}. One or more must stay."
+        )
     classes = sorted({face.label for face in faces}, key=lambda c: -1 if c is None else c)
     counts: dict[str, collections.Counter] = {}
     for face in faces:

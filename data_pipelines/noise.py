@@ -117,8 +117,8 @@ def add(
             f"{given.path}: has a label {name!r}, as a store with noise has. Give the store that "
             "it was made of; or, where the label is your own, prepare it under another name."
         )
-    if path.resolve() == given.path.resolve():
-        raise UserError(f"{path} is the store itself. Give another folder to be written.")
+    if path.resolve().is_relative_to(given.path.resolve()):
+        raise UserError(f"{path} is the store itself, or in it. Give another folder to be written.")
     label = _label(given, label)
     feature = (feature or "face") if kind == "crops" else ""
     chosen = np.zeros(given.frames_total, bool)

@@ -52,7 +52,8 @@ def _run(arguments: Sequence[str]) -> None:
 
     folder = user_path(given.input)
     if not folder.is_dir():
-        raise UserError(f"--input={given.input}: no such folder.")
+        there = "a file, expected the folder that holds it" if folder.exists() else "no such folder"
+        raise UserError(f"--input={given.input}: {there}.")
     refuse_others(given.store)  # before what may take minutes
     report, start = Report(sys.stdout), time.monotonic()
     try:

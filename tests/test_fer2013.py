@@ -186,6 +186,8 @@ def test_blank_pictures_are_counted(folder, monkeypatch):
     [
         ("emotion,pixels,Usage\n", "", "csv:1: '0, "),
         ("emotion,pixels,Usage", "emotion,pixels", "csv:1: no column Usage, which says what"),
+        ("emotion,pixels,Usage", "emotion;pixels;Usage", "Fields are separated by semicolons; com"),
+        ("emotion,pixels,Usage", "pixels,pixels,Usage", "csv:1: the column 'pixels' comes twice"),
         ("\n6,", "\n7,", "csv:4: emotion '7', expected 0 to 6"),
         ("\n6,", "\nhappy,", "csv:4: emotion 'happy', expected 0 to 6"),
         (text(2), text(2)[:200], "pixels, expected 48 x 48"),

@@ -259,8 +259,9 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(faces, tmp_path, caps
 
 
 def test_stores_that_cannot_have_noise_are_refused(faces, tmp_path):
-    with pytest.raises(UserError, match="is the store itself"):
-        noise.add(faces.path, faces.path, kind="flip")
+    for place in (faces.path, faces.path / "noisy"):
+        with pytest.raises(UserError, match="is the store itself, or in it"):
+            noise.add(faces.path, place, kind="flip")
     once = noisy(faces, tmp_path, kind="crops")
     with pytest.raises(UserError, match="has a label 'clean', as a store .* Give the store that"):
         noise.add(once.path, tmp_path / "twice", kind="flip")

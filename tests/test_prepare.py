@@ -56,6 +56,12 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_the_place_of_the_folder_is_named_as_one(tmp_path, capsys):
+    table = write(tmp_path / "fer2013.csv", "emotion,pixels,Usage\n")
+    assert prepare.main(["--source=fer2013", f"--input={table}", f"--store={tmp_path / 's'}"]) == 2
+    assert "fer2013.csv: a file, expected the folder that holds it" in capsys.readouterr().err
+
+
 def test_a_store_that_cannot_be_written_is_one_line_that_names_it(folder, tmp_path, capsys):
     blocker = write(tmp_path / "file", "x")
     code = prepare.main(["--source=affwild2", f"--input={folder}", f"--store={blocker}/store"])

@@ -17,7 +17,7 @@ from data_pipelines.errors import UserError, listed, nearest, shown
 from data_pipelines.expressions import EXPRESSIONS, expression
 from data_pipelines.faces import Face
 from data_pipelines.files import Npz, require_array
-from data_pipelines.labels.lines import MISSING, each_line
+from data_pipelines.labels.lines import MISSING, each_line, separator
 from data_pipelines.report import Report
 
 SIDE = 48
@@ -27,6 +27,7 @@ _FOLDERS = {name.lower(): split for name, split in _USAGES.items()} | {
     **{name: name for name in ("train", "validation", "test", "public_test", "private_test")},
 }
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")
+_COLUMNS = ("emotion", "pixels", "usage")
 _ARRAYS = ("train", "public_test", "private_test")
 _PICTURE = re.compile(r"(training|publictest|privatetest)_(\w+)", re.ASCII | re.IGNORECASE)
 _CLASSES = f"0 to {len(EXPRESSIONS) - 1}"
@@ -64,7 +65,10 @@ def _table(path: pathlib.Path, report: Report) -> list[Face]:
         if "pixels" not in header:
             raise UserError(
                 f"{path}:1: {shown(', '.join(header))}, expected the header emotion,pixels,Usage."
+                f"{separator(header[0])}"
             )
+        if again := next((name for name in _COLUMNS if header.count(name) > 1), None):
+            raise UserError(f"{path}:1: the column {again!r} comes twice.")
         split = _FOLDERS.get(path.stem.lower())
         if "usage" not in header and split is None:
             raise UserError(f"{path}:1: no column Usage, which says what is training and test.")
