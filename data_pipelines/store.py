@@ -101,7 +101,13 @@ class AnyStore:
         wanted, known = set(), self.splits
         for part in name.split("+"):
             if part not in known and part not in self._parts:
-                raise UserError(f"{self.path} has no split {part!r}. {nearest(part, known)}")
+                hint = nearest(part, known)
+                if part.removeprefix("fold").isdecimal():
+                    hint += (
+                        " Folds are made of the split config.folds.cut, if the store has it: "
+                        "config.folds.count of them, or as many as it has groups."
+                    )
+                raise UserError(f"{self.path} has no split {part!r}. {hint}")
             wanted |= {part, *self._parts.get(part, ())}
         return np.array([i for i, t in enumerate(self.tracks) if t.split in wanted], np.int32)
 
