@@ -85,6 +85,8 @@ class Case:
         if not (store / "manifest.json").is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
             noise.add(open_store(root).path, store, kind=kind, share=share, seed=self.seed)
+        if open_store(str(store)).tracks != open_store(root).tracks:
+            raise UserError(f"{store}: is of other data than {root}. Give another --workdir.")
         return str(store)
 
     def _base(self, variant: str = "") -> ConfigDict:

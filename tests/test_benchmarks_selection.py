@@ -15,6 +15,8 @@ from benchmarks import selection, selection_case
 from benchmarks.selection_case import Case, same_steps
 from benchmarks.selection_table import GAINS, SCORES, Result, Row, table
 from data_pipelines.command import exit_code
+from data_pipelines.errors import UserError
+from data_pipelines.store_writer import StoreWriter
 
 CLIPS = 60
 
@@ -42,6 +44,24 @@ def test_fewer_rows_are_seen_in_more_epochs_of_as_many_steps():
     assert same_steps(30, 1500, 750, 128) == 60  # 12 batches, 6 batches
     assert same_steps(30, 1500, 1, 128) == 360
     assert same_steps(1, 10, 1000, 128) == 1
+
+
+def test_other_data_in_a_folder_of_the_bench_are_refused(tmp_path):
+    for name in ("one", "other"):
+        labels = {"expression": dict(kind="classes", size=2)}
+        features = {"a": dict(size=1)}
+        with StoreWriter(tmp_path / name, name="s", features=features, labels=labels) as writer:
+            for i in range(4):
+                given = dict(features={"a": [[0.0]]}, labels={"expression": [i % 2]})
+                writer.add(track=f"{name}{i}", split="train", **given)
+
+    def root(name):
+        given = dict(workdir=tmp_path / "runs", config="configs/rlps.py", root=str(tmp_path / name))
+        return Case(types.SimpleNamespace(**given), "flip:0.5", 0)._root
+
+    assert root("one") == root("one") == str(tmp_path / "runs" / "flip-0.5" / "seed0" / "store")
+    with pytest.raises(UserError, match="store: is of other data than .*other. Give another --wor"):
+        root("other")
 
 
 def test_gains_are_differences_seed_by_seed():
