@@ -19,7 +19,9 @@ CHANNELS = {"vgg19": (2, 3, 4, 5, 6), "resnet18": (2, 3, 4, 5), "six_conv": (2,)
 NAMES = {
     "vgg19": ("features.49.weight", "features.50.running_var", "classifier.bias"),
     "resnet18": ("layer2.0.shortcut.1.running_mean", "layer4.1.conv2.weight", "linear.weight"),
+    "six_conv": ("features.8.weight", "features.13.bias", "classifier.weight"),
 }
+BEHIND = {"vgg19": "classifier", "resnet18": "linear", "six_conv": "classifier"}
 
 
 def config(backbone, feature=0):
@@ -42,11 +44,14 @@ def drawn(tree):
     return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), tree)
 
 
+@pytest.mark.parametrize("feature", [0, 5])
 @pytest.mark.parametrize("backbone", NAMES)
-def test_weights_are_written_by_the_original_s_names_and_come_back(backbone, tmp_path):
-    variables, c = drawn(shapes(backbone)), config(backbone)
+def test_weights_are_written_by_the_original_s_names_and_come_back(backbone, feature, tmp_path):
+    variables, c = drawn(shapes(backbone, feature)), config(backbone, feature)
     written = FAMILY.to_original(c, ("expression",), variables)
-    assert set(NAMES[backbone]) <= set(written)
+    *names, output = NAMES[backbone]
+    behind = [f"{BEHIND[backbone]}.{i}.weight" for i in (0, 2)] if feature else [output]
+    assert {*names, *behind} <= set(written)
     # As the original's program keeps it: below "net", with counts of batches.
     counts = {n.replace("mean", "x"): np.zeros((), np.int64) for n in written if "_mean" in n}
     counts = {n.replace("running_x", "num_batches_tracked"): x for n, x in counts.items()}
@@ -54,7 +59,7 @@ def test_weights_are_written_by_the_original_s_names_and_come_back(backbone, tmp
     files.save_safetensors(tmp_path / "a.safetensors", whole)
     loaded = FAMILY.load(tmp_path / "a.safetensors", c)
     table = FAMILY.table(c, ("expression",), loaded)
-    back, report = interop.to_variables(table, loaded, shapes(backbone))
+    back, report = interop.to_variables(table, loaded, shapes(backbone, feature))
     report.require_complete("a.safetensors")
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
@@ -67,13 +72,42 @@ def test_a_layer_of_features_that_the_file_lacks_is_as_drawn_and_so_is_the_head(
     assert set(variables["params"]) == {"backbone"} and not report.mismatched
     assert set(report.unknown) == {"classifier.weight", "classifier.bias"}
     assert {path.split("/")[0] for path in report.missing} == {"feature", "task_expression"}
-    with pytest.raises(UserError, match="no rule for the parameter feature"):
-        FAMILY.to_original(c, ("expression",), drawn(shapes("vgg19", 5)))
 
 
-def test_the_small_network_has_no_original():
-    with pytest.raises(UserError, match="backbone.name = 'six_conv': no original of it is known"):
-        FAMILY.table(config("six_conv"), ("expression",), {})
+def test_the_output_layer_of_torchvision_s_vgg_is_not_taken_for_a_layer_of_features():
+    c, variables = config("vgg19", 5), drawn(shapes("vgg19"))
+    written = FAMILY.to_original(config("vgg19"), ("expression",), variables)
+    written |= {f"classifier.{i}.weight": np.zeros((3, 3), np.float32) for i in (0, 3, 6)}
+    table = FAMILY.table(c, ("expression",), written)
+    variables, report = interop.to_variables(table, written, shapes("vgg19", 5))
+    assert set(variables["params"]) == {"backbone"} and not report.mismatched
+
+
+@pytest.mark.slow
+def test_six_convolutions_give_in_torch_what_they_give_here():
+    torch = pytest.importorskip("torch")
+    nn, layers, before, c = torch.nn, [], 3, config("six_conv", feature=5)
+    c.backbone.channels, c.backbone.pooled = (2, 3, 4, 5, 6, 7), (1, 2, 5)
+    for i, size in enumerate(c.backbone.channels):
+        layers += [nn.Conv2d(before, size, 3, padding=1), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] * (i in c.backbone.pooled)
+        before = size
+    behind = nn.Sequential(nn.Linear(7 * 3 * 2, 5), nn.ReLU(), nn.Linear(5, 7))
+    net = nn.Sequential()
+    net.add_module("features", nn.Sequential(*layers))
+    net.add_module("flat", nn.Flatten())
+    net.add_module("classifier", behind)
+    module = models.build(c, (Task("expression", "classes", 7),))
+    x = np.random.default_rng(1).random((2, 24, 16, 3), np.float32)
+    batch = {"inputs": {"face": x}, "mask": np.ones(2, bool)}
+    template = jax.eval_shape(module.init, jax.random.key(0), batch)
+    tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    table = FAMILY.table(c, ("expression",), tensors)
+    variables, report = interop.to_variables(table, tensors, dict(template))
+    report.require_complete("torch")
+    theirs = net(torch.from_numpy(x).permute(0, 3, 1, 2)).detach().numpy()
+    ours = module.apply(variables, batch).predictions["expression"]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def frame_encoder(feature):

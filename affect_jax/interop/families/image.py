@@ -1,7 +1,10 @@
 """The family "image": VGG-19 and ResNet-18 of a public classifier of FER2013, EfficientNet of RAS.
 
 Source of the names: github.com/WuJie1010/Facial-Expression-Recognition.Pytorch. torchvision's
-VGG-19 with batch norms has the same names of convolutions. EfficientNet has those of torchvision;
+VGG-19 with batch norms has the same names of convolutions. That classifier has one output layer,
+`classifier` or `linear`; with a layer of features this is a torch.nn.Sequential of both and the
+ReLU between them. Nothing is published of the six convolutions: their names are those of such a
+network, `features` and `classifier`. EfficientNet has those of torchvision;
 with a layer of features those of the frame encoder (GRADA) that github.com/SMIL-SPCRAS/CVPRW-26
 calls: its `classifier` is our task expression, the two rows of its `regression` are valence and
 arousal. In which order it has its eight emotions is not published.
@@ -17,7 +20,7 @@ import numpy as np
 
 from affect_jax.interop import files, rules
 from affect_jax.interop.rules import Rule, Table
-from affect_jax.models.blocks.vision import BACKBONES
+from affect_jax.models.blocks.vision import BACKBONES, SixConv
 from affect_jax.models.blocks.vision.vgg import DEPTHS
 from data_pipelines.errors import UserError
 
@@ -46,17 +49,15 @@ def by_row(state_dict: Mapping[str, np.ndarray]) -> files.StateDict:
 def table(model: Any, tasks: Sequence[str], state_dict: Mapping[str, np.ndarray]) -> Table:
     """Rules of the backbone and of what follows it.
 
-    The original of VGG-19 and ResNet-18 has one output layer, on the backbone: where ours reads a
-    layer of features, or there are several tasks, the output layers are as drawn. So are those of
-    an EfficientNet with tasks that the original has not.
+    Where ours reads a layer of features and the file has none, or there are several tasks, the
+    output layers are as drawn. So are those of an EfficientNet with tasks that the original has
+    not.
 
     Args:
         state_dict: as `by_row` gives it.
-
-    Raises:
-        UserError: the backbone has no original.
     """
-    return _whole(model, tasks, any(name.startswith("model.") for name in state_dict))
+    layered = any(name.startswith("model.") or name in _LAYERED for name in state_dict)
+    return _whole(model, tasks, layered)
 
 
 def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) -> files.StateDict:
@@ -71,18 +72,33 @@ def to_original(model: Any, tasks: Sequence[str], variables: Mapping[str, Any]) 
     return own
 
 
-def _whole(model: Any, tasks: Sequence[str], wrapped: bool) -> Table:
-    """`wrapped`: the backbone's names begin with "model.", as in a frame encoder."""
+def _whole(model: Any, tasks: Sequence[str], layered: bool) -> Table:
+    """`layered`: of a file with a layer of features."""
     name = model.backbone.name
     if name in _EFFICIENTNETS:
-        return Table(_efficientnet_family(model, tasks, "model." if wrapped else ""))
-    if name not in _BACKBONES:
-        raise UserError(f"config.model.backbone.name = {name!r}: no original of it is known.")
+        return Table(_efficientnet_family(model, tasks, "model." if layered else ""))
     output, backbone = _BACKBONES[name]
-    own = backbone("backbone/")
-    if not model.feature and len(tasks) == 1:
-        own += rules.linear(output, f"task_{tasks[0]}")
+    own = backbone("backbone/", model.backbone)
+    channels = model.backbone.get("channels", BACKBONES[name].channels)[-1]
+    if model.feature and layered:
+        own += _behind_map(f"{output}.0", "feature", channels)
+        own += rules.linear(f"{output}.2", f"task_{tasks[0]}") if len(tasks) == 1 else ()
+    elif not model.feature and len(tasks) == 1:
+        own += _behind_map(output, f"task_{tasks[0]}", channels)
     return Table(own)
+
+
+def _behind_map(original: str, path: str, channels: int) -> tuple[Rule, ...]:
+    """A linear layer on a flattened map: channel by channel there, place by place here."""
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), channels, -1).transpose(2, 1, 0).reshape(-1, len(x))
+
+    def backward(x: np.ndarray) -> np.ndarray:
+        return x.reshape(-1, channels, x.shape[-1]).transpose(2, 1, 0).reshape(x.shape[-1], -1)
+
+    _, bias = rules.linear(original, path)
+    return Rule(f"{original}.weight", f"{path}/kernel", forward, backward), bias
 
 
 def _efficientnet_family(model: Any, tasks: Sequence[str], prefix: str) -> tuple[Rule, ...]:
@@ -126,7 +142,16 @@ def _efficientnet(there: str, here: str, stages: Sequence[Sequence[int]]) -> tup
     return own + normed(str(len(stages) + 1), "last")
 
 
-def _vgg19(path: str) -> tuple[Rule, ...]:
+def _six_conv(path: str, group: Any) -> tuple[Rule, ...]:
+    own, place, pooled = [], 0, group.get("pooled", SixConv.pooled)
+    for i in range(6):
+        own += rules.conv(f"features.{place}", f"{path}conv_{i}")
+        place += 3 if i in pooled else 2  # convolution, ReLU, pooling
+    return tuple(own)
+
+
+def _vgg19(path: str, group: Any) -> tuple[Rule, ...]:
+    del group
     own, place, i = [], 0, 0
     for depth in DEPTHS:
         for _ in range(depth):
@@ -137,7 +162,8 @@ def _vgg19(path: str) -> tuple[Rule, ...]:
     return tuple(own)
 
 
-def _resnet18(path: str) -> tuple[Rule, ...]:
+def _resnet18(path: str, group: Any) -> tuple[Rule, ...]:
+    del group
     there, here = "layer{i}.{j}", f"{path}layer_{{i}}_{{j}}"
     return (
         *rules.conv("conv1", f"{path}conv_1"),
@@ -150,8 +176,12 @@ def _resnet18(path: str) -> tuple[Rule, ...]:
 
 
 _EFFICIENTNETS = ("efficientnet_b1", "efficientnet_b4")
-# Name of the output layer, and rules of the backbone below a path that ends in its slash.
-_BACKBONES: dict[str, tuple[str, Callable[[str], tuple[Rule, ...]]]] = {
+# Name of the output layer; and rules of the backbone below a path that ends in its slash, by
+# config.model.backbone.
+_BACKBONES: dict[str, tuple[str, Callable[[str, Any], tuple[Rule, ...]]]] = {
+    "six_conv": ("classifier", _six_conv),
     "vgg19": ("classifier", _vgg19),
     "resnet18": ("linear", _resnet18),
 }
+# Those of torchvision's VGG-19, which is another, are classifier.0, 3 and 6.
+_LAYERED = {f"{output}.2.weight" for output, _ in _BACKBONES.values()}
