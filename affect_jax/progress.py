@@ -131,8 +131,13 @@ def table(
     ours: str,
     intervals: dict[str, tuple[float, float]] | None = None,
 ) -> str:
-    """Scores as lines, ours beside the references of the store (an upper bound, a baseline)."""
+    """Scores as lines, ours beside the references of the store (an upper bound, a baseline).
+
+    One line that says so where there are none: a split without labels, or pictures alone.
+    """
     names = [n for n, v in scores.items() if isinstance(v, float)]
+    if not names:
+        return "no score: the split has no label that one is computed from"
     cells = {ours: {n: decimals(scores[n]) for n in names}}
     if intervals:
         cells["95 % interval"] = {

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from affect_jax.progress import Progress
+from affect_jax.progress import Progress, table
 from affect_jax.run import Run
 from data_pipelines.errors import UserError
 
@@ -46,3 +46,8 @@ def test_a_terminal_that_was_closed_stops_nothing(tmp_path, monkeypatch):
     with Progress(Run(tmp_path)) as progress:
         monkeypatch.setattr(sys, "stderr", Closed())
         progress.evaluated(RECORD, 2, ())
+
+
+@pytest.mark.parametrize("scores", [{}, {"kind/confusion": [[1, 0], [0, 1]]}])
+def test_a_split_without_a_score_that_is_a_number_is_one_line_and_no_table(scores):
+    assert table(scores, {"oracle": {"kind/uar": 0.9}}, "ours").startswith("no score: ")
