@@ -78,8 +78,8 @@ def reason(error: BaseException) -> str:
 
 def read_json(path: str | os.PathLike, what: str = "a JSON file", hint: str = "") -> Any:
     """The content of a JSON file. UserError where it cannot be read or is none."""
-    with readable(path, what, hint):
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    with readable(path, what, hint):  # editors put a byte order mark in front
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
 
 
 def open_npy(

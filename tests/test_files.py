@@ -102,3 +102,8 @@ def test_a_npy_of_python_objects_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([None, {}], object), allow_pickle=True)
     with pytest.raises(UserError, match=r"x\.npy: not a readable array file"):
         files.open_npy(tmp_path / "x.npy")
+
+
+def test_json_that_an_editor_put_a_byte_order_mark_in_front_of_is_read(tmp_path):
+    (tmp_path / "x.json").write_bytes(b'\xef\xbb\xbf{"train": ["000001"]}')
+    assert files.read_json(tmp_path / "x.json") == {"train": ["000001"]}
