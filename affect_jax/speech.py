@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
 
 from affect_jax.interop import files, published
 from affect_jax.interop.rules import Report, to_original, to_variables
@@ -53,10 +55,7 @@ def load(
     found = published.find(source)
     config = found.speech_config()
     model = SpeechTransformer(config, masked_norm=masked_norm, remat=remat, dtype=dtype)
-    template = jax.eval_shape(
-        model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, _samples(config)), jnp.float32)
-    )
-    variables, report = to_variables(table(config), found.load(), template)
+    variables, report = to_variables(table(config), found.load(), _template(model))
     _require(report, found)
     if _MASK in report.missing:
         vector = jax.random.uniform(jax.random.key(0), (config.hidden_size,))
@@ -81,10 +80,33 @@ def save(folder: str | pathlib.Path, config: SpeechConfig, variables: Mapping[st
         raise UserError(
             f"{path}: holds {listed(others, 3)}, which would be removed. Name a new folder."
         )
+    _require_of(config, variables)
     tensors = to_original(table(config), variables)
     with replace_folder(path) as new:
         replace_json(new / published.CONFIG, config.to_json(), sort_keys=False)
         files.save_safetensors(new / published.WEIGHTS, tensors)
+
+
+def _template(model: SpeechTransformer) -> Any:
+    """Shapes of the variables of a model."""
+    sound = jax.ShapeDtypeStruct((1, _samples(model.config)), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), sound)
+
+
+def _require_of(config: SpeechConfig, variables: Mapping[str, Any]) -> None:
+    """UserError where the variables are not those of the config's model, by name and shape."""
+    there, wanted = (
+        {path: np.shape(x) for path, x in traverse_util.flatten_dict(dict(tree), sep="/").items()}
+        for tree in (variables, _template(SpeechTransformer(config)))
+    )
+    for path in [*wanted, *there]:
+        if there.get(path) != wanted.get(path):
+            one, other = (f"is {x[path]}" if path in x else "is none" for x in (there, wanted))
+            raise UserError(
+                f"the variables are of another model: {path} {one}, and of the config {other}. "
+                "Give {'params': ...}, and batch_stats where the model has them, with its own "
+                "config."
+            )
 
 
 def _samples(config: SpeechConfig) -> int:

@@ -1,5 +1,6 @@
 """Published speech models read and written; beside transformers where it is installed."""
 
+import dataclasses
 import logging
 import re
 
@@ -70,11 +71,21 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_variables_of_another_model_are_not_written(tmp_path):
-    config = speech.SpeechConfig.from_json(CONFIG, "here")
-    with pytest.raises(UserError, match="no rule for the parameter other/kernel"):
-        speech.save(tmp_path / "model", config, {"params": {"other": {"kernel": np.zeros(1)}}})
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("change", ["layers", "width", "nothing", "level", "more"])
+def test_variables_of_another_model_are_not_written(change, tmp_path):
+    config, variables = speech.SpeechConfig.from_json(CONFIG, "here"), variables_of(CONFIG)
+    if change in ("layers", "width"):
+        key = {"layers": "num_hidden_layers", "width": "intermediate_size"}[change]
+        config = dataclasses.replace(config, **{key: getattr(config, key) + 1})
+    variables = {
+        "nothing": {},
+        "level": variables["params"],
+        "more": variables | {"other": {"kernel": np.zeros(1)}},
+    }.get(change, variables)
+    message = {"layers": r"layer_\d/.* is none, and of the config is \(", "more": "other/kernel is"}
+    with pytest.raises(UserError, match=message.get(change, "of another model: params/")) as error:
+        speech.save(tmp_path / "model", config, variables)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 # Sizes of transformers' models: None are those of the base models, full size.
