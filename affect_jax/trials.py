@@ -15,8 +15,9 @@ from data_pipelines.plan import generator
 
 METHODS = ("grid", "random")
 MOST = 10_000
-# Keys that make trials no longer comparable, or that the sweep itself sets.
-FIXED = ("name", "tasks", "monitor", "data.root", "data.train_split", "data.split")
+# Keys that make trials no longer comparable, or that the sweep itself sets. The tasks may come in
+# another order, which is that of a chain.
+FIXED = ("name", "monitor", "data.root", "data.train_split", "data.split")
 FIXED_GROUPS = ("folds", "sweep", "total")
 
 Values = dict[str, Any]  # {key of the config: value}
@@ -60,7 +61,7 @@ def settings(config: ConfigDict) -> dict[str, Values]:
     Raises:
         UserError: the space is none, too large, or asks for what no trial may change.
     """
-    space = _space(config.sweep.space)
+    space = _space(config.sweep.space, tuple(config.tasks))
     method, size = config.sweep.method, math.prod(len(values) for _, values in space)
     if method not in METHODS:
         raise UserError(f"config.sweep.method = {shown(method)}: {nearest(method, METHODS)}")
@@ -91,8 +92,8 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _space(space: Any) -> list[tuple[str, Sequence[Any]]]:
-    """[(key, values)] of `sweep.space`."""
+def _space(space: Any, tasks: tuple[str, ...]) -> list[tuple[str, Sequence[Any]]]:
+    """[(key, values)] of `sweep.space`; `tasks`: those of the config."""
     form = "expected (('optim.lr', (1e-4, 3e-4)), ...): a key and its values each"
     if not space:
         raise UserError(f"config.sweep.space is empty: {form}.")
@@ -113,6 +114,8 @@ def _space(space: Any) -> list[tuple[str, Sequence[Any]]]:
         if key in [other for other, _ in pairs]:
             raise UserError(f"config.sweep.space: {key} comes twice. Join its values.")
         _require_values(key, values)
+        if key == "tasks":
+            _require_orders(values, tasks)
         pairs.append((key, values))
     return pairs
 
@@ -127,6 +130,16 @@ def _require_values(key: str, values: Sequence[Any]) -> None:
             )
         if value in values[:i]:
             raise UserError(f"config.sweep.space: {key}: {shown(value)} comes twice.")
+
+
+def _require_orders(values: Sequence[Any], tasks: tuple[str, ...]) -> None:
+    """UserError for a value of `tasks` that is no other order of them."""
+    for value in values:
+        if not isinstance(value, tuple | list) or sorted(map(str, value)) != sorted(tasks):
+            raise UserError(
+                f"config.sweep.space: tasks: {shown(value)} is no order of config.tasks = "
+                f"{shown(tasks)}. Trials are compared by one score, of the same tasks."
+            )
 
 
 def _drawn(space: Sequence[tuple[str, Sequence[Any]]], count: int, seed: int) -> list[int]:

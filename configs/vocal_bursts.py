@@ -15,8 +15,10 @@ Variants: one of a kind, joined by commas:
           stored, the head alone, on hidden states that another run has exported;
           smoke, two epochs of something tiny.
 Order:    a chain goes in that of --config.tasks=type,two,high,culture; --mode=folds scores an order
-          on the training split's own clips, each by a run that has not seen it. The run's README
-          compares every link on predictions and on labels.
+          on the training split's own clips, each by a run that has not seen it, and --mode=sweep
+          several: --config.sweep.space="(('tasks', (('type','two','high','culture'),
+          ('culture','high','two','type'))),)". The run's README compares every link on
+          predictions and on labels.
 Stored:   a published backbone as it is, heard once; every head on it then trains in seconds
           python -m affect_jax.main --config=configs/vocal_bursts.py:paper --workdir=runs/base \
               --config.init.weights=facebook/wav2vec2-base --config.freeze='.*' --config.epochs=1 \

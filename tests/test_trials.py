@@ -55,12 +55,20 @@ def test_some_settings_of_a_space_too_large_to_count_are_drawn():
         ((("optim.lr", (None,)),), "None is no number, text, or tuple"),
         ((("data.split", ("a", "b")),), "data.split is the same in all trials"),
         ((("folds.count", (2, 3)),), "folds.count is the same in all trials"),
+        ((("tasks", (("valence",), ("arousal",))),), r"\('valence',\) is no order of config.tasks"),
+        ((("tasks", ("valence", "arousal")),), "'valence' is no order of config.tasks"),
     ],
 )
 def test_a_space_that_is_none_is_refused(space, message):
     with pytest.raises(UserError, match=message) as error:
         settings(config(space))
     assert "\n" not in str(error.value)
+
+
+def test_the_order_of_the_tasks_in_which_a_chain_goes_is_searched():
+    orders = tuple(itertools.permutations(config().tasks))[:3]
+    trials = settings(config((("tasks", orders),)))
+    assert [config_of(config(), values).tasks for values in trials.values()] == list(orders)
 
 
 @pytest.mark.parametrize(
