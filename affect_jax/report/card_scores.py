@@ -27,7 +27,6 @@ BY_NAME = {
     "recall_per_class": "Recall",
     "precision_per_class": "Precision",
 }
-MIN_GROUPS = 5  # fewer groups say too little about another draw of groups
 
 
 def scores(
@@ -90,9 +89,7 @@ def _split(
             of = "" if own else f", of other data: `{origin['store']}`"
             parts.append(f"Predicted at step {origin['step']}{of}.")
     references = store.references(name) if own else {}
-    intervals, groups = {}, len(set(group_of.values()))
-    if groups >= MIN_GROUPS:
-        intervals = score_intervals(loaded, group_of, Total.of(config))
+    intervals = score_intervals(loaded, group_of, Total.of(config))
     heads = ["score", "ours"] + (["95 % interval"] if intervals else []) + list(references)
     rows = []
     for key in _plain_names(scores, config, tasks):
@@ -103,8 +100,8 @@ def _split(
     parts.append(markdown.table(heads, rows))
     if intervals:
         parts.append(
-            f"Intervals: percentiles of 2000 bootstrap draws of the {groups} groups (videos, "
-            "speakers). They do not hold the spread between training seeds."
+            f"Intervals: percentiles of 2000 bootstrap draws of the {len(set(group_of.values()))} "
+            "groups (videos, speakers). They do not hold the spread between training seeds."
         )
     parts += _taught(scores, tasks)
     for task in tasks:

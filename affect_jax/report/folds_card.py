@@ -112,7 +112,7 @@ def _all(folder: Workdir, config: Any, store: AnyStore, scores: Scores) -> str:
     rows = []
     for name, value in scores["pooled"].items():
         if isinstance(value, float):
-            row = [name, cell(value), " to ".join(map(cell, intervals.get(name, ())))]
+            row = [name, cell(value), " to ".join(map(cell, intervals.get(name, ()))) or "-"]
             row += [cell(scores["mean"].get(name)), cell(scores["std"].get(name))]
             rows.append(row + [cell(column.get(name)) for column in references.values()])
     beside = [f"{who} on {train}, as the store says" for who in references]

@@ -30,6 +30,7 @@ from affect_jax.tasks import Task
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
+MIN_GROUPS = 5  # of which `score_intervals` gives any: of one, say, both limits are the score
 _AT_ONCE = 1 << 22  # entries of a table of counts [draws, groups]: memory does not grow with groups
 
 
@@ -101,12 +102,14 @@ def score_intervals(
 ) -> dict[str, tuple[float, float]]:
     """{score: (low, high)} of the scores of predicted tasks that are plain numbers.
 
+    {} where there are fewer than MIN_GROUPS groups: they say too little about another draw.
+
     Args:
         loaded, group_of, total: of `DrawnScores`.
         options: of `bootstrap_by_group`.
     """
     drawn = DrawnScores(loaded, group_of, total)
-    if not drawn.names:
+    if not drawn.names or drawn.groups < MIN_GROUPS:
         return {}
     limits = bootstrap_by_group(drawn, drawn.groups, **options)
     return {name: (float(low), float(high)) for name, low, high in zip(drawn.names, *limits)}
