@@ -22,6 +22,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -323,7 +324,8 @@ def main(argv: Sequence[str]) -> None:
     with writing(out):
         export(exported, out, splits, arrays)
     root = exported.runs[0].system.data.store.path
-    print(f"{out}: join it with --config.data.root={root},{out}")
+    both = shlex.quote(f"{root},{out}")
+    print(f"{out}: join it with --config.data.root={both}")
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

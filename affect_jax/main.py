@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from affect_jax.compilation import compilation_cache
+from affect_jax.shown import as_argument
 from data_pipelines.command import Parser, exit_code
 from data_pipelines.errors import UserError, nearest
 
@@ -81,8 +83,8 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
         if not run.exists:
             if runs := fold_runs(run.folder):
                 raise UserError(
-                    f"{run.folder}: holds folds. Take one of them, --workdir={runs[0]}, or "
-                    "--mode=folds for all."
+                    f"{run.folder}: holds folds. Take one of them, "
+                    f"--workdir={as_argument(runs[0])}, or --mode=folds for all."
                 )
             if (run.folder / SWEEP_FILE).is_file():
                 raise UserError(
@@ -126,7 +128,7 @@ def _train(config: Any, run: Any, flags: argparse.Namespace) -> None:
         print(work(config, run))
     except Stopped as stopped:
         mode = "" if flags.mode == "train" else f" --mode={flags.mode}"
-        again = f"python -m affect_jax.main{mode} --workdir={flags.workdir}"
+        again = f"python -m affect_jax.main{mode} --workdir={shlex.quote(flags.workdir)}"
         print(f"stopped at step {stopped}; saved. Go on with: {again}")
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 
 from affect_jax.config import epochs_in, read
+from affect_jax.shown import as_argument
 from data_pipelines.errors import UserError
 from data_pipelines.folds import names
 from data_pipelines.paths import user_path
@@ -56,7 +57,7 @@ def all_folds(folder: pathlib.Path) -> list[pathlib.Path]:
     if not (folder / "scores.json").is_file():
         raise UserError(
             f"{folder}: not all folds are trained. Go on with: python -m affect_jax.main "
-            f"--mode=folds --workdir={folder}"
+            f"--mode=folds --workdir={as_argument(folder)}"
         )
     for run in runs:
         if not (run / "config.json").is_file():

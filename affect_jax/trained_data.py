@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 
 import numpy as np
@@ -35,7 +36,7 @@ def require_same_data(system: Supervised, run: Workdir, *, started: bool) -> Non
     if size > READ_BYTES:
         _say(
             f"{store.path}: {size / 2**30:,.1f} GiB are not compared with their hashes; "
-            f"python -m data_pipelines.verify --store={store.path} does it"
+            f"python -m data_pipelines.verify --store={shlex.quote(str(store.path))} does it"
         )
     now = hashes(*about, trust=False, limit=READ_BYTES) | _rows_kept(system)
     then = _read(run) if started else None

@@ -10,6 +10,7 @@ what contradicts itself is an error (exit code 2), and no store.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def _summary(store: Store, report: Report, seconds: float) -> None:
     features = ", ".join(f"{f.name} {list(f.shape)}" for f in store.features.values())
     report.say(f"features: {features}; labels: {', '.join(store.labels) or 'none'}")
     report.say(f"{store.path} is ready after {seconds:.1f} s. Next, check it:")
-    report.say(f"  python -m data_pipelines.verify --store={store.path}")
+    report.say(f"  python -m data_pipelines.verify --store={shlex.quote(str(store.path))}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -142,7 +143,8 @@ class Store(AnyStore):
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{self.path} is no store (no manifest.json). Fill one with: python -m "
-                f"data_pipelines.prepare --source=NAME --input=FOLDER --store={self.path}"
+                f"data_pipelines.prepare --source=NAME --input=FOLDER "
+                f"--store={shlex.quote(str(self.path))}"
             ) from None
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {reason(error)}.") from None

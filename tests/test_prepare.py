@@ -1,5 +1,6 @@
 """The command that prepares a store: its sources, its one line, and what a kill leaves."""
 
+import shlex
 import subprocess
 import sys
 
@@ -67,6 +68,14 @@ def test_a_store_that_cannot_be_written_is_one_line_that_names_it(folder, tmp_pa
     code = prepare.main(["--source=affwild2", f"--input={folder}", f"--store={blocker}/store"])
     assert code == 2
     assert str(blocker) in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_that_comes_next_is_one_for_a_folder_with_spaces_too(folder, tmp_path, capsys):
+    store = tmp_path / "my store"
+    assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
+    said = capsys.readouterr()
+    last = (said.out + said.err).strip().splitlines()[-1]
+    assert shlex.split(last)[1:] == ["-m", "data_pipelines.verify", f"--store={store}"]
 
 
 ENDED = """

@@ -34,6 +34,7 @@ from affect_jax.ensemble.recipe import (
 )
 from affect_jax.prediction_files import Predictions
 from affect_jax.scoring import NO_TOTAL, Total
+from affect_jax.shown import as_argument
 from affect_jax.tasks import Task, from_json, to_json
 from data_pipelines.errors import UserError
 from data_pipelines.files import read_json, readable
@@ -105,7 +106,7 @@ class Fitted:
         if not file.is_file():
             raise UserError(
                 f"{folder}: no ensemble here (no {FITTED_FILE}). Fit one: python -m "
-                f"affect_jax.ensemble MEMBER ... --out={folder}"
+                f"affect_jax.ensemble MEMBER ... --out={as_argument(folder)}"
             )
         what = "an ensemble that this version wrote"
         entry, tasks_file = read_json(file, what), folder / TASKS_FILE

@@ -7,6 +7,7 @@ python -m data_pipelines.prepare --source=SOURCE --input=FOLDER --store=STORE
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,7 @@ def _run(arguments: Sequence[str]) -> None:
     print(f"{folder} is written. Next, make a store of it:")
     print(
         f"  python -m data_pipelines.prepare --source={twin.SOURCE} {flags}"
-        f"--input={folder} --store=STORE"
+        f"--input={shlex.quote(str(folder))} --store=STORE"
     )
 
 
