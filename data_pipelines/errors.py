@@ -12,12 +12,16 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: "Did you mean 'x'? Known: x, y." (empty if nothing is known)."""
+    """A hint for a misspelt name: "Did you mean 'x'? Known: x, y." (empty if nothing is known).
+
+    Capitals make no difference: "DWA" is near "dwa".
+    """
     known = [str(k) for k in known]
     if not known:
         return ""
-    close = difflib.get_close_matches(str(name)[:200], known, n=1, cutoff=0.5)
-    hint = f"Did you mean {shown(close[0])}? " if close else ""
+    lower = {k.lower(): k for k in reversed(known)}
+    close = difflib.get_close_matches(str(name)[:200].lower(), lower, n=1, cutoff=0.5)
+    hint = f"Did you mean {shown(lower[close[0]])}? " if close else ""
     return f"{hint}Known: {listed(known)}."
 
 

@@ -97,6 +97,11 @@ def test_a_line_is_short_however_many_names_there_are():
     assert len(shown("x" * 9999)) == 100 and shown(10**5000) == "<int>"
 
 
+@pytest.mark.parametrize("name", ["DWA", "Dwa", "dwaa"])
+def test_a_name_in_capitals_is_near_the_one_that_is_meant(name):
+    assert nearest(name, ["fixed", "dwa"]) == "Did you mean 'dwa'? Known: fixed, dwa."
+
+
 def test_memory_that_cannot_be_had_is_one_line(capsys):
     def run(_):
         raise MemoryError("Unable to allocate 8 TiB")
