@@ -10,6 +10,7 @@ from affect_jax.interop import save_safetensors
 from data_pipelines.command import exit_code
 from tests.golden import __main__ as command
 from tests.golden import compare, fixture
+from tests.golden.adapters.avb_losses import sum_of_torch
 from tests.golden.work import run
 
 QUICK = (
@@ -240,3 +241,13 @@ def test_ignored_arrays_are_left_out_and_forgotten_ones_fail(folder):
     assert compare.judge(one, lambda _: answer).verdict == "pass"
     forgetful = fixture.Answer({"out_y": np.array([1, 2, 9.0])})
     assert compare.judge(one, lambda _: forgetful).reason == "out_n was not computed"
+
+
+# 1 - torch.full((n,), 1 / n).sum() in steps of 2^-24: where a restraint starts, its gradient is the
+# sign of this.
+@pytest.mark.parametrize(
+    ("n", "gap"),
+    [(2, 0), (4, 0), (10, -2), (19, -2), (27, 0), (31, -2), (40, 0), (44, 0), (59, 1), (79, 2)],
+)
+def test_sums_are_rounded_as_torch_rounds_them(n, gap):
+    assert 1 - sum_of_torch(np.full(n, 1 / n, np.float32)) == gap * 2.0**-24
