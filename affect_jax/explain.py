@@ -6,7 +6,8 @@ each target and output, gradients of that one number by what the model reads of 
 importance.csv          a line a frame of a target's row: prediction, label, importance (1: the
                         most important frame), and the same stream by stream
 features.csv            a line a feature: mean size of the gradient over all targets, 1 the largest
-summary.png             importance by distance from the target, and the features that count most
+summary.png             importance by distance from the target, and the features that count most;
+                        neither of clips of sound, which are one feature
 <track>_<frame>.png     prediction, label and importance along the row of a target
 maps/*.png              where the model reads pictures and has convolutions: Grad-CAM over each
 maps.csv                a line a map
@@ -113,7 +114,7 @@ def write(folder: pathlib.Path, found: Sequence[Explained], most: int) -> None:
     timed = [one for one in found if len(one.importance) > 1]
     if timed:
         _write_importance(folder / "importance.csv", timed)
-    if any(one.of_feature for one in found):
+    if any(map(_is_compared, found)):
         _write_features(folder / "features.csv", found)
         style.save(figure_explain.draw_summary(found), folder / "summary.png")
     for (track, frame), of_target in grouped(timed).items():
@@ -122,6 +123,13 @@ def write(folder: pathlib.Path, found: Sequence[Explained], most: int) -> None:
     pictured = [one for one in found if one.maps]
     if pictured:
         _write_maps(folder, pictured, most)
+
+
+def _is_compared(one: Explained) -> bool:
+    """There is more than one feature, or more than the target's frame is predicted: of the sound of
+    a clip, one number a sample, a summary would say nothing."""
+    features = sum(map(len, one.of_feature.values()))
+    return features > 1 or (features == 1 and len(one.prediction) > 1)
 
 
 def grouped(found: Iterable[Explained]) -> dict[tuple[str, int], list[Explained]]:
