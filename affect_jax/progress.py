@@ -146,7 +146,7 @@ def table(
     for who, values in references.items():
         cells[who] = {n: decimals(v) for n, v in values.items() if isinstance(v, float)}
     width = max([len(n) for n in names] + [5])
-    columns = {who: max(len(who), *map(len, column.values())) for who, column in cells.items()}
+    columns = {who: max(map(len, (who, *column.values()))) for who, column in cells.items()}
     lines = [" " * width + "".join(f"  {who:>{w}}" for who, w in columns.items())]
     for name in names:
         row = "".join(f"  {cells[who].get(name, '-'):>{w}}" for who, w in columns.items())

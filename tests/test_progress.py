@@ -51,3 +51,11 @@ def test_a_terminal_that_was_closed_stops_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("scores", [{}, {"kind/confusion": [[1, 0], [0, 1]]}])
 def test_a_split_without_a_score_that_is_a_number_is_one_line_and_no_table(scores):
     assert table(scores, {"oracle": {"kind/uar": 0.9}}, "ours").startswith("no score: ")
+
+
+def test_a_fold_without_a_score_is_a_column_of_dashes():
+    lines = table({"kind/uar": 0.5}, {"fold1": {"kind/uar": 0.25}, "fold2": {}}, "pooled")
+    assert [line.split() for line in lines.splitlines()] == [
+        ["pooled", "fold1", "fold2"],
+        ["kind/uar", "0.500", "0.250", "-"],
+    ]
