@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -184,8 +184,9 @@ def score_folds(
 
     Returns:
         checkpoint; folds {name: {split, step, scores, chosen}}, where `chosen` holds the scores at
-        `config.checkpoint`; mean and std {score: over folds}; pooled {score: over all frames of
-        the split that was cut}, a concordance of all frames joined being no mean over folds.
+        `config.checkpoint`; mean and std {score: over the folds that have it, two at least};
+        pooled {score: over all frames of the split that was cut}, a concordance of all frames
+        joined being no mean over folds.
     """
     by_fold: dict[str, Any] = {}
     store = open_store(config.data.root)
@@ -218,12 +219,7 @@ def score_folds(
             tracks = write_split(new, tasks, store, store.split(split), held_out(split))
             pooled[split] = total.added_to(score(tasks, store, tracks))
             replace_json(new / "scores.json", pooled[split])
-    every = [fold["scores"] for fold in by_fold.values()]
-    table = {
-        name: [scores[name] for scores in every]
-        for name, value in every[0].items()
-        if isinstance(value, float) and all(name in scores for scores in every)
-    }
+    table = over_folds([fold["scores"] for fold in by_fold.values()])
     return {
         "checkpoint": config.folds.checkpoint,
         "folds": by_fold,
@@ -231,6 +227,17 @@ def score_folds(
         "std": {n: float(np.std(values, ddof=1)) for n, values in table.items()},
         "pooled": pooled[config.data.train_split],
     }
+
+
+def over_folds(every: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """{score: of the folds that have it}, numbers alone, of two folds at least: a split may lack
+    labels."""
+    table: dict[str, list[float]] = {}
+    for scores in every:
+        for name, value in scores.items():
+            if isinstance(value, float):
+                table.setdefault(name, []).append(value)
+    return {name: values for name, values in table.items() if len(values) > 1}
 
 
 def _whole(config: ConfigDict, own: ConfigDict) -> str:

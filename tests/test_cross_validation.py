@@ -16,7 +16,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.ensemble.member import KINDS
 from affect_jax.ensemble.members.run import RunMember, predict_run
 from affect_jax.ensemble.seen import seen
-from affect_jax.folds import Folds, cross_validate, fold_configs
+from affect_jax.folds import Folds, cross_validate, fold_configs, over_folds
 from affect_jax.main import cli
 from affect_jax.prediction_files import Predictions
 from affect_jax.restore import choose_step
@@ -349,3 +349,8 @@ def test_without_the_official_fold_its_split_is_in_no_config(store):
     plan = fold_configs(tiny_config(store, folds__count=3, folds__official=False))
     splits = {(c.data.train_split, c.data.split) for c in plan.values()}
     assert splits == {("fold2+fold3", "fold1"), ("fold1+fold3", "fold2"), ("fold1+fold2", "fold3")}
+
+
+def test_the_mean_of_a_score_is_over_the_folds_that_have_it():
+    every = [{"a/ccc": 0.5, "b/f1": 0.25, "b/confusion": [[1]]}, {"a/ccc": 0.25}, {}]
+    assert over_folds(every) == {"a/ccc": [0.5, 0.25]}  # of one fold there is no deviation
