@@ -147,7 +147,6 @@ def _apply(config: Any, run: Any, flags: argparse.Namespace) -> None:
 def main(argv: Sequence[str]) -> None:
     """Run one command; raises UserError for the user's mistakes."""
     flags, overrides = parse(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("affect_jax").setLevel(logging.DEBUG if flags.verbose else logging.INFO)
     from affect_jax import memory
 

@@ -1,5 +1,6 @@
 """Answers of every program: exit codes in place of tracebacks, and paths as users write them."""
 
+import logging
 import os
 import pathlib
 import signal
@@ -95,6 +96,16 @@ def test_a_line_is_short_however_many_names_there_are():
     assert listed(names).endswith("data_set_11, ... (3,000 in all)") and listed("ab") == "a, b"
     assert len(nearest("data_set_7" * 1000, ["x" * 5000, *names])) < 1500
     assert len(shown("x" * 9999)) == 100 and shown(10**5000) == "<int>"
+
+
+def test_a_warning_is_its_text_alone_whatever_a_library_has_logged(monkeypatch, capsys):
+    def run(_):
+        logging.warning("of a library")
+        logging.getLogger("affect_jax.some").warning("of ours")
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    assert exit_code(run, []) == 0
+    assert capsys.readouterr().err == "of a library\nof ours\n"
 
 
 @pytest.mark.parametrize("name", ["DWA", "Dwa", "dwaa"])

@@ -18,7 +18,6 @@ fitted: members are averaged (values and probabilities), or vote.
 from __future__ import annotations
 
 import argparse
-import logging
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -82,7 +81,6 @@ def _parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Run one command; raises UserError for the user's mistakes."""
     flags = _parser().parse_all(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if bool(flags.apply) == bool(flags.out):
         raise UserError("give either --out=FITTED with members, or --apply=FITTED.")
     if flags.apply and flags.members:

@@ -19,7 +19,6 @@ of its one task of classes: clips, or frames fed one by one (config.data.length 
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -69,7 +68,6 @@ def _share(text: str) -> float:
 def main(argv: Sequence[str]) -> None:
     """Write one file; raises UserError for the user's mistakes."""
     flags = _parser().parse_all(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     from affect_jax.compilation import compilation_cache
     from affect_jax.selection.candidates import Candidates
     from affect_jax.selection.methods import METHODS
