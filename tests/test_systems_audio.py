@@ -154,7 +154,7 @@ def test_a_config_without_its_keys_is_one_line(root):
     ("weights", "norm", "masked"),
     [("", "group", True), ("a_file", "group", False), ("a_file", "layer", True)],
 )
-def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, masked):
+def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, masked, tmp_path):
     c = get_config("raw,smoke")
     c.model.backbone.feat_extract_norm = norm
     c.data.root, c.model.padding, c.init.weights, c.task.emotion.names = (
@@ -167,3 +167,8 @@ def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, 
         system = systems.build(c)
     assert system.model.masked is masked and system.config.model.padding == "auto"
     assert ("padding is heard" in caplog.text) is not masked
+    (tmp_path / "config.json").write_text(c.to_json_best_effort())
+    c.init.weights, c.init.run = "", str(tmp_path)
+    caplog.clear()
+    assert systems.build(c).model.masked
+    assert ("which this run begins with, hears it" in caplog.text) is not masked

@@ -16,9 +16,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from affect_jax.augment import augment, mixup, steps_of
-from affect_jax.config import require_kind
+from affect_jax.config import read, require_kind
 from affect_jax.feed import Batch
 from affect_jax.models.blocks import choose
+from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.audio import RATE
 from data_pipelines.errors import UserError, listed
@@ -93,17 +94,21 @@ class Audio(Supervised):
         model = self.config.model
         if model.get("padding") != "auto":
             return model
-        model = model.copy_and_resolve_references()
-        weights = self.config.init.weights
-        # Published models with a group norm were trained without a mask, those without it with one.
-        unmasked = weights and model.backbone.get("feat_extract_norm") == "group"
+        model, init = model.copy_and_resolve_references(), self.config.init
+        unmasked = _hears(self.config)
         model.padding = "heard" if unmasked else "masked"
         if unmasked:
             _log.info(
                 "padding is heard, as published models with a group norm (%s) hear it, so that a "
                 "clip's answer depends on the length it is padded to; config.model.padding = "
                 "'masked' makes it independent",
-                weights,
+                init.weights,
+            )
+        elif init.run and (begun := Run(init.run)).exists and _hears(read(begun.config_file)):
+            _log.warning(
+                "padding is masked, but %s, which this run begins with, hears it: give "
+                "--config.model.padding=heard to go on so",
+                init.run,
             )
         return model
 
@@ -167,3 +172,14 @@ def _standard(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 # Levels: (sound [B, S], zero where it does not exist, bool [B, S]) -> the same sound at its level.
 LEVELS = {"none": lambda x, mask: x, "rms": _rms, "peak": _peak, "standard": _standard}
+
+
+def _hears(config: ConfigDict) -> bool:
+    """Whether the config's model hears padding.
+
+    Published models with a group norm were trained without a mask, those without it with one.
+    """
+    model = config.model
+    if model.get("padding") != "auto":
+        return model.get("padding") == "heard"
+    return bool(config.init.weights) and model.backbone.get("feat_extract_norm") == "group"
