@@ -20,8 +20,7 @@ Another data set, or sound, or frames: a config of one's own with system = "rlps
 
 Pictures are fed whole and as they are, as in the paper. Of the lengths the paper says nothing: here
 10 epochs of all rows, 5 turns of the policy alone, 20 of both. VGG-19 learns more slowly and begins
-with 30: with a quarter of its channels and 10 epochs it retained next to nothing
-(configs/README.md).
+with 30: after 10 it retained next to nothing, with a quarter of its channels (configs/README.md).
 """
 
 from ml_collections import ConfigDict
