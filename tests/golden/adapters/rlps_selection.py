@@ -163,9 +163,14 @@ def _expected(how: str, logits: jax.Array, reward: jax.Array) -> jax.Array:
 
 
 def _ascended(apply, params, seen, retained, reward, ascent) -> tuple[np.ndarray, Params]:
-    """(mean objective before each plain step, weights after the last)."""
+    """(objective before each plain step, weights after the last).
+
+    The text of the objective alone says which return it has, and whether it is a mean or a sum.
+    """
     optimiser, every, values = optax.sgd(ascent["lr"]), jnp.ones(len(reward), bool), []
-    gain, state = rewards.returns(reward, retained), optimiser.init(params)
+    how = next((how for how in rewards.RETURNS if how in ascent["objective"]), "signed")
+    gain, state = rewards.returns(reward, retained, how), optimiser.init(params)
+    gain = gain * len(reward) if ascent["objective"].startswith("sum") else gain
     for _ in range(ascent["steps"]):
         values.append(objective(apply(params, seen), retained, gain, every))
         given = (seen, retained, gain, every, jax.random.key(0))

@@ -32,21 +32,28 @@ def sigmoid_selector(fixture: Fixture) -> Answer:
     step = jax.jit(functools.partial(turn, **options))
     params = _ours(given["in_initial_weights"])
     selector = Sigmoid(params, params, jnp.float32(-jnp.inf))
-    best, scores, counts = (-np.inf, params), [], []
+    best = dict.fromkeys(("original", "corrected"), (-np.inf, params))
+    scores, counts = [], []
     for t, uniforms in enumerate(_uniforms(fixture, bags)):
         order, before = bags[order_of[t]].ravel(), selector.params
         selector, chosen = step(selector, features, log_p, order, uniforms)
-        scores.append(_score(log_p, chosen.retained))
-        counts.append(int(chosen.retained.sum()))
         slip = _with_slip(before, features, bags, uniforms[-1])
-        if _score(log_p, slip) > best[0]:
-            best = _score(log_p, slip), selector.params
+        by_name = {"original": slip, "corrected": np.asarray(chosen.retained)}
+        of_turn = {
+            name: _score(given["in_log_true_prob"], retained, order)
+            for name, retained in by_name.items()
+        }
+        for name, score in of_turn.items():
+            if score > best[name][0]:
+                best[name] = score, selector.params
+        scores.append(of_turn["corrected"])
+        counts.append(int(chosen.retained.sum()))
     return Answer(
         {
             "out_final_weights_original": _theirs(selector.params),
             "out_final_weights_float64": _theirs(selector.params),
-            "out_best_weights_original": _theirs(best[1]),
-            "out_best_weights_corrected": _theirs(selector.best),
+            "out_best_weights_original": _theirs(best["original"][1]),
+            "out_best_weights_corrected": _theirs(best["corrected"][1]),
             "out_last_turn_chosen_original": np.flatnonzero(slip),
             "out_last_turn_chosen_corrected": np.flatnonzero(chosen.retained),
             "out_mean_reward_corrected_per_turn": np.array(scores),
@@ -87,8 +94,13 @@ def _theirs(params: dict[str, Any]) -> np.ndarray:
     return np.concatenate([mean, feature, params["dense_0"]["bias"]])
 
 
-def _score(log_p: jax.Array, retained: Any) -> float:
-    chosen = np.asarray(log_p)[np.asarray(retained)]
+def _score(log_p: np.ndarray, retained: np.ndarray, order: np.ndarray) -> float:
+    """Mean float64 log_p of the retained rows, added up as they are visited.
+
+    Turns that retain the same rows differ by the rounding of this alone, which says which is best.
+    """
+    visited = order[order >= 0]
+    chosen = log_p[visited[retained[visited]]]
     return float(chosen.mean()) if len(chosen) else -np.inf
 
 
