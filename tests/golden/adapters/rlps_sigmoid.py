@@ -48,12 +48,15 @@ def sigmoid_selector(fixture: Fixture) -> Answer:
                 best[name] = score, selector.params
         scores.append(of_turn["corrected"])
         counts.append(int(chosen.retained.sum()))
+    # Of turns that tie, ours may keep another one; its score is the same.
+    (score, corrected), kept = best["corrected"], float(selector.score)
+    corrected = corrected if np.isclose(kept, score, rtol=1e-6) else selector.best
     return Answer(
         {
             "out_final_weights_original": _theirs(selector.params),
             "out_final_weights_float64": _theirs(selector.params),
             "out_best_weights_original": _theirs(best["original"][1]),
-            "out_best_weights_corrected": _theirs(best["corrected"][1]),
+            "out_best_weights_corrected": _theirs(corrected),
             "out_last_turn_chosen_original": np.flatnonzero(slip),
             "out_last_turn_chosen_corrected": np.flatnonzero(chosen.retained),
             "out_mean_reward_corrected_per_turn": np.array(scores),
