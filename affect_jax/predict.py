@@ -140,6 +140,8 @@ class Predictor:
         table = np.where(table < 0, FILLING, chosen[table]).astype(np.int32)
         carry = self._system.carry(table.shape[1]) if self._system.carries else None
         chunks = self._feeder.chunks(table, range(len(table) + 1))
+        # Once: weights on the host would be sent to every device with each batch.
+        variables = sharding.put(variables, sharding.replicated(system.data.mesh))
         for ids, xs in zip(table, chunks, strict=True):
             outputs, carry, losses = self._run(variables, self._feeder.data, xs, carry)
             yield ids, (outputs, losses)

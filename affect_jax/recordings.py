@@ -40,7 +40,9 @@ class Recordings:
 
     def __init__(self, system: Audio, step: int, variables: Any):
         """`system`: on data of clips whose longest is a window."""
-        self._system, self._variables = system, variables
+        # Placed once: weights on the host would be sent to every device with each batch.
+        self._variables = sharding.put(variables, sharding.replicated(system.data.mesh))
+        self._system = system
         self.tasks: tuple[Task, ...] = scored(system.tasks)
         self.size: int = system.data.shape().rates[STREAM]
         self.step = step

@@ -25,7 +25,7 @@ from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from tests.given_model import given
 from tests.stores import LABELS, small_store
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_system
 
 ENCODERS = mtl.ENCODERS | va.ENCODERS
 REST = [
@@ -205,6 +205,15 @@ def test_an_array_that_the_model_does_not_give_is_refused(tmp_path, name):
     system, _ = given(small_store(tmp_path / "store", frames=(11,), validation=(9,)))
     with pytest.raises(UserError, match=f"array '{name}': .*Known: frames, total"):
         Predictor(system, "train", arrays=(name,))
+
+
+def test_weights_on_the_host_are_sent_to_the_devices_once(tmp_path):
+    system = tiny_system(small_store(tmp_path / "store").path)
+    predictor = Predictor(system, "validation")
+    variables = jax.tree.map(np.asarray, system.init().variables())
+    # Sends nothing but what is placed in words: the argument of a compiled function is not.
+    with jax.transfer_guard_host_to_device("disallow"):
+        assert list(predictor.tracks(variables))
 
 
 def test_tracks_of_a_split_are_predicted_alone_when_asked(tmp_path):
