@@ -217,12 +217,14 @@ def mixup(
     classes: Mapping[str, int],
     keys: jax.Array,
     alpha: float,
+    size: int,
 ) -> dict[str, Any]:
     """Batch of clips in which each is mixed with the next one, and so are their labels.
 
     x <- s x + (1 - s) x', with the share s of the clip itself at least 1/2: the larger part of a
-    draw from Beta(alpha, alpha). Clips without a next one stay. Labels of classes become shares of
-    the classes [B, C]; a mixed label exists where both do.
+    draw from Beta(alpha, alpha). The first clip follows the last one of a full batch; clips without
+    a next one stay. Labels of classes become shares of the classes [B, C]; a mixed label exists
+    where both do.
 
     Args:
         batch: with inputs [B, S], inputs_mask, labels [B] or [B, K], label_mask, mask.
@@ -230,25 +232,30 @@ def mixup(
         classes: {label of classes: C}.
         keys: [B], a random key a row.
         alpha: above 0; the larger, the more even are the mixtures.
+        size: rows of a full batch; the places behind them only make the devices' shares even.
 
     Source: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
     """
+
+    def following(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([jnp.roll(x[:size], -1, 0), x[size:]])
+
     draw = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, _MIXUP), alpha, alpha))
     part = draw(keys)
-    share = jnp.where(_next(batch["mask"]), jnp.maximum(part, 1 - part), 1)
+    share = jnp.where(following(batch["mask"]), jnp.maximum(part, 1 - part), 1)
 
     def mixed(x: jax.Array) -> jax.Array:
         own = share.reshape(-1, *(1,) * (x.ndim - 1))
-        return own * x + (1 - own) * jnp.where(own < 1, _next(x), 0)
+        return own * x + (1 - own) * jnp.where(own < 1, following(x), 0)
 
     def both(mask: jax.Array) -> jax.Array:
         alone = (share == 1).reshape(-1, *(1,) * (mask.ndim - 1))
-        return mask & (alone | _next(mask))
+        return mask & (alone | following(mask))
 
     inputs, masks = dict(batch["inputs"]), dict(batch["inputs_mask"])
     for name in sounds:
         inputs[name] = mixed(inputs[name])
-        masks[name] |= _next(masks[name]) & (share < 1)[:, None]
+        masks[name] |= following(masks[name]) & (share < 1)[:, None]
     labels = {
         name: mixed(jax.nn.one_hot(x, classes[name]) if name in classes else x)
         for name, x in batch["labels"].items()
@@ -256,10 +263,6 @@ def mixup(
     exist = {name: both(mask) for name, mask in batch["label_mask"].items()}
     new = {"inputs": inputs, "inputs_mask": masks, "labels": labels, "label_mask": exist}
     return dict(batch) | new
-
-
-def _next(x: jax.Array) -> jax.Array:
-    return jnp.roll(x, -1, 0)
 
 
 def steps_of(config: Mapping[str, Any]) -> dict[str, Step]:

@@ -134,7 +134,7 @@ def mixed():
         "mask": exists,
     }
     keys = jax.vmap(jax.random.key)(jnp.arange(5))
-    return batch, jax.jit(lambda b: mixup(b, ("audio",), {"kind": 3}, keys, 1.0))(batch)
+    return batch, jax.jit(lambda b: mixup(b, ("audio",), {"kind": 3}, keys, 1.0, 5))(batch)
 
 
 def test_mixed_clips_and_their_labels_have_the_same_shares(mixed):

@@ -64,13 +64,12 @@ def config(root, **changes):
     return c
 
 
-def prepared(system, train=False):
-    """The batch of all clips, prepared."""
+def prepared(system, train=False, ids=(0, 1, 2, 3)):
+    """The batch of all clips, or of these and empty places (-1), prepared."""
     data = system.data
     rows, shape = data.training_rows, data.shape(training=train)
-    ids = np.arange(4, dtype=np.int32)
-    batch = data.source(labels=train).batch(rows, shape, ids)
-    keys = jax.vmap(jax.random.key)(jnp.arange(4)) if train else None
+    batch = data.source(labels=train).batch(rows, shape, np.asarray(ids, np.int32))
+    keys = jax.vmap(jax.random.key)(jnp.arange(len(ids))) if train else None
     return jax.jit(lambda batch: system.prepare(batch, keys, train))(batch)
 
 
@@ -114,6 +113,18 @@ def test_mixtures_are_heard_in_training_alone(root):
     assert mixed["labels"]["emotion"].shape == (4, 30) and plain["labels"]["emotion"].shape == (4,)
     heard = prepared(system)["inputs"]["audio"]
     np.testing.assert_array_equal(heard, prepared(systems.build(config(root)))["inputs"]["audio"])
+
+
+def test_clips_are_mixed_alike_where_a_batch_is_widened_for_more_devices(root):
+    system = systems.build(config(root, audio__mixup=1.0, data__batch_size=3))
+    one, more = (prepared(system, True, ids) for ids in ((0, 1, 2), (0, 1, 2, -1)))
+    assert (
+        (one["inputs"]["audio"] != prepared(system, ids=(0, 1, 2))["inputs"]["audio"]).any(1).all()
+    )
+    for kind in ("inputs", "inputs_mask", "labels", "label_mask"):
+        for name, x in one[kind].items():
+            np.testing.assert_array_equal(more[kind][name][:3], x, err_msg=name)
+    assert not more["label_mask"]["emotion"][3]
 
 
 def test_in_training_only_columns_of_the_own_culture_have_labels(root):

@@ -128,7 +128,8 @@ class Audio(Supervised):
         if not self.config.audio.mixup:
             return batch
         classes = {task.name: task.size for task in self.tasks if task.kind == "classes"}
-        return mixup(batch, self._sounds, classes, keys, self.config.audio.mixup)
+        size = self.config.data.batch_size
+        return mixup(batch, self._sounds, classes, keys, self.config.audio.mixup, size)
 
     def _own_culture(self, batch: Batch) -> dict[str, jax.Array]:
         """Masks of labels: with config.audio.own_culture, no other country's columns of culture."""
