@@ -12,8 +12,8 @@ After:    RUN/selection/keep.txt is a list for --config.data.keep of another tra
           writes what the policy would retain beside the predictions
 
 The policy sees what a picture shows (its features) and not the label. So it can learn to remove
-pictures without a face, but of good pictures it tells few of those with a wrong label: against noise
-in labels compare small_loss and confident of python -m affect_jax.selection.
+pictures without a face, but finds few of the wrong labels of good ones: against noise in labels
+compare small_loss and confident of python -m affect_jax.selection.
 
 Another data set, or sound, or frames: a config of one's own with system = "rlps" and
 `rlps = rlps_keys(SYSTEM)`, SYSTEM being the one it had.
