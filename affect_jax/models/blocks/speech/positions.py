@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import scipy.fft
 
 from affect_jax.models.blocks.batch_norm import BatchNorm
@@ -66,6 +69,9 @@ def weight_normalised(direction_kio: jax.Array, length_k11: jax.Array) -> jax.Ar
 def convolve(x_bth: jax.Array, kernel_kio: jax.Array, groups: int) -> jax.Array:
     """Convolution in groups, padded so that K taps leave as many frames as come in.
 
+    It is a product of Fourier transforms. Those of the frames are products with matrices: a fast
+    transform of a batch that is spread over devices would be done whole by each of them.
+
     Args:
         x_bth: (batch, time, hidden).
         kernel_kio: float32 (K, hidden / groups, hidden).
@@ -74,12 +80,25 @@ def convolve(x_bth: jax.Array, kernel_kio: jax.Array, groups: int) -> jax.Array:
     Returns:
         (batch, time, hidden) in the dtype of `x_bth`.
     """
-    taps, before = len(kernel_kio), len(kernel_kio) // 2
-    batch, time, width = x_bth.shape
+    taps, (batch, time, width) = len(kernel_kio), x_bth.shape
     size = scipy.fft.next_fast_len(time + taps - 1, real=True)
-    padded = jnp.pad(x_bth.astype(jnp.float32), ((0, 0), (before, 0), (0, 0)))
-    x = jnp.fft.rfft(padded, size, axis=1).reshape(batch, -1, groups, width // groups)
+    exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    x, (cosine, sine) = x_bth.astype(jnp.float32), _waves(size, taps // 2, time)
+    x = jax.lax.complex(exact("bth,tf->bfh", x, cosine), -exact("bth,tf->bfh", x, sine))
+    x = x.reshape(batch, -1, groups, width // groups)
     kernel = jnp.fft.rfft(kernel_kio, size, axis=0)
     kernel = kernel.reshape(-1, width // groups, groups, width // groups)
     y = jnp.einsum("bfgi,figo->bfgo", x, kernel.conj()).reshape(batch, -1, width)
-    return jnp.fft.irfft(y, size, axis=1)[:, :time].astype(x_bth.dtype)
+    # A real signal has each frequency twice, but for the first and, of an even size, the last.
+    frequency = np.arange(size // 2 + 1)
+    share = np.float32(np.where(2 * frequency % size, 2, 1) / size)
+    cosine, sine = (share * wave for wave in _waves(size, 0, time))
+    y = exact("bfh,tf->bth", y.real, cosine) - exact("bfh,tf->bth", y.imag, sine)
+    return y.astype(x_bth.dtype)
+
+
+def _waves(size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines [count, size // 2 + 1] of the frequencies, at places from `first` on."""
+    place, frequency = np.arange(first, first + count), np.arange(size // 2 + 1)
+    angle = 2 * np.pi / size * (np.outer(place, frequency) % size)
+    return np.float32(np.cos(angle)), np.float32(np.sin(angle))
