@@ -176,7 +176,7 @@ LEVELS = {"none": lambda x, mask: x, "rms": _rms, "peak": _peak, "standard": _st
 
 
 def _hears(config: ConfigDict) -> bool:
-    """Whether the config's model hears padding.
+    """True where the config's model hears padding.
 
     Published models with a group norm were trained without a mask, those without it with one.
     """
