@@ -29,6 +29,7 @@ from affect_jax.changes import require_same_folds
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.members import FOLDS_FILE
+from affect_jax.padding import settled
 from affect_jax.predict import Predictor
 from affect_jax.prediction_files import write_split
 from affect_jax.restore import system_of, weights
@@ -90,7 +91,7 @@ def cross_validate(config: ConfigDict, folder: Folds) -> str:
     """
     from affect_jax.report import folds_card, optional
 
-    config = uncut(configs.absolute_paths(config))
+    config = uncut(settled(configs.absolute_paths(config), folder))
     plan, store = fold_configs(config), open_store(config.data.root)
     folder.create()
     with writing(folder.folder), folder.lock():

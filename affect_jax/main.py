@@ -78,6 +78,7 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
     from affect_jax import changes
     from affect_jax import config as configs
     from affect_jax.members import SWEEP_FILE, fold_runs
+    from affect_jax.padding import settled
 
     if flags.config is None:
         if not run.exists:
@@ -96,7 +97,7 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
         config = configs.read(run.config_file)
         configs.override(config, overrides)
         configs.check(config)
-        config = configs.absolute_paths(config)
+        config = settled(configs.absolute_paths(config), run)
         if flags.mode in ("train", "folds"):
             changes.require_same_past(run, config)
         return config
@@ -104,6 +105,8 @@ def resolve(flags: argparse.Namespace, overrides: Sequence[tuple[str, str]], run
     configs.override(config, overrides)
     configs.check(config)
     config = configs.absolute_paths(config)
+    if flags.mode != "sweep":  # whose trials each begin with what they name
+        config = settled(config, run)
     if flags.mode == "folds":
         from affect_jax.folds import uncut
 

@@ -11,6 +11,7 @@ from affect_jax import systems
 from affect_jax.check import check
 from affect_jax.disk import writing
 from affect_jax.finish import finish
+from affect_jax.padding import settled
 from affect_jax.run import Run
 from affect_jax.train import train
 from affect_jax.trained_data import require_same_data
@@ -22,7 +23,7 @@ def train_run(config: ConfigDict, run: Run) -> str:
     Raises:
         Stopped: a signal asked for the end; the same call goes on from there.
     """
-    config = configs.absolute_paths(config)
+    config = settled(configs.absolute_paths(config), run)
     run.create()
     with writing(run.folder), run.lock():
         changes = configs.differences(configs.read(run.config_file), config) if run.exists else []

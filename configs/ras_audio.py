@@ -60,8 +60,8 @@ def get_config(variants: str = "") -> ConfigDict:
     m.features = ("sound",)
     m.dtype = "float32"  # of the backbone; "bfloat16" keeps float32 parameters and norms
     # masked: a window's answer is the same alone, padded and in any batch; heard: padding is
-    # silence that the model hears, as by the original; auto: heard by weights of init.weights that
-    # were trained so, else masked.
+    # silence that the model hears, as by the original; auto: heard by published weights that heard
+    # it (init.weights), as by the run it begins with (init.run), else masked.
     m.padding = "auto"
     m.backbone = small_backbone()
     m.steps = 4  # of a window, each with its values

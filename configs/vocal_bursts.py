@@ -84,7 +84,8 @@ def get_config(variants: str = "") -> ConfigDict:
     m.features = ("audio",)
     m.dtype = "float32"  # of activations; "bfloat16" keeps float32 parameters and norms
     # masked: a clip's answer is the same alone, padded and in any batch; heard: padding is silence
-    # that the model hears, as the original; auto: heard by weights of init.weights, else masked.
+    # that the model hears, as the original; auto: heard by published weights that heard it
+    # (init.weights), as by the run it begins with (init.run), else masked.
     m.padding = "auto"
     m.backbone = small_backbone()
     m.head = _head(head)

@@ -165,7 +165,7 @@ def test_a_config_without_its_keys_is_one_line(root):
     ("weights", "norm", "masked"),
     [("", "group", True), ("a_file", "group", False), ("a_file", "layer", True)],
 )
-def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, masked, tmp_path):
+def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, masked):
     c = get_config("raw,smoke")
     c.model.backbone.feat_extract_norm = norm
     c.data.root, c.model.padding, c.init.weights, c.task.emotion.names = (
@@ -178,8 +178,22 @@ def test_padding_is_heard_by_weights_that_heard_it(root, caplog, weights, norm, 
         system = systems.build(c)
     assert system.model.masked is masked and system.config.model.padding == "auto"
     assert ("padding is heard" in caplog.text) is not masked
+
+
+@pytest.mark.parametrize(("padding", "does"), [("heard", "masks"), ("masked", "hears")])
+def test_padding_that_is_asked_for_against_the_run_before_is_warned_of(
+    root, caplog, padding, does, tmp_path
+):
+    c = get_config("raw,smoke")
+    c.data.root, c.task.emotion.names = str(root), ()
+    c.model.padding = "masked" if does == "masks" else "heard"
     (tmp_path / "config.json").write_text(c.to_json_best_effort())
-    c.init.weights, c.init.run = "", str(tmp_path)
+    c.init.run, c.model.padding = str(tmp_path), padding
+    assert systems.build(c).model.masked is (padding == "masked")
+    assert f"padding is {padding}, but {tmp_path}, which this run begins with, {does} it" in (
+        caplog.text
+    )
+    c.model.padding = "masked" if does == "masks" else "heard"
     caplog.clear()
-    assert systems.build(c).model.masked
-    assert ("which this run begins with, hears it" in caplog.text) is not masked
+    systems.build(c)
+    assert not caplog.text

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from affect_jax import padding
 from affect_jax.augment import augment, mixup, steps_of
-from affect_jax.config import read, require_kind
+from affect_jax.config import require_kind
 from affect_jax.feed import Batch
 from affect_jax.models.blocks import choose
-from affect_jax.run import Run
 from affect_jax.systems.supervised import Supervised
 from data_pipelines.audio import RATE
 from data_pipelines.errors import UserError, listed
@@ -91,24 +91,26 @@ class Audio(Supervised):
     @functools.cached_property
     def model_config(self) -> ConfigDict:
         """`config.model`; padding "auto" is heard by weights that heard it, else masked."""
-        model = self.config.model
+        model, init, hears = self.config.model, self.config.init, padding.heard(self.config)
+        before = padding.heard_before(self.config)
+        if None not in (hears, before) and hears != before:
+            ours, theirs, key = "masked", "hears", "heard"
+            if hears:
+                ours, theirs, key = "heard", "masks", "masked"
+            _log.warning(
+                f"padding is {ours}, but {init.run}, which this run begins with, {theirs} it: give "
+                f"--config.model.padding={key} to go on so"
+            )
         if model.get("padding") != "auto":
             return model
-        model, init = model.copy_and_resolve_references(), self.config.init
-        unmasked = _hears(self.config)
-        model.padding = "heard" if unmasked else "masked"
-        if unmasked:
+        model = model.copy_and_resolve_references()
+        model.padding = "heard" if hears else "masked"
+        if hears:
             _log.info(
                 "padding is heard, as published models with a group norm (%s) hear it, so that a "
                 "clip's answer depends on the length it is padded to; config.model.padding = "
                 "'masked' makes it independent",
                 init.weights,
-            )
-        elif init.run and (begun := Run(init.run)).exists and _hears(read(begun.config_file)):
-            _log.warning(
-                "padding is masked, but %s, which this run begins with, hears it: give "
-                "--config.model.padding=heard to go on so",
-                init.run,
             )
         return model
 
@@ -173,14 +175,3 @@ def _standard(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 # Levels: (sound [B, S], zero where it does not exist, bool [B, S]) -> the same sound at its level.
 LEVELS = {"none": lambda x, mask: x, "rms": _rms, "peak": _peak, "standard": _standard}
-
-
-def _hears(config: ConfigDict) -> bool:
-    """True where the config's model hears padding.
-
-    Published models with a group norm were trained without a mask, those without it with one.
-    """
-    model = config.model
-    if model.get("padding") != "auto":
-        return model.get("padding") == "heard"
-    return bool(config.init.weights) and model.backbone.get("feat_extract_norm") == "group"
