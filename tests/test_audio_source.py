@@ -1,6 +1,7 @@
 """The audio source: any folder of audio files as a store, with or without labels."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_what_else_lies_in_the_folder_is_named(folder):
     ("table", "message"),
     [
         ("file,x\nnone.wav,1\n", "no row has a file: none.wav. Files are called Jürgen, anna/01"),
-        ("file,x\n03.wav,1\n", ":2: several files are called '03.wav'. Write the path"),
+        ("file,x\n03.wav,1\n", ":2: several files are called '03.wav': anna/03, ben/03. Write"),
         ("file,x\nanna/01.wav,1\n01,2\n", ":3: '01' is the file of line 2 too"),
     ],
 )
@@ -113,9 +114,43 @@ def test_files_that_would_be_one_track_are_refused(folder):
     soundfile.write(folder / "anna_01.wav", np.eye(1, 90)[0], 8000)
     with pytest.raises(UserError, match="anna/01 and anna_01 would both be anna_01"):
         filled(folder)
-    (folder / "anna_01.wav").rename(folder / "anna" / "01.mp3")
-    with pytest.raises(UserError, match=r"01.wav: beside it .*01.mp3|01.mp3: beside it .*01.wav"):
+    (folder / "anna_01.wav").rename(folder / "anna" / "01.wav")
+    shutil.copy(folder / "Jürgen.wav", folder / "Ju\u0308rgen.wav")
+    with pytest.raises(UserError, match=r"rgen.wav: beside it .*rgen.wav. Leave one"):
         filled(folder)
+
+
+def test_files_that_differ_in_their_ending_alone_are_each_a_clip(folder):
+    soundfile.write(folder / "anna" / "01.flac", np.eye(1, 900)[0] / 2, 8000)
+    shutil.copy(folder / "anna" / "01.flac", folder / "anna" / "01.wav.ogg")  # known by content
+    store, notes = filled(folder)
+    assert [track.name for track in store.tracks] == [
+        "Jürgen",
+        "anna_01.flac",
+        "anna_01.wav",
+        "anna_01.wav.ogg",
+        "anna_02",
+    ]
+    assert [track.rows["audio"][1] for track in store.tracks[1:3]] == [1800, 1600]
+    alike = "anna/01.flac, anna/01.wav, anna/01.wav.ogg"
+    assert notes == [f"files that differ in their ending alone, each a clip of its own: {alike}"]
+
+
+def test_a_table_names_files_that_differ_in_their_ending_alone_with_it(folder):
+    soundfile.write(folder / "anna" / "01.flac", np.eye(1, 900)[0] / 2, 8000)
+    table = folder / "labels.csv"
+    table.write_text("file,x\nanna/01.flac,1\n01.wav,2\nanna/02.wav,3\n")
+    store, _ = filled(folder)
+    assert [(track.name, x) for track, (x,) in zip(store.tracks, store.label("x")[0])] == [
+        ("anna_01.flac", 1),
+        ("anna_01.wav", 2),
+        ("anna_02", 3),  # a table may be older than the format
+    ]
+    for text in ("01", "anna/01", "01.mp3"):
+        table.write_text(f"file,x\n{text},1\n")
+        message = f"labels.csv:2: several files are called '{text}': anna/01.flac, anna/01.wav. W"
+        with pytest.raises(UserError, match=re.escape(message)):
+            filled(folder)
 
 
 def test_a_name_that_is_not_utf_8_is_one_line(folder, tmp_path, capsys):

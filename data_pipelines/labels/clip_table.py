@@ -7,8 +7,8 @@
 
 The first line names the columns, in any order and, of the first three, in any case:
 
-    file or File_ID   path of the file from the folder, with or without suffix; or the name of the
-                      file alone, where no other is called so
+    file or File_ID   path of the file from the folder, or the name of the file alone; either with
+                      or without suffix, where no other is called so
     split             optional: what the clip is for; without the column all are train
     group             optional: what must not be split, the speaker; without it each clip by itself
     any other         a label: numbers are `values`, words `classes`, named in alphabetical order

@@ -4,18 +4,20 @@
     FOLDER/labels.csv   optional, or --labels=FILE: data_pipelines/labels/clip_table.py says what
                         its columns are
 
-A track is a file, called by its path without suffix, "_" between folders. The stream is "audio"
-(int16, mono, 16 kHz). Without a table there are no labels and all is the split test, for
-predictions. A config takes a column of numbers x as task.x = dict(kind="values", size=1, ...), the
-columns x:a and x:b as dict(kind="values", size=2, names=("a", "b"), ...), a column of words as
-dict(kind="classes", size=C, names=(...), ...) with the words in alphabetical order; `verify` shows
-them.
+A track is a file, called by its path without suffix, "_" between folders; with it where two files
+of a folder have one name, x.wav and x.flac. The stream is "audio" (int16, mono, 16 kHz). Without a
+table there are no labels and all is the split test, for predictions. A config takes a column of
+numbers x as task.x = dict(kind="values", size=1, ...), the columns x:a and x:b as
+dict(kind="values", size=2, names=("a", "b"), ...), a column of words as dict(kind="classes",
+size=C, names=(...), ...) with the words in alphabetical order; `verify` shows them.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from data_pipelines import audio
 from data_pipelines import folder as folders
@@ -53,7 +55,7 @@ def fill(
     folders.note_rest(folder, report)
     clips = {name: Clip(0, 0, "test", "") for name in files}
     if table:
-        clips = _matched(table, files, report)
+        clips = _matched(table, folder, files, report)
     names = sorted(clips, key=lambda name: (split_key(clips[name].split), name))
     tracks = _tracks(folder, names)
     with StoreWriter(
@@ -78,21 +80,43 @@ def fill(
 
 
 def _files(folder: pathlib.Path, report: Report) -> dict[str, pathlib.Path]:
-    """{path from the folder without suffix, "/" between folders: file}, by name."""
+    """{name, as `_names` gives it: file}, by name."""
     found: dict[str, pathlib.Path] = {}
     for inner in folders.folders(folder):
         for path in folders.files(inner, *audio.SUFFIXES):
-            parts = path.relative_to(folder).with_suffix("").parts
-            name = "/".join(folders.plain_name(part, f"{inner}: file") for part in parts)
-            if name in found:
-                one, other = (ascii(str(p))[1:-1] for p in (path, found[name]))
+            for part in path.relative_to(folder).with_suffix("").parts:
+                folders.plain_name(part, f"{inner}: file")
+            if (place := _place(folder, path)) in found:
+                one, other = (ascii(str(p))[1:-1] for p in (path, found[place]))
                 raise UserError(f"{one}: beside it {other}. Leave one.")
-            found[name] = path
+            found[place] = path
     if not found:
         suffixes = ", ".join(f"*{suffix}" for suffix in audio.SUFFIXES)
         raise UserError(f"{folders.nothing(folder, f'audio file ({suffixes})')}.")
     report.use(*found.values())
-    return dict(sorted(found.items()))
+    names = _names(found)
+    if alike := sorted(place for place, name in names.items() if place == name):
+        report.note("files that differ in their ending alone, each a clip of its own", alike)
+    return dict(sorted((names[place], path) for place, path in found.items()))
+
+
+def _place(folder: pathlib.Path, path: pathlib.Path) -> str:
+    """The path of a file from the folder, "/" between folders."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+
+
+def _plain(place: str) -> str:
+    """The path without the suffix of an audio file, if it has one."""
+    suffix = pathlib.PurePosixPath(place).suffix
+    return place[: -len(suffix)] if suffix.lower() in audio.SUFFIXES else place
+
+
+def _names(places: Iterable[str]) -> dict[str, str]:
+    """{place: the same without suffix, or as it is where two would be called the same}."""
+    names = {place: _plain(place) for place in places}
+    while again := [name for name, count in Counter(names.values()).items() if count > 1]:
+        names |= {place: place for place, name in names.items() if name in again}
+    return names
 
 
 def _table(
@@ -111,33 +135,26 @@ def _table(
 
 
 def _matched(
-    table: ClipTable, files: Mapping[str, pathlib.Path], report: Report
+    table: ClipTable, folder: pathlib.Path, files: Mapping[str, pathlib.Path], report: Report
 ) -> dict[str, Clip]:
     """{name of a file: its row}; rows and files that have no counterpart are noted."""
-    alone: dict[str, str | None] = {}
-    for name in files:
-        last = name.rpartition("/")[2]
-        alone[last] = None if last in alone else name  # None: of several
+    called = _called({name: _place(folder, path) for name, path in files.items()})
     clips: dict[str, Clip] = {}
     without = []
     for text, clip in table.clips.items():
-        name = text
-        if pathlib.PurePosixPath(text).suffix.lower() in audio.SUFFIXES:
-            name = text[: text.rindex(".")]
-        if name not in files:
-            if name in alone and alone[name] is None:
-                raise UserError(
-                    f"{table.path}:{clip.line}: several files are called {text!r}. Write the path."
-                )
-            name = alone.get(name)
-        if name is None:
+        where = f"{table.path}:{clip.line}"
+        spellings = (text, text, _plain(text), _plain(text))
+        names = next((way[x] for way, x in zip(called, spellings) if x in way), [])
+        if not names:
             without.append(text)
-        elif name in clips:
+        elif len(names) > 1:
             raise UserError(
-                f"{table.path}:{clip.line}: {text!r} is the file of line {clips[name].line} too."
+                f"{where}: several files are called {text!r}: {listed(names, 3)}. Write which."
             )
+        elif names[0] in clips:
+            raise UserError(f"{where}: {text!r} is the file of line {clips[names[0]].line} too.")
         else:
-            clips[name] = clip
+            clips[names[0]] = clip
     if not clips:
         raise UserError(
             f"{table.path}: no row has a file: {listed(without, 3)}. Files are called "
@@ -150,6 +167,20 @@ def _matched(
     if odd := sorted({clip.split for clip in clips.values()}.difference(SPLITS)):
         report.note(f"{table.path}: splits that are none of {listed(SPLITS)}", odd)
     return clips
+
+
+def _called(places: Mapping[str, str]) -> list[dict[str, list[str]]]:
+    """What {name: path} are called, the surest way first: {what a table may write: names}.
+
+    As paths, as names of files, and as either without suffix: a table may be older than the format.
+    """
+    ways: list[dict[str, list[str]]] = [{}, {}, {}, {}]
+    for name, place in places.items():
+        plain = _plain(place)
+        spellings = (place, place.rpartition("/")[2], plain, plain.rpartition("/")[2])
+        for way, spelling in zip(ways, spellings):
+            way.setdefault(spelling, []).append(name)
+    return ways
 
 
 def _tracks(folder: pathlib.Path, names: list[str]) -> dict[str, str]:
