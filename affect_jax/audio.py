@@ -1,13 +1,15 @@
-r"""Predict recordings of any length, window by window, with a run that hears clips.
+r"""Predict recordings of any length, window by window, with runs that hear clips.
 
     python -m affect_jax.audio FILE --run=RUN --out=FOLDER
     python -m affect_jax.audio FOLDER --run=RUN --out=FOLDER --hop=0.5
+    python -m affect_jax.audio FOLDER --run=RUN --run=RUN@10-19 --run=FOLDS --out=FOLDER
 
 Windows are as long as the clips of the run (config.data.seconds) and half overlapping, or begin
 --hop seconds apart; the last is shifted back to end with the sound. A shorter file is one window,
 padded. Of each file, in folders as they are, FOLDER has <file>.csv with a row a window: start and
 end in seconds, the name and the probability of a class or a label, values. origin.json says which
-step of which run predicted them.
+step of which run predicted them. Of several runs these are the means of their probabilities and
+values, as of python -m affect_jax.ensemble where nothing is fitted.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from data_pipelines.replace_folder import replace_folder
 from data_pipelines.report import Report
 
 if TYPE_CHECKING:
-    from affect_jax.recordings import Recordings
+    from affect_jax.recordings import Recordings, Together
     from affect_jax.tasks import Task
 
 ORIGIN = "origin.json"
@@ -70,7 +72,7 @@ def find(source: pathlib.Path, report: Report) -> dict[pathlib.Path, pathlib.Pat
 
 
 def write(
-    recordings: Recordings,
+    recordings: Recordings | Together,
     files: dict[pathlib.Path, pathlib.Path],
     folder: pathlib.Path,
     hop: int,
@@ -203,11 +205,13 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("source", metavar="FILE|FOLDER", help="wav, flac, ogg, opus or mp3, of any rate")
-    add("--run", required=True, metavar="RUN", help="a run that hears clips")
+    add("--run", required=True, action="append", metavar="RUN", help="a run that hears clips, "
+        "epochs of one (RUN@10-19) or a folder of folds; several times: the mean")  # fmt: skip
     add("--out", required=True, metavar="FOLDER", help="where the csv files are written")
     add("--hop", metavar="SECONDS", help="from a window to the next (default: half a window)")
     add("--checkpoint", default="", metavar="WHICH", help="best, last, epoch:17 or a score "
         "(default: as the config has it)")  # fmt: skip
+    add("--tasks", metavar="A,B", help="predict only these (default: all, which runs must share)")
     return parser
 
 
@@ -219,17 +223,15 @@ def main(argv: Sequence[str]) -> None:
     files = find(user_path(flags.source), Report(sys.stderr))
     from affect_jax.compilation import compilation_cache
     from affect_jax.disk import writing
-    from affect_jax.recordings import open_run
-    from affect_jax.run import Run
+    from affect_jax.recordings import open_runs
 
     compilation_cache()
-    run = Run(flags.run)
-    with open_run(run, flags.checkpoint) as recordings, writing(out):
+    with open_runs(flags.run, flags.checkpoint, flags.tasks) as recordings, writing(out):
         hop = _hop(flags.hop, recordings.size)
         seconds = {"seconds": recordings.size / audio.RATE, "hop": hop / audio.RATE}
         with replace_folder(out) as new:
             count = write(recordings, files, new, hop)
-            replace_json(new / ORIGIN, {"run": run.folder.name, "step": recordings.step, **seconds})
+            replace_json(new / ORIGIN, {**recordings.origin, **seconds})
     some, many = (
         f"{n:,} {x}{'' if n == 1 else 's'}" for n, x in ((len(files), "file"), (count, "window"))
     )

@@ -1,4 +1,4 @@
-"""Predictions of sound that is in no store, by a run whose model hears clips."""
+"""Predictions of sound that is in no store, by runs whose models hear clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import math
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,11 +17,16 @@ from ml_collections import ConfigDict
 
 from affect_jax import config as configs
 from affect_jax import memory, sharding
+from affect_jax.ensemble import parse
+from affect_jax.ensemble.agree import common_tasks
+from affect_jax.ensemble.choose import MEANS, unfitted
+from affect_jax.ensemble.recipe import combine
+from affect_jax.members import expand
 from affect_jax.predict import one_behind
 from affect_jax.restore import system_of, weights
 from affect_jax.run import Run
 from affect_jax.systems.audio import Audio
-from affect_jax.tasks import Task, scored
+from affect_jax.tasks import Task, decode, scored
 from data_pipelines.audio import FEATURES, RATE
 from data_pipelines.errors import UserError, shown
 from data_pipelines.store_writer import StoreWriter
@@ -35,17 +40,17 @@ class Recordings:
     Attributes:
         tasks: what is predicted.
         size: samples of a window.
-        step: of the run's checkpoint.
+        origin: {"run": its name, "step": of its checkpoint}.
     """
 
-    def __init__(self, system: Audio, step: int, variables: Any):
+    def __init__(self, system: Audio, origin: dict[str, Any], variables: Any):
         """`system`: on data of clips whose longest is a window."""
         # Placed once: weights on the host would be sent to every device with each batch.
         self._variables = sharding.put(variables, sharding.replicated(system.data.mesh))
         self._system = system
         self.tasks: tuple[Task, ...] = scored(system.tasks)
         self.size: int = system.data.shape().rates[STREAM]
-        self.step = step
+        self.origin = origin
 
     def predict(
         self, windows: Iterable[tuple[Any, np.ndarray]]
@@ -91,6 +96,42 @@ class Recordings:
             yield [key for key, _ in some], run(self._variables, batch)
 
 
+class Together:
+    """Runs that predict the same windows: the means of their values and of their probabilities.
+
+    Attributes:
+        tasks: what is predicted, bins as values.
+        size: samples of a window.
+        origin: {"runs": those of the runs}.
+    """
+
+    def __init__(self, runs: Sequence[Recordings], tasks: Sequence[Task]):
+        """`tasks`: as all runs have them, but for bins."""
+        self._runs, self.tasks, self.size = runs, tuple(tasks), runs[0].size
+        self._recipes = {task.name: unfitted(task, len(runs), MEANS).recipes for task in tasks}
+        self.origin = {"runs": [run.origin for run in runs]}
+
+    def predict(
+        self, windows: Iterable[tuple[Any, np.ndarray]]
+    ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        """As `Recordings.predict`; where a run has no finite number, NaN."""
+        copies = itertools.tee(windows, len(self._runs))  # read in step, so that few are held
+        given = [run.predict(copy) for run, copy in zip(self._runs, copies)]
+        for predicted in zip(*given, strict=True):
+            raws = [raw for _, raw in predicted]
+            yield predicted[0][0], {task.name: self._mean(task, raws) for task in self.tasks}
+
+    def _mean(self, task: Task, raws: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+        """float32 [size]: the mean of a task over the runs' raw predictions of a window."""
+        given = []
+        for run, raw in zip(self._runs, raws):
+            own, x = next(t for t in run.tasks if t.name == task.name), raw[task.name]
+            given.append((decode(own, x) if own.kind == "bins" else x)[None])
+        if not np.isfinite(given).all():  # `combine` would take it for a gap
+            return np.full(task.size, np.nan, np.float32)
+        return combine(task, self._recipes[task.name], given, (0, 1))[0]
+
+
 @contextlib.contextmanager
 def open_run(run: Run, checkpoint: str = "") -> Iterator[Recordings]:
     """The run, ready to predict sound; its own data are not needed.
@@ -115,7 +156,40 @@ def open_run(run: Run, checkpoint: str = "") -> Iterator[Recordings]:
                 "sound is. Recordings are predicted by runs of the system 'audio'."
             )
         step, variables = weights(system, run, checkpoint or config.checkpoint)
-        yield Recordings(system, step, variables)
+        yield Recordings(system, {"run": run.folder.name, "step": step}, variables)
+
+
+@contextlib.contextmanager
+def open_runs(
+    names: Sequence[str], checkpoint: str = "", tasks: str | None = None
+) -> Iterator[Recordings | Together]:
+    """The runs of these names, ready to predict sound, several of them together.
+
+    Args:
+        names: as `members.expand` takes them: runs, RUN@10-19, folders of folds.
+        checkpoint: as `open_run`, of those that name no epoch.
+        tasks: "A,B", those that are predicted; None for all, which the runs must agree in.
+
+    Raises:
+        UserError: as `open_run`; one is named twice, or they differ in tasks or windows.
+    """
+    for folder, _ in (one for name in names for one in expand(name)):
+        Run(folder).require()
+    members = parse(names, None)
+    alone = len(members) == 1 and tasks is None
+    agreed = () if alone else common_tasks(members, tasks, None)
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(open_run(Run(one.folder), one.checkpoint or checkpoint))
+            for one in members
+        ]
+        for member, run in zip(members, runs):
+            if run.size != runs[0].size:
+                raise UserError(
+                    f"{member.folder}: hears windows of {run.size / RATE:g} s, "
+                    f"{members[0].folder} of {runs[0].size / RATE:g} s. Name runs of one length."
+                )
+        yield runs[0] if alone else Together(runs, agreed)
 
 
 def _require_clips(run: Run, config: ConfigDict) -> None:

@@ -312,6 +312,34 @@ def test_a_prediction_that_is_no_number_names_file_and_second(recordings, tmp_pa
         to_csv(Diverged(), {path: path.relative_to(recordings)}, tmp_path, 400)
 
 
+def test_runs_are_named_together(recordings, run, predicted, tmp_path, capsys):
+    shutil.copytree(run.folder, tmp_path / "other")
+    out, both = tmp_path / "out", [f"--run={tmp_path / 'other'}", "--tasks=loudness"]
+    assert predict(recordings / "b" / "c", run, out, *both) == 0
+    (row,), (alone,) = rows(out / "d.wav.csv"), rows(predicted / "b" / "c" / "d.wav.csv")
+    assert list(row) == ["start", "end", "loudness"]
+    assert float(row["loudness"]) == pytest.approx(float(alone["loudness"]), abs=1e-6)
+    origin = json.loads((out / "origin.json").read_text())
+    assert origin["runs"] == [{"run": name, "step": 3} for name in ("bursts", "other")]
+    given = [recordings, f"--run={run.folder}", f"--out={out}"]
+    refused(capsys, [*given, f"--run={run.folder}"], "member bursts is named twice")
+    refused(capsys, [*given, "--tasks=loud"], "member bursts has no task 'loud'")
+
+
+def test_runs_that_differ_in_windows_or_tasks_are_refused(recordings, run, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(run.folder, other)
+    config = configs.read(run.config_file)
+    config.data.seconds = 0.1
+    configs.save(config, other / "config.json")
+    given = [recordings, f"--run={run.folder}", f"--run={other}", f"--out={tmp_path / 'out'}"]
+    refused(capsys, given, f"{other}: hears windows of 0.1 s, {run.folder} of 0.05 s")
+    table = json.loads((other / "tasks.json").read_text())
+    (other / "tasks.json").write_text(json.dumps(table).replace("loudness", "volume"))
+    refused(capsys, given, "member bursts has task 'loudness', member other has not. Name those")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_an_hour_takes_the_memory_of_a_minute(run, tmp_path):
     code = (
