@@ -40,7 +40,7 @@ from affect_jax.train_run import train_run
 from affect_jax.trained_data import require_same_data
 from affect_jax.workdir import Workdir
 from data_pipelines import folds
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, listed
 from data_pipelines.files import read_json, readable
 from data_pipelines.join import open_store
 from data_pipelines.replace_file import replace_json
@@ -257,16 +257,21 @@ def _require_rows(plan: Mapping[str, ConfigDict]) -> None:
 
 
 def _marks(config: ConfigDict) -> list[str]:
-    """A line for every feature that has seen labels of a fold that it is scored on."""
+    """A line for the features that have seen the same labels of a fold that they are scored on."""
     store, features = open_store(config.data.root), config.model.features
     lines = []
     for split in (config.data.train_split, config.data.split)[: 1 + config.folds.official]:
+        alike: dict[tuple[str, str], list[str]] = {}
         for name, tasks in seen(store, features, split, config.tasks).items():
-            trained_on = ", ".join(store.features[name].trained_on)
+            both = ", ".join(store.features[name].trained_on), ", ".join(tasks)
+            alike.setdefault(both, []).append(repr(name))
+        for (trained_on, tasks), names in alike.items():
+            what, were, them = f"extractor of feature {names[0]}", "was", "it"
+            if len(names) > 1:
+                what, were, them = f"extractors of features {listed(names)}", "were", "them"
             lines.append(
-                f"the extractor of feature {name!r} was trained on {trained_on}: scores of "
-                f"{', '.join(tasks)} on {split} are too good. Leave it out with "
-                "--config.model.features."
+                f"the {what} {were} trained on {trained_on}: scores of {tasks} on {split} are too "
+                f"good. Leave {them} out with --config.model.features."
             )
     for line in lines:
         _log.warning(line)

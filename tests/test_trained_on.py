@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
+from affect_jax.ensemble.members.predictions import PredictionsMember
+from affect_jax.ensemble.seen import seen as seen_by_members
+from affect_jax.folds import _marks
 from data_pipelines.join import JoinedStore
 from data_pipelines.store import Store
 from data_pipelines.store_writer import StoreWriter
 from data_pipelines.trained_on import seen
+from tests.tiny import tiny_config
 
 LABELS = {
     "valence": dict(kind="values", size=1),
@@ -89,3 +93,32 @@ def test_what_was_predicted_out_of_fold_has_seen_no_label_of_its_track(tmp_path)
 def test_a_source_of_ones_own_needs_no_list_of_names(tmp_path):
     store = make(tmp_path / "s", "Lab videos", name="x", source="lab videos")
     assert seen(store, ["mae"], "validation", ALL) == {"mae": ALL}
+
+
+def test_what_extractors_have_seen_is_said_once_whatever_features_and_members_it_is_of(tmp_path):
+    path, rng = tmp_path / "store", np.random.default_rng(0)
+    knows = {"a": ("train",), "b": ("train",), "c": ("train valence",), "d": ("elsewhere",)}
+    features = {name: dict(size=1, trained_on=of) for name, of in knows.items()}
+    labels = {name: dict(kind="values", size=1) for name in ("valence", "arousal")}
+    with StoreWriter(path, name="tiny", features=features, labels=labels) as writer:
+        x = rng.normal(size=(2, 1))
+        given = {name: x for name in knows}, dict.fromkeys(labels, x)
+        writer.add(track="t", split="train", features=given[0], labels=given[1])
+    config = tiny_config(path, folds__official=False, model__features=tuple(knows))
+    config.tasks = ("valence", "arousal")
+    assert _marks(config) == [
+        "the extractors of features 'a', 'b' were trained on train: scores of valence, arousal on "
+        "train are too good. Leave them out with --config.model.features.",
+        "the extractor of feature 'c' was trained on train valence: scores of valence on train are "
+        "too good. Leave it out with --config.model.features.",
+    ]
+
+    class Knowing(PredictionsMember):
+        def knows(self, *_):
+            return False, False
+
+        def marks(self):
+            return ["one"] if self.where == "a" else ["one", "two"]
+
+    said = seen_by_members([Knowing("a"), Knowing("b")], "train", frozenset())
+    assert said.warnings("train") == ["warning: a, b: one", "warning: b: two"]

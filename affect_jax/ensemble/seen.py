@@ -15,7 +15,8 @@ class Seen(NamedTuple):
     Attributes:
         trained: trained on some of them.
         chosen: not so, but their checkpoint is the one that scored best on some of them.
-        marks: what cross-validations among them say of features whose extractor knew the labels.
+        marks: what cross-validations among them say of features whose extractor knew the labels,
+            once, behind the names of those that say it.
     """
 
     trained: tuple[str, ...]
@@ -48,4 +49,9 @@ def seen(
     known = [(member.name, member.knows(split, tracks, store)) for member in members]
     trained = tuple(name for name, (was_trained, _) in known if was_trained)
     chosen = tuple(name for name, (_, was_chosen) in known if was_chosen and name not in trained)
-    return Seen(trained, chosen, tuple(f"{m.name}: {line}" for m in members for line in m.marks()))
+    marks: dict[str, list[str]] = {}
+    for member in members:
+        for line in member.marks():
+            marks.setdefault(line, []).append(member.name)
+    said = tuple(f"{', '.join(names)}: {line}" for line, names in marks.items())
+    return Seen(trained, chosen, said)
