@@ -1,9 +1,12 @@
 """The system of sound: levels, changes in training, and the labels of a culture."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 
 from affect_jax import systems
 from affect_jax.systems.audio import LEVELS
@@ -104,6 +107,28 @@ def test_sound_is_changed_in_training_alone_and_then_has_its_level(root):
     mask = np.asarray(prepared(system)["inputs_mask"]["audio"])
     power = (np.float64(changed) ** 2).sum(1) / mask.sum(1)
     np.testing.assert_allclose(np.sqrt(power), 0.1, rtol=1e-4)
+
+
+def test_each_of_several_devices_transforms_its_own_clips(root):
+    changes = dict(audio__augment__reverb__probability=0.5, audio__augment__band__probability=0.5)
+    system = systems.build(config(root, **changes))
+
+    def transformed(devices, rows):
+        """Rows of all fast Fourier transforms, as a device computes them."""
+        system.data.mesh = AbstractMesh((devices,), ("data",))
+        model, example = system.make_model(), system.data.example(rows, training=True)
+
+        def forward(variables, keys):
+            batch = system.prepare(example, keys, True)
+            return model.apply(variables, batch, train=False).predictions
+
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+        traced = str(jax.make_jaxpr(forward)(system.variable_shapes, keys))
+        return [int(x) for x in re.findall(r":[cf]\d+\[(\d+),.* = fft", traced)]
+
+    assert transformed(1, 4) == [4] * 5  # two of a band, two of a room, one of the spectrogram
+    assert transformed(2, 4) == [2] * 5
+    assert transformed(2, 3) == [3] * 5
 
 
 def test_mixtures_are_heard_in_training_alone(root):

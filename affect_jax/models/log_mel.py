@@ -18,7 +18,7 @@ from affect_jax.models.blocks import choose
 from affect_jax.models.blocks.batch_norm import BatchNorm
 from affect_jax.models.blocks.convolution import fast_in_scan
 from affect_jax.models.blocks.dropout import Dropout, require_rate
-from affect_jax.models.blocks.mel import LogMel, SpecAugment
+from affect_jax.models.blocks.mel import LogMel, SpecAugment, as_it_is
 from affect_jax.models.blocks.pooling import Pool, require_pooling
 from data_pipelines.audio import RATE
 from data_pipelines.errors import UserError, shown
@@ -46,6 +46,7 @@ class LogMelNet(nn.Module):
         dropout: rate in front of `width` and of the heads.
         sizes: {task: number of its raw predictions}.
         dtype: of convolutions; parameters, norms and predictions are float32.
+        spread: of the spectrogram, as LogMel has it.
     """
 
     feature: str
@@ -57,6 +58,7 @@ class LogMelNet(nn.Module):
     dropout: float
     sizes: Mapping[str, int]
     dtype: jnp.dtype = jnp.float32
+    spread: Callable[..., Any] = as_it_is
 
     @nn.compact
     def __call__(
@@ -69,7 +71,7 @@ class LogMelNet(nn.Module):
         """Predictions (batch, size) of a batch of clips; array "embedding": what is pooled."""
         del carry, progress
         valid = batch["inputs_mask"][self.feature] & batch["mask"][:, None]
-        x, mask = self.mel(name="mel")(batch["inputs"][self.feature], valid)
+        x, mask = self.mel(name="mel", spread=self.spread)(batch["inputs"][self.feature], valid)
         x = BatchNorm(name="norm")(x, mask, train)
         x, mask = self.spec_augment(name="spec_augment")(x, mask, train)
         x = x[..., None].astype(self.dtype)
@@ -116,7 +118,7 @@ def build(config: Any, tasks: Sequence[Any]) -> LogMelNet:
         require_pooling(config.pooling)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from None
-    mel = choose.part("config.model.mel", LogMel, dict(config.mel), rate=RATE)
+    mel = choose.part("config.model.mel", LogMel, dict(config.mel), rate=RATE, spread=as_it_is)
     return LogMelNet(
         feature=config.features[0],
         mel=mel,

@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 
-from affect_jax import padding
+from affect_jax import padding, sharding
 from affect_jax.augment import augment, mixup, steps_of
 from affect_jax.config import require_kind
 from affect_jax.feed import Batch
@@ -88,6 +89,13 @@ class Audio(Supervised):
                 )
         return names
 
+    def make_model(self) -> nn.Module:
+        """The module of `config.model`, whose transforms each device does for its own rows."""
+        model = super().make_model()
+        if hasattr(model, "spread"):
+            model = model.clone(spread=functools.partial(sharding.by_rows, mesh=self.data.mesh))
+        return model
+
     @functools.cached_property
     def model_config(self) -> ConfigDict:
         """`config.model`; padding "auto" is heard by weights that heard it, else masked."""
@@ -118,10 +126,11 @@ class Audio(Supervised):
         """Examples with sound float32 at its level, changed where `train`; padding is 0."""
         batch = super().prepare(batch, keys, train)
         inputs = dict(batch["inputs"])
+        changed = functools.partial(augment, steps=self._steps, rate=RATE)
         for name in self._sounds:
             x, mask = inputs[name], batch["inputs_mask"][name]
-            if train:
-                x = augment(x, mask, keys, self._steps, RATE)
+            if train and self._steps:
+                x = sharding.by_rows(changed, self.data.mesh)(x, mask, keys)
             inputs[name] = self._level(x, mask)
         batch = batch | {"inputs": inputs}
         if not train:

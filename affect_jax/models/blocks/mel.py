@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 LEAST_POWER = 1e-6
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function: wherever its rows are computed is right."""
+    return function
 
 
 class LogMel(nn.Module):
@@ -24,6 +31,9 @@ class LogMel(nn.Module):
         bands: number of filters F.
         window, hop: seconds.
         low, high: Hz, where the lowest filter begins and the highest ends.
+        spread: makes of a function of rows [B, ...] one that each device computes for its own: a
+            fast Fourier transform the compiler has no way to spread. Products with matrices, which
+            it does, take two to four times as long on a CPU.
     """
 
     rate: int
@@ -32,6 +42,7 @@ class LogMel(nn.Module):
     hop: float
     low: float
     high: float
+    spread: Callable[..., Any] = as_it_is
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,7 +64,7 @@ class LogMel(nn.Module):
         count = (x_bs.shape[1] - size) // hop + 1
         index = hop * np.arange(count)[:, None] + np.arange(size)
         frames = x_bs[:, index] * np.hanning(size + 1)[:-1].astype(np.float32)
-        spectrum = jnp.fft.rfft(frames, _next_power(size))
+        spectrum = self.spread(lambda frames: jnp.fft.rfft(frames, _next_power(size)))(frames)
         power = spectrum.real**2 + spectrum.imag**2
         filters = mel_filters(self.rate, _next_power(size), self.bands, self.low, self.high)
         mask_bt = mask_bs[:, size - 1 :: hop][:, :count].at[:, 0].set(mask_bs[:, 0])
