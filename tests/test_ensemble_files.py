@@ -13,7 +13,7 @@ from affect_jax.ensemble.member import member_from_json
 from affect_jax.ensemble.members import FoldsMember
 from affect_jax.report import style
 from data_pipelines.errors import UserError
-from tests.test_ensemble import FIT, TASKS, TEST, run, write_member
+from tests.ensembles import FIT, TASKS, TEST, run, write_member
 
 MEANS = ("--values=mean", "--smooth=none", "--match=no", "--tasks=valence")
 

@@ -14,7 +14,7 @@ from affect_jax.prediction_files import Predictions
 from affect_jax.tasks import decode
 from data_pipelines.errors import UserError
 from data_pipelines.store_writer import StoreWriter
-from tests.test_ensemble import MEANS, run
+from tests.ensembles import MEANS, run
 from tests.test_ensemble_recipe import AU, EXPRESSION, VALENCE, logits
 
 NAN = np.nan

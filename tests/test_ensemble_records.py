@@ -9,7 +9,7 @@ from affect_jax.ensemble.fitted import Fitted
 from affect_jax.prediction_files import Predictions
 from data_pipelines.records import FrameRecords, write_frames
 from data_pipelines.store_writer import StoreWriter
-from tests.test_ensemble import MEANS, run
+from tests.ensembles import MEANS, run
 
 FRAMES = 40
 
