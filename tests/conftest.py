@@ -34,6 +34,20 @@ def shared() -> pathlib.Path:
     return SHARED
 
 
+@pytest.fixture
+def store(tmp_path) -> pathlib.Path:
+    """The path of a store that is not there yet."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def affwild2_folder(tmp_path) -> pathlib.Path:
+    """Features and labels of Aff-Wild2 in its own layout and names, a few frames each."""
+    from tests.inputs import real_names
+
+    return real_names(tmp_path / "affwild2")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def signals_as_in_a_terminal():
     """Signals that nohup, or a shell without job control, has the tests ignore do what they do."""

@@ -10,21 +10,11 @@ from data_pipelines.feature_files import find_features
 from data_pipelines.report import Report
 from data_pipelines.sources import affwild2
 from data_pipelines.store import Store
-from tests.inputs import MTL, features, real_names, save, write
+from tests.inputs import MTL, features, save, write
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return real_names(tmp_path / "affwild2")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "store"
-
-
-def test_rows_of_features_and_labels_stay_together(folder, store):
-    affwild2.fill(folder, store)
+def test_rows_of_features_and_labels_stay_together(affwild2_folder, store):
+    affwild2.fill(affwild2_folder, store)
     made = Store(store)
     tracks = {track.name: track for track in made.tracks}
     right = tracks["10-60-1280x720_right"]
@@ -36,8 +26,8 @@ def test_rows_of_features_and_labels_stay_together(folder, store):
     assert made.frames[span].tolist() == [1, 2, 3, 4]
 
 
-def test_tracks_splits_groups_and_labels_are_those_of_the_folder(folder, store):
-    affwild2.fill(folder, store)
+def test_tracks_splits_groups_and_labels_are_those_of_the_folder(affwild2_folder, store):
+    affwild2.fill(affwild2_folder, store)
     made = Store(store)
     assert [(t.name, t.split, t.group, t.frames) for t in made.tracks] == [
         ("10-60-1280x720", "train", "10-60-1280x720", 4),
@@ -56,19 +46,23 @@ def test_tracks_splits_groups_and_labels_are_those_of_the_folder(folder, store):
     assert made.manifest["edition"] == 4 and made.manifest["source"] == "affwild2"
 
 
-def test_tracks_whose_features_are_not_finite_are_named(folder, store, capsys):
+def test_tracks_whose_features_are_not_finite_are_named(affwild2_folder, store, capsys):
     for track, rows in (("314", 2), ("video10_1_left", 1)):
         x = features(rows, 2)
         x[-1, 1] = np.nan
-        save(folder / "features" / "voice" / f"{track}.npy", x)
-    assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
+        save(affwild2_folder / "features" / "voice" / f"{track}.npy", x)
+    assert (
+        prepare.main(["--source=affwild2", f"--input={affwild2_folder}", f"--store={store}"]) == 0
+    )
     note = "feature 'voice': tracks with NaN or infinity: 314, video10_1_left"
     assert f"note: {note}\n" in capsys.readouterr().out
     assert note in Store(store).manifest["notes"]
 
 
-def test_what_is_missing_is_named_by_prepare_and_again_by_verify(folder, store, capsys):
-    assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
+def test_what_is_missing_is_named_by_prepare_and_again_by_verify(affwild2_folder, store, capsys):
+    assert (
+        prepare.main(["--source=affwild2", f"--input={affwild2_folder}", f"--store={store}"]) == 0
+    )
     said = capsys.readouterr().out
     assert "test tracks without any feature, left out: 88" in said
     assert "voice: tracks it does not have, gaps in the store: video55_right" in said
@@ -79,35 +73,35 @@ def test_what_is_missing_is_named_by_prepare_and_again_by_verify(folder, store, 
     assert "split 'test' has no labels" in found.notes
 
 
-def test_labels_of_one_kind_can_be_taken_alone(folder, store):
-    affwild2.fill(folder, store, labels="au")
+def test_labels_of_one_kind_can_be_taken_alone(affwild2_folder, store):
+    affwild2.fill(affwild2_folder, store, labels="au")
     made = Store(store)
     assert [t.name for t in made.tracks] == ["314"] and list(made.labels) == ["au"]
     assert any("left out: 10-60-1280x720, " in note for note in made.manifest["notes"])
     assert "splits that are not there: validation, test" in made.manifest["notes"]
 
 
-def test_the_edition_given_is_recorded(folder, store):
-    affwild2.fill(folder, store, edition=10)
+def test_the_edition_given_is_recorded(affwild2_folder, store):
+    affwild2.fill(affwild2_folder, store, edition=10)
     assert Store(store).manifest["edition"] == 10
 
 
-def test_a_feature_of_another_length_is_refused_with_both_files_and_lengths(folder, store):
-    save(folder / "features" / "voice" / "video55_left.npy", features(4, 2))
+def test_a_feature_of_another_length_is_refused_with_both_files_and_lengths(affwild2_folder, store):
+    save(affwild2_folder / "features" / "voice" / "video55_left.npy", features(4, 2))
     with pytest.raises(UserError) as caught:
-        affwild2.fill(folder, store)
+        affwild2.fill(affwild2_folder, store)
     message = str(caught.value)
     assert "voice/video55_left.npy: 4 rows, but" in message
     assert "Validation_Set/video55_left.txt has 3" in message and "\n" not in message
     assert not store.exists()
 
 
-def test_test_tracks_of_unknown_length_must_agree_between_features(folder, store):
-    save(folder / "features" / "voice" / "video2_left.npy", features(5, 2))
+def test_test_tracks_of_unknown_length_must_agree_between_features(affwild2_folder, store):
+    save(affwild2_folder / "features" / "voice" / "video2_left.npy", features(5, 2))
     with pytest.raises(
         UserError, match=r"video2_left\.npy: 5 rows, but .*face\.h5:video2_left has 6"
     ):
-        affwild2.fill(folder, store)
+        affwild2.fill(affwild2_folder, store)
 
 
 def test_the_multi_task_lists_make_a_store_of_sampled_frames(tmp_path, store):
@@ -206,11 +200,11 @@ def test_a_sub_folder_without_arrays_is_left_out_and_named(tmp_path):
     assert "mean_std_on_trn: no arrays" in report.notes[0]
 
 
-def test_widths_must_agree_and_some_track_must_match(folder, store):
-    save(folder / "features" / "voice" / "314.npy", features(2, 5))
+def test_widths_must_agree_and_some_track_must_match(affwild2_folder, store):
+    save(affwild2_folder / "features" / "voice" / "314.npy", features(2, 5))
     with pytest.raises(UserError, match=r"314\.npy: width 5, but .*720\.npy has 2"):
-        affwild2.fill(folder, store)
-    save(folder / "features" / "voice" / "314.npy", features(2, 2))
-    save(folder / "features" / "odd" / "somebody.npy", features(2, 5))
+        affwild2.fill(affwild2_folder, store)
+    save(affwild2_folder / "features" / "voice" / "314.npy", features(2, 2))
+    save(affwild2_folder / "features" / "odd" / "somebody.npy", features(2, 5))
     with pytest.raises(UserError, match=r"none of the annotated tracks\. Its names: somebody; th"):
-        affwild2.fill(folder, store)
+        affwild2.fill(affwild2_folder, store)

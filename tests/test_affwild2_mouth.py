@@ -15,11 +15,6 @@ from tests.inputs import VA, write
 
 
 @pytest.fixture
-def store(tmp_path):
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def mouth(tmp_path):
     """Three tracks in two splits; arrays longer, as long and shorter than the annotation."""
     root = tmp_path / "slice"

@@ -11,11 +11,6 @@ from data_pipelines.store import Store
 from tests.inputs import utterances
 
 
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "store"
-
-
 def test_a_video_is_a_track_and_its_utterances_are_the_frames(tmp_path, store):
     arrays = utterances(tmp_path / "in" / "test.npz")
     report = Report()

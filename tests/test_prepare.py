@@ -10,17 +10,7 @@ from data_pipelines import prepare, sources
 from data_pipelines.errors import listed
 from data_pipelines.report import Report
 from tests.conftest import ROOT
-from tests.inputs import real_names, write
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return real_names(tmp_path / "affwild2")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "store"
+from tests.inputs import write
 
 
 @pytest.mark.parametrize("name", sources.names())
@@ -63,16 +53,24 @@ def test_a_file_in_the_place_of_the_folder_is_named_as_one(tmp_path, capsys):
     assert "fer2013.csv: a file, expected the folder that holds it" in capsys.readouterr().err
 
 
-def test_a_store_that_cannot_be_written_is_one_line_that_names_it(folder, tmp_path, capsys):
+def test_a_store_that_cannot_be_written_is_one_line_that_names_it(
+    affwild2_folder, tmp_path, capsys
+):
     blocker = write(tmp_path / "file", "x")
-    code = prepare.main(["--source=affwild2", f"--input={folder}", f"--store={blocker}/store"])
+    code = prepare.main(
+        ["--source=affwild2", f"--input={affwild2_folder}", f"--store={blocker}/store"]
+    )
     assert code == 2
     assert str(blocker) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_command_that_comes_next_is_one_for_a_folder_with_spaces_too(folder, tmp_path, capsys):
+def test_the_command_that_comes_next_is_one_for_a_folder_with_spaces_too(
+    affwild2_folder, tmp_path, capsys
+):
     store = tmp_path / "my store"
-    assert prepare.main(["--source=affwild2", f"--input={folder}", f"--store={store}"]) == 0
+    assert (
+        prepare.main(["--source=affwild2", f"--input={affwild2_folder}", f"--store={store}"]) == 0
+    )
     said = capsys.readouterr()
     last = (said.out + said.err).strip().splitlines()[-1]
     assert shlex.split(last)[1:] == ["-m", "data_pipelines.verify", f"--store={store}"]
@@ -107,9 +105,9 @@ sys.exit(prepare.main(arguments))
     ],
 )
 def test_however_a_preparation_ends_the_old_store_stays_and_the_same_command_goes_on(
-    folder, store, how, code, last
+    affwild2_folder, store, how, code, last
 ):
-    command = ["--source=affwild2", f"--input={folder}", f"--store={store}"]
+    command = ["--source=affwild2", f"--input={affwild2_folder}", f"--store={store}"]
     assert prepare.main(command) == 0
     before = (store / "manifest.json").read_bytes()
 
@@ -123,10 +121,10 @@ def test_however_a_preparation_ends_the_old_store_stays_and_the_same_command_goe
     lines = ended.stderr.splitlines()
     assert len(lines) == bool(last) and "".join(lines).startswith(last)
     assert (store / "manifest.json").read_bytes() == before
-    beside = {path.name for path in store.parent.iterdir()} - {folder.name}
+    beside = {path.name for path in store.parent.iterdir()} - {affwild2_folder.name}
     assert (beside == {store.name}) == (how != "SIGKILL")
     assert run("nothing").returncode == 0
-    assert {path.name for path in store.parent.iterdir()} - {folder.name} == {store.name}
+    assert {path.name for path in store.parent.iterdir()} - {affwild2_folder.name} == {store.name}
 
 
 @pytest.mark.parametrize("module", ["prepare", "verify"])
