@@ -167,7 +167,7 @@ def _label(store: Store, name: str) -> str:
         return known[0]
     if not name:
         which = f"labels of classes: {listed(known)}. Name one" if known else "no label of classes"
-        raise UserError(f"{store.path}: {which}.")
+        raise UserError(f"{store.path}: {which}{f': label={known[0]}' if known else ''}.")
     store.label(name)  # its error, where there is none
     if name not in known:
         raise UserError(f"label {name!r} is of {store.labels[name].kind}. {nearest(name, known)}")

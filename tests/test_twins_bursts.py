@@ -10,6 +10,7 @@ import pytest
 
 from data_pipelines import twins, verify
 from data_pipelines.bursts import COLUMNS, COUNTRIES, CULTURE, TYPES
+from data_pipelines.errors import UserError
 from data_pipelines.prepare import main as prepare
 from data_pipelines.store import Store
 from data_pipelines.twins import bursts
@@ -36,6 +37,18 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     return Store(twins.resolve("twin:bursts?size=small", tmp_path_factory.mktemp("twins")))
+
+
+def test_noise_is_in_the_label_that_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(bursts.SIZES, "small", {"Train": 60, "Val": 3, "Test": 2})
+    root = "twin:bursts?size=small&noise=flip"
+    with pytest.raises(UserError, match=r"^twin 'bursts': labels of classes: type, country\. Name"):
+        twins.resolve(root, tmp_path)
+    with pytest.raises(UserError, match=r"^twin 'bursts' has no label 'kind'"):
+        twins.resolve(f"{root}&label=kind", tmp_path)
+    noisy = Store(twins.resolve(f"{root}&label=country&share=.5", tmp_path))
+    assert noisy.manifest["noise"]["label"] == "country"
+    assert (noisy.label("kind")[0] == 1).sum() == 30
 
 
 def test_tables_and_clips_are_in_the_organisers_form(files):

@@ -141,7 +141,8 @@ def test_noise_by_choice_is_that_of_the_program_and_the_oracle_tells_the_share_o
         ("twin:rafdb?noise=flip&share=2", "share '2': expected a number from 0 to 1"),
         ("twin:rafdb?share=.2", "share=.2, but no noise=, of crops, uniform, flip"),
         ("twin:rafdb?nose=flip", "unknown 'nose'. Did you mean 'noise'?"),
-        ("twin:va?size=small&noise=flip", "no label of classes"),
+        ("twin:rafdb?label=expression", "label=expression, but no noise=, of crops, uniform, flip"),
+        ("twin:va?size=small&noise=flip", "twin 'va': no label of classes"),
     ],
 )
 def test_noise_that_cannot_be_is_refused_in_a_line(stores, root, said):

@@ -11,8 +11,8 @@ the store of a twin. It is made at first use, through the reader of the licensed
 the user's cache folder. To look at the files: `python -m data_pipelines.twins --help`.
 "twin:rafdb?noise=crops" or "twin:rafdb?noise=uniform&share=0.2" is the same with noise in its
 training split, by data_pipelines/noise.py and the twin's seed; its references are made on that. Of
-mtl the labels of expressions can have noise. "twin:ras?shuffle=1" is the control whose sound and
-behaviour tell of strangers.
+mtl the labels of expressions can have noise, of bursts "label=type" or "label=country".
+"twin:ras?shuffle=1" is the control whose sound and behaviour tell of strangers.
 
 The module of a twin has SOURCE, the name of the source that reads it, FLAGS, {twin: the source's
 flags}, SIZES, {name: what `write` takes as a size}, "default" and "small" among them, and
@@ -45,7 +45,14 @@ from data_pipelines.paths import user_path
 MODULES = {"mtl": "affwild2", "va": "affwild2", "bursts": "bursts", "rafdb": "faces", "ras": "ras"}
 NAMES = tuple(MODULES)
 PREFIX = "twin:"
-_DEFAULTS = {"seed": 0, "size": "default", "noise": "none", "share": "", "shuffle": "0"}
+_DEFAULTS = {
+    "seed": 0,
+    "size": "default",
+    "noise": "none",
+    "share": "",
+    "label": "",
+    "shuffle": "0",
+}
 # What a store depends on beside its arguments: the modules that write and read the files.
 _SOURCES = (
     "twins",
@@ -122,6 +129,7 @@ def store(
     size: str = _DEFAULTS["size"],
     noise: str = _DEFAULTS["noise"],
     share: str | float = _DEFAULTS["share"],
+    label: str = _DEFAULTS["label"],
     shuffle: str = _DEFAULTS["shuffle"],
 ) -> pathlib.Path:
     """Path of a twin's store, made at first use (seconds) and kept.
@@ -141,6 +149,7 @@ def store(
             of ras "medium" (16 + 8 + 3 videos of 30 to 45 s).
         noise: "none", or "crops", "uniform" or "flip" of data_pipelines/noise.py.
         share: of the training rows that noise changes; "": its default.
+        label: of classes, that noise is in; "": the only one that there is.
         shuffle: "1" where modalities are to tell of strangers, of twins that can; else "0".
     """
     sizes = module(name).SIZES
@@ -149,8 +158,10 @@ def store(
     added = {}
     if noise != "none":
         added = {"noise": noise, "share": str(require_share(noise, share))}
-    elif share != _DEFAULTS["share"]:
-        raise UserError(f"twin {name!r}: share={share}, but no noise=, of {listed(SHARES)}.")
+        added |= {"label": label} if label else {}
+    for key, value in (("share", share), ("label", label)):
+        if value != _DEFAULTS[key] and not added:
+            raise UserError(f"twin {name!r}: {key}={value}, but no noise=, of {listed(SHARES)}.")
     if shuffle not in ("0", "1"):
         raise UserError(f"twin {name!r}: shuffle={shuffle}, expected 0 or 1.")
     if shuffle == "1" and not getattr(module(name), "SHUFFLES", False):
@@ -209,7 +220,11 @@ def _make(
         source.fill(files, made, **twin.FLAGS[name])
         if "noise" in added:
             clean, made = made, pathlib.Path(folder) / "noisy"
-            add_noise(clean, made, kind=added["noise"], share=added["share"], seed=seed)
+            options = dict(share=added["share"], label=added.get("label", ""), seed=seed)
+            try:
+                add_noise(clean, made, kind=added["noise"], **options)
+            except UserError as error:  # the folder is gone when it is read
+                raise UserError(str(error).replace(str(clean), f"twin {name!r}")) from None
         labelled = Store(made)
         for label in (CLEAN, KIND) if "noise" in added else ():
             del labelled.labels[label]  # no reference is about them
