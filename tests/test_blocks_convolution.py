@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,3 +62,21 @@ def test_a_padded_line_is_no_silent_product():
     padded = nn.Conv(4, (3,), conv_general_dilated=matrix_product)
     with pytest.raises(ValueError, match="no padding"):
         jax.eval_shape(padded.init, jax.random.key(0), np.zeros((1, 5, 2), np.float32))
+
+
+def test_an_activation_of_the_windows_is_one_of_the_line():
+    x, kernel = (
+        np.random.default_rng(0).normal(size=size).astype(np.float32)
+        for size in ((2, 9, 3), (3, 3, 4))
+    )
+    plain = dict(lhs_dilation=(1,), rhs_dilation=(1,), feature_group_count=1)
+
+    def value(x, kernel, before, within):
+        return matrix_product(before(x), kernel, (2,), "VALID", activation=within, **plain)
+
+    for number in (0, 1):
+        want, ours = (
+            jax.grad(lambda *a, forms=forms: (value(*a, *forms) ** 2).sum(), number)(x, kernel)
+            for forms in ((jnp.tanh, lambda x: x), (lambda x: x, jnp.tanh))
+        )
+        np.testing.assert_allclose(ours, want, rtol=1e-5, atol=1e-5)

@@ -7,19 +7,22 @@ of CPU time so, and takes 0.08 s with its gradients in that form from the start.
 left as JAX derives them: libraries for GPUs have calls of their own for these. Which form is faster
 there was not measured.
 
-`matrix_product` is for a GPU and a line of many channels. There the convolutions of a speech model,
-with their norm and GELUs, reached a fifth of the card's peak. It was not measured there itself.
+`matrix_product` is for a GPU and a line. There the convolutions of a speech model, with their norm
+and GELUs, reached a fifth of the card's peak. It was not measured there itself: its form was chosen
+by what the program that XLA compiles for the card reads and writes (docs/speech.md).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 Pads = tuple[tuple[int, int], ...]
+Activation = Callable[[jax.Array], jax.Array]
 
 
 def fast_in_scan(
@@ -46,7 +49,12 @@ def fast_in_scan(
 
 
 def matrix_product(
-    lhs: jax.Array, rhs: jax.Array, window_strides: Any, padding: Any, **options: Any
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Any,
+    padding: Any,
+    activation: Activation = lambda x: x,
+    **options: Any,
 ) -> jax.Array:
     """Result of fast_in_scan [B, places, D] on a line without padding, as one product of matrices.
 
@@ -55,6 +63,7 @@ def matrix_product(
 
     Args:
         lhs: [B, T, C].
+        activation: of the values of `lhs`, computed as they are copied.
         rhs: kernel [K, C, D].
         window_strides: of one axis.
         padding: "VALID".
@@ -67,9 +76,34 @@ def matrix_product(
         raise ValueError("matrix_product: one axis, no padding")
     _require_plain("matrix_product", **options)
     (taps, channels, out), (stride,) = rhs.shape, window_strides
-    end = (lhs.shape[1] - taps) // stride * stride + 1
-    windows = [lhs[:, tap : tap + end : stride] for tap in range(taps)]
-    return jnp.concatenate(windows, -1) @ rhs.reshape(taps * channels, out)
+    windows = _activated_windows(lhs, activation, taps, stride)
+    return windows @ rhs.reshape(taps * channels, out)
+
+
+def windows_of(x_btc: jax.Array, taps: int, stride: int) -> jax.Array:
+    """(B, T, C) -> (B, places, taps * C), what the places of a convolution without padding read."""
+    end = (x_btc.shape[1] - taps) // stride * stride + 1
+    return jnp.concatenate([x_btc[:, tap : tap + end : stride] for tap in range(taps)], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _activated_windows(x: jax.Array, activation: Activation, taps: int, stride: int) -> jax.Array:
+    # Values of the activation are computed as they are copied, some twice, and not stored.
+    return activation(windows_of(x, taps, stride))
+
+
+def _windows_forward(x: jax.Array, *static: Any) -> tuple[jax.Array, jax.Array]:
+    return _activated_windows(x, *static), x
+
+
+def _windows_backward(
+    activation: Activation, taps: int, stride: int, x: jax.Array, gradient: jax.Array
+) -> tuple[jax.Array]:
+    _, back = jax.vjp(lambda x: windows_of(activation(x), taps, stride), x)
+    return back(gradient)
+
+
+_activated_windows.defvjp(_windows_forward, _windows_backward)
 
 
 def _require_plain(

@@ -11,6 +11,7 @@ import numpy as np
 
 from affect_jax import interop
 from affect_jax.interop import speech
+from affect_jax.models.blocks.gelu import gelu
 from affect_jax.models.blocks.speech import (
     SpeechConfig,
     SpeechOutput,
@@ -98,7 +99,7 @@ def _evaluated(
     last = f"layer_{config.num_hidden_layers - 1}"
     convolution = f"conv_{len(config.conv_dim) - 1}"
     arrays = _given(output, case) | {
-        f"out_conv_features_{case}": state[convolution]["__call__"][0],
+        f"out_conv_features_{case}": gelu(state[convolution]["__call__"][0]),
         f"out_projected_{case}": state["projection"]["__call__"][0],
         f"out_last_layer_raw_{case}": state[last]["__call__"][0],
     }

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.fft
 
 from affect_jax.models.blocks.batch_norm import BatchNorm
+from affect_jax.models.blocks.gelu import gelu
 from affect_jax.models.blocks.speech.config import SpeechConfig
-from affect_jax.models.blocks.speech.convolutions import gelu
 
 
 class Positions(nn.Module):

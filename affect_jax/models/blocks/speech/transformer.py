@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from affect_jax.models.blocks.dropout import Dropout
+from affect_jax.models.blocks.gelu import gelu
 from affect_jax.models.blocks.layer_norm import layer_norm
 from affect_jax.models.blocks.speech.config import SpeechConfig, frames_of
 from affect_jax.models.blocks.speech.convolutions import Convolution, frame_mask
@@ -114,7 +115,7 @@ class SpeechTransformer(nn.Module):
         for i in range(len(self.config.conv_dim)):
             layer = layer_of(self.config, i, self.dtype, name=f"conv_{i}")
             x = layer(x, None if i else samples_b)
-        return x
+        return gelu(x)
 
     def _norm(self, x: jax.Array) -> jax.Array:
         """The norm in front of the layers or, of those that have theirs in front, behind them."""
