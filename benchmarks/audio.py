@@ -19,7 +19,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -52,32 +52,56 @@ class Classifier(nn.Module):
         return nn.Dense(CLASSES, name="out")(last_bth.astype(jnp.float32).mean(1))
 
 
-class Ours:
-    """Steps of this project's backbone."""
+class Functions(NamedTuple):
+    """Functions of a shape, to be compiled.
 
-    def __init__(self, shape: Shape):
+    Attributes:
+        init: (key, audio) -> state, parameters and moments.
+        step: (audio, classes, state, key) -> (state, loss), a step of training.
+        hidden: (audio, parameters of the backbone) -> its last hidden states.
+    """
+
+    init: Callable[..., Any]
+    step: Callable[..., Any]
+    hidden: Callable[..., Any]
+
+    @classmethod
+    def of(cls, shape: Shape) -> Functions:
+        """The functions of this project's backbone."""
         config = SpeechConfig.from_json(shape.config, "the benchmark")
         model = Classifier(config, jnp.bfloat16 if shape.bf16 else jnp.float32)
-        self.steps, self.key = shape.steps, jax.random.key(0)
-        self.audio, self.classes = map(jnp.asarray, shape.data())
+        backbone = SpeechTransformer(config, dtype=model.dtype)
         adam = optax.adamw(1e-5, weight_decay=0.0)
+
+        def init(key: jax.Array, audio: jax.Array) -> Any:
+            params = model.init(key, audio[:1])["params"]
+            return params, adam.init(params)
 
         def loss_of(params: Any, audio: jax.Array, classes: jax.Array, key: jax.Array) -> jax.Array:
             logits = model.apply({"params": params}, audio, train=True, rngs={"dropout": key})
             return optax.softmax_cross_entropy_with_integer_labels(logits, classes).mean()
 
-        def step(state: Any, key: jax.Array) -> Any:
+        def step(audio: jax.Array, classes: jax.Array, state: Any, key: jax.Array) -> Any:
             params, moments = state
-            loss, gradient = jax.value_and_grad(loss_of)(params, self.audio, self.classes, key)
+            loss, gradient = jax.value_and_grad(loss_of)(params, audio, classes, key)
             updates, moments = adam.update(gradient, moments, params)
             return (optax.apply_updates(params, updates), moments), loss
 
-        params = jax.jit(model.init)(self.key, self.audio[:1])["params"]
-        self.state = params, jax.jit(adam.init)(params)
+        return cls(init, step, lambda audio, p: backbone.apply({"params": p}, audio).last)
+
+
+class Ours:
+    """Steps of this project's backbone."""
+
+    def __init__(self, shape: Shape):
+        self.steps, self.key = shape.steps, jax.random.key(0)
+        self.audio, self.classes = map(jnp.asarray, shape.data())
+        functions = Functions.of(shape)
+        self.state = jax.jit(functions.init)(self.key, self.audio)
+        step = functools.partial(functions.step, self.audio, self.classes)
         # A chunk of steps is one scan, as in a training.
         self._chunk = jax.jit(functools.partial(jax.lax.scan, step), donate_argnums=0)
-        backbone = SpeechTransformer(config, dtype=model.dtype)
-        self._hidden = jax.jit(lambda p, audio: backbone.apply({"params": p}, audio).last)
+        self._hidden = jax.jit(functions.hidden)
 
     def training(self) -> float:
         """Seconds a step."""
@@ -92,7 +116,7 @@ class Ours:
         params = self.state[0]["backbone"]
         start = time.perf_counter()
         for _ in range(self.steps):
-            last = self._hidden(params, self.audio)
+            last = self._hidden(self.audio, params)
         jax.block_until_ready(last)
         return (time.perf_counter() - start) / self.steps
 
