@@ -63,10 +63,10 @@ def matrix_product(
 
     Args:
         lhs: [B, T, C].
-        activation: of the values of `lhs`, computed as they are copied.
         rhs: kernel [K, C, D].
         window_strides: of one axis.
         padding: "VALID".
+        activation: of the values of `lhs`, computed as they are copied.
         options: as in fast_in_scan; the same are not known here.
 
     Raises:

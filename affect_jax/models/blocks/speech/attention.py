@@ -43,12 +43,12 @@ class Attention(nn.Module):
         # One product in place of three, with one gradient by its input; scores are scaled in it.
         layers = {name: Parameters(shapes, name=name)() for name in ("query", "key", "value")}
         scale = {"query": (config.hidden_size // heads) ** -0.5, "key": 1, "value": 1}
-        kernel, bias = (
+        kernel, shift = (
             jnp.concatenate([scale[name] * layers[name][part] for name in layers], -1)
             for part in ("kernel", "bias")
         )
         qkv = _padded(x_bth, rows, axis=1).astype(self.dtype) @ kernel.astype(self.dtype)
-        qkv += bias.astype(self.dtype)
+        qkv += shift.astype(self.dtype)
         q, k, v = jnp.moveaxis(qkv.reshape(len(x_bth), rows, 3, heads, -1), 2, 0)
         bias = None
         if relative_nqk is not None:
