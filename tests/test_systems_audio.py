@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 
 from affect_jax import systems
 from affect_jax.systems.audio import LEVELS
@@ -115,7 +115,7 @@ def test_each_of_several_devices_transforms_its_own_clips(root):
 
     def transformed(devices, rows):
         """Rows of all fast Fourier transforms, as a device computes them."""
-        system.data.mesh = AbstractMesh((devices,), ("data",))
+        system.data.mesh = AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,))
         model, example = system.make_model(), system.data.example(rows, training=True)
 
         def forward(variables, keys):
