@@ -75,7 +75,8 @@ def head(fixture: Fixture) -> Answer:
     name = name.removesuffix("_v1")
     heads = {"heads": options["num_heads"]} if "num_heads" in options else {}
     tasks = tasks_of({task: stored[f"in_cotangent_{task}"].shape[1] for task in OURS})
-    model = make_head(name, tasks, options["pool"], embedding=options["embedding_size"], **heads)
+    pool = options.get("pool", "attention")
+    model = make_head(name, tasks, pool, embedding=options["embedding_size"], **heads)
     count = sum(array.startswith("in_features_") for array in stored)
     states = [jnp.asarray(stored[f"in_features_{i}"]) for i in range(count)]
     mask, rows = jnp.ones(states[0].shape[:2], bool), jnp.ones(len(states[0]), bool)
@@ -108,7 +109,7 @@ def head(fixture: Fixture) -> Answer:
     arrays |= {f"gradin_features_{i}": grad for i, grad in enumerate(of_states)}
     grads = interop.to_original(table, {"params": of_params})
     arrays |= {
-        f"grad_{n}": without_key_bias(n, x, stored.get(f"grad_{n}")) for n, x in grads.items()
+        f"grad_{n}": without_noise(name, n, x, stored.get(f"grad_{n}")) for n, x in grads.items()
     }
     buffers = interop.to_original(table, {"batch_stats": updated["batch_stats"]})
     arrays |= {f"buf_after_{n}": x for n, x in buffers.items()}
@@ -124,18 +125,20 @@ def head(fixture: Fixture) -> Answer:
 BIASES = {
     "vanilla": ("*_model.0.bias", "*_model.3.bias"),
     "chain": ("*_encoder.0.bias", "*_encoder.3.bias"),
-    "branch": ("*_classifier.2.bias", "*_regressor.2.bias"),
+    "branch": ("*_classifier.2.bias", "*_regressor.2.bias", "*mhas.*.out_proj.bias"),
     "branch_v2": ("*_classifier.0.bias", "*_regressor.0.bias"),
 }
 NOISE = "rounding noise, in front of a batch norm"
 
 
-def without_key_bias(name: str, ours: np.ndarray, stored: np.ndarray | None) -> np.ndarray:
-    """Ours, with the stored bias of the keys where q, k, v are one: it is rounding noise."""
+def without_noise(head: str, name: str, ours: np.ndarray, stored: np.ndarray | None) -> np.ndarray:
+    """Ours, with what is rounding noise as it is stored where q, k, v are one bias: that of the
+    keys, and in BRANCH that of the values, which a batch norm takes away."""
     if not name.endswith("in_proj_bias") or stored is None:
         return ours
     q, _, v = np.split(ours, 3)
-    return np.concatenate([q, np.split(stored, 3)[1], v])
+    _, k, of_values = np.split(stored, 3)
+    return np.concatenate([q, k, of_values if head == "branch" else v])
 
 
 @adapter("avb__head_attnfusion")

@@ -15,7 +15,8 @@ import numpy as np
 from affect_jax import losses
 from affect_jax.optim import Optimiser
 from affect_jax.weighting import WEIGHTINGS, dynamic_weights
-from configs.base import base_config
+from tests.golden.adapters.avb_optimiser import optimiser_of
+from tests.golden.compare import NUMBER
 from tests.golden.fixture import Answer, Fixture, adapter
 
 TYPE = "voc_type"
@@ -182,11 +183,16 @@ def trajectory(fixture: Fixture) -> Answer:
 
 def _optimiser(fixture: Fixture, params: Any) -> tuple[Optimiser, float]:
     """(the optimiser that the notes name, an epoch of its constant rate)."""
-    text = " ".join(fixture.meta["notes"])
-    names = {"lr": "lr", "weight_decay": "weight decay", "eps": "eps"}
-    numbers = {key: re.search(rf"\b{name} ([\d.e-]+)", text)[1] for key, name in names.items()}
-    config = base_config().optim
-    config.update(name="adamw", schedule="constant", clip_norm=0.0)
-    config.update({key: float(x) for key, x in numbers.items()})
-    config.beta1, config.beta2 = map(float, re.search(r"betas ([\d.]+)/([\d.]+)", text).groups())
-    return Optimiser(config, params or {"none": jnp.zeros(())}, epochs=1), 0.0
+    text, number = " ".join(fixture.meta["notes"]), f"({NUMBER.pattern})"
+    said = {
+        "optimizer": re.search(r"(\w+): lr ", text),
+        "lr": re.search(rf"\blr {number}", text),
+        "weight_decay": re.search(rf"\bweight decay {number}", text),
+        "eps": re.search(rf"\beps {number}", text),
+        "betas": re.search(rf"\bbetas {number}/{number}", text),
+    }
+    options = {key: found[1] for key, found in said.items() if found}
+    if said["betas"]:
+        options["betas"] = said["betas"].groups()
+    options = fixture.meta.get("train", options)
+    return optimiser_of(options, params or {"none": jnp.zeros(())}), 0.0

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from affect_jax import metrics
 from affect_jax.optim import Optimiser
+from affect_jax.schedules import is_better
 from affect_jax.tasks import Task
 from configs.base import base_config
 from tests.golden.adapters.avb_losses import REGRESSIONS
@@ -26,7 +26,9 @@ def scores(fixture: Fixture) -> Answer:
     for case in range(sum(name.startswith("in_logits_") for name in given)):
         chosen = given[f"in_logits_{case}"].argmax(-1)
         arrays[f"out_uar_{case}"] = metrics.uar(chosen, given["in_labels"], classes=classes)
-        arrays.setdefault("out_pred_has_3", (chosen == 3).any())
+        for name in fixture.outputs if case == 0 else ():
+            if named := re.fullmatch(r"out_pred_has_(\d+)", name):
+                arrays[name] = (chosen == int(named[1])).any()
     total = [arrays["out_uar_0"]]
     for name in REGRESSIONS:
         arrays |= _of_values(name, given[f"in_pred_{name}"], given[f"in_target_{name}"])
@@ -51,37 +53,59 @@ def _of_values(name: str, pred: np.ndarray, target: np.ndarray) -> dict[str, np.
     }
 
 
+# What torch's scheduler does unless it is told.
+TORCH = dict(mode="min", patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0)
+TORCH |= dict(min_lr=0.0, eps=1e-8)
+
+
 @adapter("avb__plateau")
 def plateau(fixture: Fixture) -> Answer:
-    """The rates of both groups, epoch by epoch.
-
-    The original leaves a rate as it is where the cut would be no larger than `eps`.
-    """
-    settings, stored = fixture.meta["settings"], fixture.outputs
+    """The rates of all groups, epoch by epoch. They are all of the first row: nothing is cut after
+    the first epoch."""
     arrays = {}
-    for name, wanted in stored.items():
+    for name, wanted in fixture.outputs.items():
         digits = re.search(r"factor(\d+)", name)[1]
-        slow, rate = wanted[0]  # nothing is cut after the first epoch
-        config = base_config().optim
-        config.update(schedule="plateau", lr=float(rate), factor=float(f"{digits[0]}.{digits[1:]}"))
-        config.update(patience=settings["patience"], threshold=settings["threshold"])
-        config.update(groups=("slow",), least_rate=float(settings["min_lr"]))
-        config.group = ConfigDict(dict(slow=dict(match="slow", rate=float(slow / rate))))
-        params = {"slow": jnp.zeros(()), "fast": jnp.zeros(())}
-        arrays[name] = _rates(Optimiser(config, params, epochs=1), fixture, settings["eps"])
+        rates = map(float, wanted[0])
+        least = np.broadcast_to(fixture.meta["settings"].get("min_lr", 0.0), wanted[0].shape)
+        columns = [
+            _rates(fixture, rate, float(f"{digits[0]}.{digits[1:]}"), float(bound))
+            for rate, bound in zip(rates, least, strict=True)
+        ]
+        arrays[name] = np.stack(columns, 1)
     return Answer(arrays)
 
 
-def _rates(optimiser: Optimiser, fixture: Fixture, eps: float) -> np.ndarray:
-    """[epochs, 2]: rates of slow and default after each of the scores."""
-    rows, best, state = [], -np.inf, optimiser.fresh_plateau()
-    for score in fixture.arrays["in_scores"]:
-        before, scale = optimiser.rates(0.0, state["scale"]), dict(state["scale"])
-        state = optimiser.evaluated(state, float(score), best, 1)
-        best = max(best, float(score))
-        after = optimiser.rates(0.0, state["scale"])
-        kept = {name: scale[name] for name in scale if before[name] - after[name] <= eps}
-        state = {**state, "scale": state["scale"] | kept}
-        now = optimiser.rates(0.0, state["scale"])
-        rows.append([now["slow"], now["default"]])
-    return np.array(rows, np.float64)
+def _rates(fixture: Fixture, lr: float, factor: float, least: float) -> np.ndarray:
+    """[epochs]: the rate after each of the scores.
+
+    Three ways of the original's are put in here: an absolute threshold, epochs after a cut that
+    count for nothing, and a rate that stays where the cut would be no larger than `eps`.
+    """
+    settings = TORCH | fixture.meta["settings"]
+    sign = 1 if settings["mode"] == "max" else -1
+    share, margin = (
+        float(settings["threshold"]) if settings["threshold_mode"] == mode else 0.0
+        for mode in ("rel", "abs")
+    )
+    config = base_config().optim
+    config.update(schedule="plateau", lr=lr, factor=factor, least_rate=least)
+    config.update(patience=settings["patience"], threshold=share)
+    optimiser = Optimiser(config, {"w": jnp.zeros(())}, epochs=1)
+
+    found, best, cooling, state = [], -np.inf, 0, optimiser.fresh_plateau()
+    exact = lr  # in float64, as eps is compared: the cut may be just as large
+    for score in sign * fixture.arrays["in_scores"].astype(np.float64):
+        scale, bar = state["scale"], best + margin
+        state = optimiser.evaluated(state, float(score), bar, sign)
+        better = is_better(score, bar, sign, share)
+        best = score if better else best
+        if cooling:
+            cooling, state = cooling - 1, state | {"scale": scale, "waited": 0}
+        elif not better and not state["waited"]:
+            cooling, cut = settings["cooldown"], max(exact * factor, least)
+            if exact - cut <= settings["eps"]:
+                state = state | {"scale": scale}
+            else:
+                exact = cut
+        found.append(float(optimiser.rates(0.0, state["scale"])["default"]))
+    return np.array(found, np.float64)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from affect_jax import augment
+from tests.golden.compare import NUMBER
 from tests.golden.fixture import Answer, Fixture, adapter
 
 
@@ -36,9 +37,9 @@ def changes(fixture: Fixture) -> Answer:
 def _decibels(fixture: Fixture, what: str) -> float:
     """The number of a note such as "snr 8 dB": the options do not hold it."""
     notes = " ".join(fixture.meta["notes"])
-    return float(re.search(rf"{what} (-?[\d.]+) dB", notes)[1])
+    return float(re.search(rf"{what} ({NUMBER.pattern}) dB", notes)[1])
 
 
 def _low_pass(x: np.ndarray, keep: float) -> jax.Array:
     """The original's share of the frequencies, cut down to a whole number of them."""
-    return augment.low_pass(x, max(1, int((len(x) // 2 + 1) * keep)))
+    return augment.low_pass(x, max(1, int((x.shape[-1] // 2 + 1) * keep)))
