@@ -52,7 +52,8 @@ def six_conv(fixture: Fixture) -> Answer:
     widths, pooled = config["conv_widths"], config["pool_after_conv"]
     _, model = classifier("six_conv", size, classes, channels=widths, pooled=pooled)
     batch, labels = batch_of(given["in_images"]), given["in_labels"]
-    variables = variables_of(fixture, _six_conv_names(), model, batch)
+    table = _six_conv_names(fixture.weights["conv_0.kernel"].shape[2])
+    variables = variables_of(fixture, table, model, batch)
 
     @jax.jit
     def run(params: Any) -> Any:
@@ -66,7 +67,7 @@ def six_conv(fixture: Fixture) -> Answer:
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     (value, (logits, feature, before)), grads = run(variables["params"])
-    grads = interop.to_original(_six_conv_names(), {"params": grads})
+    grads = interop.to_original(table, {"params": grads})
     arrays = {
         "out_dense_0_before_relu": before,
         "out_feature": feature,
@@ -78,16 +79,25 @@ def six_conv(fixture: Fixture) -> Answer:
     return Answer(arrays)
 
 
-def _six_conv_names() -> Table:
-    """Names of the fixture, whose layouts are ours."""
+def _six_conv_names(channels: int) -> Table:
+    """Names of the fixture, whose layouts are ours.
+
+    Ours sees a grey picture as three equal channels, and a kernel of one channel reads the first.
+    """
     places = {"conv_{i}": "backbone/conv_{i}", "dense_0": "feature", "dense_1": f"task_{TASK}"}
-    return Table(
-        tuple(
-            Rule(f"{name}.{part}", f"{path}/{part}")
-            for name, path in places.items()
-            for part in ("kernel", "bias")
-        )
+    others = [(0, 0), (0, 0), (0, 3 - channels), (0, 0)]
+    first = Rule(
+        "conv_0.kernel",
+        "backbone/conv_0/kernel",
+        lambda x: np.pad(x, others),
+        lambda x: x[:, :, :channels],
     )
+    same = (
+        Rule(f"{name}.{part}", f"{path}/{part}")
+        for name, path in places.items()
+        for part in ("kernel", "bias")
+    )
+    return Table((first, *same))
 
 
 @adapter("rlps__vgg19_bn")

@@ -123,7 +123,9 @@ def _counted(counts: np.ndarray, order: np.ndarray, reset_every: int) -> tuple[n
 @adapter("rlps__policy_gradient")
 def policy_gradient(fixture: Fixture) -> Answer:
     arrays: dict[str, Any] = {}
-    ascent = fixture.meta["config"]["ascent"]
+    ascent, readings = fixture.meta["config"]["ascent"], fixture.meta["readings"]
+    others = [how for how in readings if how not in (*rewards.RETURNS, "eq4_literal")]
+    differs = {f"out_*_{how}_*": f"returns are not {how} here" for how in others}
     apply, params = policy_of(fixture.weights)
     for suffix in _numbers(fixture, "in_states"):
         given = [jnp.asarray(fixture.arrays[f"in_{x}{suffix}"]) for x in ("states", "rewards")]
@@ -131,7 +133,7 @@ def policy_gradient(fixture: Fixture) -> Answer:
         retained = jnp.asarray(fixture.arrays[f"in_actions{suffix}"]) == 1
         arrays[f"out_logits{suffix}"] = logits = apply(params, seen)
         arrays[f"out_log_prob{suffix}"] = log_probability(logits, retained)
-        for how in fixture.meta["readings"]:
+        for how in (how for how in readings if how not in others):
             chosen, gain = _reading(how, reward, retained)
             value, grads = summed(apply, params, seen, chosen, gain)
             arrays[f"out_objective_{how}{suffix}"] = value
@@ -140,7 +142,7 @@ def policy_gradient(fixture: Fixture) -> Answer:
         values, final = _ascended(apply, params, seen, retained, reward, ascent)
         arrays[f"out_ascent_objectives{suffix}"] = values
         arrays[f"out_ascent_final_logits{suffix}"] = apply(final, seen)
-    return Answer(arrays)
+    return Answer(arrays, differs)
 
 
 def _reading(how: str, reward: jax.Array, retained: jax.Array) -> tuple[jax.Array, jax.Array]:
