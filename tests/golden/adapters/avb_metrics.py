@@ -6,15 +6,12 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from affect_jax import metrics
-from affect_jax.optim import Optimiser
-from affect_jax.schedules import is_better
 from affect_jax.tasks import Task
-from configs.base import base_config
 from tests.golden.adapters.avb_losses import REGRESSIONS
+from tests.golden.adapters.torch_plateau import rates_after
 from tests.golden.fixture import Answer, Fixture, adapter
 
 
@@ -53,59 +50,18 @@ def _of_values(name: str, pred: np.ndarray, target: np.ndarray) -> dict[str, np.
     }
 
 
-# What torch's scheduler does unless it is told.
-TORCH = dict(mode="min", patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0)
-TORCH |= dict(min_lr=0.0, eps=1e-8)
-
-
 @adapter("avb__plateau")
 def plateau(fixture: Fixture) -> Answer:
     """The rates of all groups, epoch by epoch. They are all of the first row: nothing is cut after
     the first epoch."""
-    arrays = {}
+    settings, scores, arrays = fixture.meta["settings"], fixture.arrays["in_scores"], {}
     for name, wanted in fixture.outputs.items():
         digits = re.search(r"factor(\d+)", name)[1]
-        rates = map(float, wanted[0])
-        least = np.broadcast_to(fixture.meta["settings"].get("min_lr", 0.0), wanted[0].shape)
+        options = settings | {"factor": float(f"{digits[0]}.{digits[1:]}")}
+        least = np.broadcast_to(settings.get("min_lr", 0.0), wanted[0].shape)
         columns = [
-            _rates(fixture, rate, float(f"{digits[0]}.{digits[1:]}"), float(bound))
-            for rate, bound in zip(rates, least, strict=True)
+            rates_after(scores, float(rate), options | {"min_lr": float(bound)})["default"]
+            for rate, bound in zip(wanted[0], least, strict=True)
         ]
         arrays[name] = np.stack(columns, 1)
     return Answer(arrays)
-
-
-def _rates(fixture: Fixture, lr: float, factor: float, least: float) -> np.ndarray:
-    """[epochs]: the rate after each of the scores.
-
-    Three ways of the original's are put in here: an absolute threshold, epochs after a cut that
-    count for nothing, and a rate that stays where the cut would be no larger than `eps`.
-    """
-    settings = TORCH | fixture.meta["settings"]
-    sign = 1 if settings["mode"] == "max" else -1
-    share, margin = (
-        float(settings["threshold"]) if settings["threshold_mode"] == mode else 0.0
-        for mode in ("rel", "abs")
-    )
-    config = base_config().optim
-    config.update(schedule="plateau", lr=lr, factor=factor, least_rate=least)
-    config.update(patience=settings["patience"], threshold=share)
-    optimiser = Optimiser(config, {"w": jnp.zeros(())}, epochs=1)
-
-    found, best, cooling, state = [], -np.inf, 0, optimiser.fresh_plateau()
-    exact = lr  # in float64, as eps is compared: the cut may be just as large
-    for score in sign * fixture.arrays["in_scores"].astype(np.float64):
-        scale, bar = state["scale"], best + margin
-        state = optimiser.evaluated(state, float(score), bar, sign)
-        better = is_better(score, bar, sign, share)
-        best = score if better else best
-        if cooling:
-            cooling, state = cooling - 1, state | {"scale": scale, "waited": 0}
-        elif not better and not state["waited"]:
-            cooling, cut = settings["cooldown"], max(exact * factor, least)
-            if exact - cut <= settings["eps"]:
-                state = state | {"scale": scale}
-            else:
-                exact = cut
-        found.append(float(optimiser.rates(0.0, state["scale"])["default"]))
-    return np.array(found, np.float64)

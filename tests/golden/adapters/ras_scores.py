@@ -9,20 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from affect_jax import losses, schedules
 from affect_jax.metrics.moments import Moments, moments
-from affect_jax.optim import Optimiser
-from configs.base import base_config
 from data_pipelines.overlap import reconstruct
 from data_pipelines.rows import Rows, windows
+from tests.golden.adapters.torch_plateau import rates_after
+from tests.golden.compare import NUMBER
 from tests.golden.fixture import Answer, Fixture, adapter
 
 
@@ -111,32 +110,11 @@ def behaviour_ccc(fixture: Fixture) -> Answer:
 def plateau_and_best(fixture: Fixture) -> Answer:
     arrays = {}
     for options in fixture.meta["cases"]:
-        case, lr = options["case"], options["lr"]
-        config = base_config().optim
-        threshold, least_step = (
-            float(re.search(rf"{name} ([\d.e-]+\d)", options["scheduler"])[1])
-            for name in ("threshold", "eps")
-        )
-        config.update(
-            ConfigDict(
-                dict(
-                    schedule="plateau",
-                    lr=lr,
-                    patience=options["scheduler_patience"],
-                    factor=options["scheduler_factor"],
-                    least_rate=options["scheduler_min_lr"],
-                    threshold=threshold,
-                )
-            )
-        )
-        rule = Optimiser(config, {"w": np.zeros(1)}, epochs=options["epochs"])
-        state, best, waited, rates, saved = rule.fresh_plateau(), -np.inf, 0, [], []
-        for epoch, score in enumerate(fixture.arrays[f"in_scores_{case}"]):
-            before = dict(state["scale"])
-            state = rule.evaluated(state, float(score), best, 1)
-            if lr * (before["default"] - state["scale"]["default"]) <= least_step:
-                state["scale"] = before  # as the original ignores smaller steps
-            rates.append(lr * float(state["scale"]["default"]))
+        case = options["case"]
+        scores = fixture.arrays[f"in_scores_{case}"]
+        rates = rates_after(scores, options["lr"], _scheduler(options))["default"]
+        best, waited, saved = -np.inf, 0, []
+        for epoch, score in enumerate(scores):
             better = schedules.is_better(score - options["early_stop_min_delta"], best, 1, 0.0)
             waited = 0 if better else waited + 1
             if better:
@@ -144,13 +122,24 @@ def plateau_and_best(fixture: Fixture) -> Answer:
                 saved.append((epoch, best))
             if waited >= options["early_stop_patience"]:
                 break
-        arrays[f"out_lr_{case}"] = np.round(rates, 8)
-        arrays[f"out_epochs_run_{case}"] = np.int64(len(rates))
+        arrays[f"out_lr_{case}"] = np.round(rates[: epoch + 1], 8)
+        arrays[f"out_epochs_run_{case}"] = np.int64(epoch + 1)
         arrays[f"out_saved_epochs_{case}"] = np.array([epoch for epoch, _ in saved])
         arrays[f"out_saved_scores_{case}"] = np.array([score for _, score in saved])
         tails = [f"{score:.4f}.pt" for _, score in saved]
         arrays[f"out_saved_name_tail_{case}"] = np.array(tails)
     return Answer(arrays)
+
+
+def _scheduler(options: Mapping[str, Any]) -> dict[str, Any]:
+    """torch's options of a case: those of the trainer, and the others as a sentence has them."""
+    own = {key: options[f"scheduler_{key}"] for key in ("patience", "factor", "min_lr")}
+    said, number = options["scheduler"], f"({NUMBER.pattern})"
+    for key in ("threshold", "eps", "cooldown"):
+        if found := re.search(rf"\b{key} {number}", said):
+            own[key] = float(found[1])
+    own["mode"] = re.search(r"\bmode (\w+)", said)[1]
+    return own | {"threshold_mode": "abs" if "absolute" in said else "rel"}
 
 
 @adapter("ras__beh_eval")

@@ -23,6 +23,7 @@ from affect_jax.tasks import Task
 from configs.base import base_config
 from configs.speech_keys import all_but_last
 from tests.golden.adapters.ras_fusion import ccc_mse
+from tests.golden.adapters.torch_plateau import rates_after
 from tests.golden.adapters.weights import variables_of
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 
@@ -157,23 +158,9 @@ def _named(table: interop.Table, prefix: str, params: Any) -> dict[str, np.ndarr
 def _plateau(fixture: Fixture) -> np.ndarray:
     """Rates after each epoch. Those of the first, which the options lack, are the stored ones."""
     rule, scores = fixture.meta["config"]["plateau"], fixture.arrays["in_plateau_metric"]
-    backbone, head = fixture.arrays["out_plateau_lr"][0]
-    config = base_config().optim
-    config.update(lr=float(head), schedule="plateau", factor=rule["factor"], clip_norm=0.0)
-    config.update(patience=rule["patience"], least_rate=rule["min_lr"], threshold=rule["threshold"])
-    config.groups = ("backbone",)
-    group = dict(match="backbone/.*", rate=float(backbone / head), schedule="constant")
-    config.group = ConfigDict(dict(backbone=group))
-    params = {part: {"kernel": jnp.zeros(1)} for part in ("backbone", "head")}
-    optimiser = Optimiser(config, params, epochs=len(scores))
-    state, rates, best = optimiser.fresh_plateau(), [], -np.inf
-    for score in scores:
-        sign = 1 if rule["mode"] == "max" else -1
-        state = optimiser.evaluated(state, sign * float(score), best, sign)
-        best = max(best, sign * float(score))
-        now = optimiser.rates(0.0, state["scale"])
-        rates.append([now["backbone"], now["default"]])
-    return np.array(rates, np.float64)
+    backbone, head = map(float, fixture.arrays["out_plateau_lr"][0])
+    rates = rates_after(scores, head, rule, backbone=backbone)
+    return np.stack([rates["backbone"], rates["default"]], 1)
 
 
 @adapter("ras__wavlm_s2s")
