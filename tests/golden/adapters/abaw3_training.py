@@ -15,6 +15,7 @@ from flax import traverse_util
 from affect_jax import interop, optim
 from tests.golden.adapters.abaw3_losses import total
 from tests.golden.adapters.abaw3_original import Original, Segment, dotted
+from tests.golden.compare import NUMBER
 from tests.golden.fixture import Answer, Fixture, Mismatch, adapter
 
 Nets = dict[str, dict[str, Any]]  # {original net: {our path: array}}
@@ -81,7 +82,8 @@ class _Training:
         self._original = original
         options, config = original.fixture.meta["optimiser"], original.config
         adam = optax.adam(options["lr"], *options["betas"], options["eps"])
-        clip = optim.clip_by_subnetwork(float(re.search(r"L2 norm ([\d.]+)", options["clip"])[1]))
+        norm = re.search(f"L2 norm ({NUMBER.pattern})", options["clip"])[1]
+        clip = optim.clip_by_subnetwork(float(norm))
         self.nets = self._by_net(original.params)
         self._states = {net: adam.init(tree) for net, tree in self.nets.items()}
 

@@ -191,7 +191,7 @@ def _optimiser(fixture: Fixture, params: Any) -> tuple[Optimiser, float]:
         "eps": re.search(rf"\beps {number}", text),
         "betas": re.search(rf"\bbetas {number}/{number}", text),
     }
-    options = {key: found[1] for key, found in said.items() if found}
+    options = {"optimizer": "adamw"} | {key: found[1] for key, found in said.items() if found}
     if said["betas"]:
         options["betas"] = said["betas"].groups()
     options = fixture.meta.get("train", options)

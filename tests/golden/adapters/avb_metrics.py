@@ -56,8 +56,9 @@ def plateau(fixture: Fixture) -> Answer:
     the first epoch."""
     settings, scores, arrays = fixture.meta["settings"], fixture.arrays["in_scores"], {}
     for name, wanted in fixture.outputs.items():
-        digits = re.search(r"factor(\d+)", name)[1]
-        options = settings | {"factor": float(f"{digits[0]}.{digits[1:]}")}
+        options = dict(settings)
+        if found := re.search(r"factor(\d)(\d*)", name):
+            options["factor"] = float(".".join(found.groups()))
         least = np.broadcast_to(settings.get("min_lr", 0.0), wanted[0].shape)
         columns = [
             rates_after(scores, float(rate), options | {"min_lr": float(bound)})["default"]
