@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affect_jax import losses
-from affect_jax.optim import Optimiser
 from affect_jax.weighting import WEIGHTINGS, dynamic_weights
-from tests.golden.adapters.avb_optimiser import optimiser_of
+from tests.golden.adapters.avb_optimiser import optimiser_of, unrounded
 from tests.golden.compare import NUMBER
 from tests.golden.fixture import Answer, Fixture, adapter
 
@@ -150,8 +149,9 @@ def trajectory(fixture: Fixture) -> Answer:
     )
     params, states = criterion.init()
     params |= {name: given[f"in_init_{name}"] for name in params if f"in_init_{name}" in given}
-    optimiser, epoch = _optimiser(fixture, params)
-    opt_state, scale = optimiser.init(params), {"default": 1.0}
+    of_optimiser = optimiser_options(fixture)
+    optimiser = optimiser_of(of_optimiser, params or {"none": jnp.zeros(())})
+    opt_state = optimiser.init(params)
 
     @jax.jit
     def step(params: Any, states: Any, predictions: Any, targets: Any) -> Any:
@@ -168,7 +168,8 @@ def trajectory(fixture: Fixture) -> Answer:
         (total, (states, values, ccc)), (by_param, by_pred) = step(
             params, states, predictions, targets
         )
-        params, opt_state = optimiser.update(by_param, opt_state, params, epoch, scale)
+        scale = {"default": unrounded(of_optimiser, k + 1)}
+        params, opt_state = optimiser.update(by_param, opt_state, params, 0.0, scale)
         found = {"out_loss": total, "out_task_losses": values}
         found |= {f"out_ccc_{name}": x for name, x in ccc.items()}
         found |= {f"out_dynweight_{name}": x for name, x in criterion.weights(states).items()}
@@ -181,8 +182,8 @@ def trajectory(fixture: Fixture) -> Answer:
     return Answer(arrays | {f"out_param_{name}_final": a for name, a in params.items()})
 
 
-def _optimiser(fixture: Fixture, params: Any) -> tuple[Optimiser, float]:
-    """(the optimiser that the notes name, an epoch of its constant rate)."""
+def optimiser_options(fixture: Fixture) -> dict[str, Any]:
+    """Options of `optimiser_of`: those of the training, else those that the notes name."""
     text, number = " ".join(fixture.meta["notes"]), f"({NUMBER.pattern})"
     said = {
         "optimizer": re.search(r"(\w+): lr ", text),
@@ -194,5 +195,4 @@ def _optimiser(fixture: Fixture, params: Any) -> tuple[Optimiser, float]:
     options = {"optimizer": "adamw"} | {key: found[1] for key, found in said.items() if found}
     if said["betas"]:
         options["betas"] = said["betas"].groups()
-    options = fixture.meta.get("train", options)
-    return optimiser_of(options, params or {"none": jnp.zeros(())}), 0.0
+    return fixture.meta.get("train", options)

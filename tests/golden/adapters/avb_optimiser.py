@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -24,7 +25,7 @@ def optimiser_of(options: Mapping[str, Any], params: Any, **groups: Mapping[str,
         groups: as in config.optim.group.
     """
     name = options["optimizer"].lower()
-    betas = tuple(map(float, options.get("betas", (0.9, 0.999))))
+    betas = _betas(options)
     eps = float(options.get("eps", 1e-8))
     config = base_config().optim
     config.update(name=name, schedule="constant", clip_norm=0.0, lr=float(options["lr"]))
@@ -37,6 +38,24 @@ def optimiser_of(options: Mapping[str, Any], params: Any, **groups: Mapping[str,
     if options.get("amsgrad"):
         return _Other(_amsgrad(*betas, eps), config, params)
     return Optimiser(config, params, epochs=1)
+
+
+def unrounded(options: Mapping[str, Any], step: int) -> float:
+    """Factor on the rate of a step, counted from 1, as if Adam's 1 - beta^step were not rounded.
+
+    In float32 it is short of digits, and the weights of many losses are as small as such steps.
+    """
+    if not options["optimizer"].lower().startswith("adam") or options.get("amsgrad"):
+        return 1.0
+    mean, square = (
+        optax.tree.bias_correction(jnp.ones(()), beta, jnp.asarray(step)) * (1 - beta**step)
+        for beta in _betas(options)
+    )
+    return float(jnp.sqrt(square) / mean)
+
+
+def _betas(options: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(map(float, options.get("betas", (0.9, 0.999))))
 
 
 class _Other(Optimiser):
@@ -60,7 +79,7 @@ def _amsgrad(beta1: float, beta2: float, eps: float) -> optax.GradientTransforma
     def update(grads: Any, state: Any, params: Any = None) -> Any:
         _, now = adam.update(grads, state[0], params)
         largest = jax.tree.map(jnp.maximum, state[1], now.nu)
-        of_mean, of_square = (1 - beta**now.count for beta in (beta1, beta2))
+        of_mean, of_square = (-jnp.expm1(now.count * np.log(beta)) for beta in (beta1, beta2))
 
         def direction(mean: jax.Array, square: jax.Array) -> jax.Array:
             return mean / of_mean / (jnp.sqrt(square / of_square) + eps)
