@@ -8,11 +8,15 @@ import pytest
 
 from affect_jax import interop
 from affect_jax.interop import save_safetensors
+from affect_jax.models.blocks.step_pooling import StepPool
 from tests.golden import compare, fixture
 from tests.golden.adapters.avb_heads import without_noise
 from tests.golden.adapters.avb_losses import optimiser_options
 from tests.golden.adapters.avb_optimiser import optimiser_of, unrounded
+from tests.golden.adapters.ras_speech import LoudPool
 from tests.golden.adapters.rlps_models import _six_conv_names
+
+POOLS = (StepPool, LoudPool)  # ours, the original's
 
 
 @pytest.fixture
@@ -89,6 +93,13 @@ def test_only_true_gradients_of_a_joint_bias_are_compared():
     for head, wanted in (("branch_v2", [0, 1, 12, 13, 4, 5]), ("branch", [0, 1, 12, 13, 14, 15])):
         got = without_noise(head, "mhas.0.in_proj_bias", ours, stored)
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_pooling_without_a_mask_adds_nothing_to_a_variance():
+    x, every = jnp.tile(jnp.array([0.0, 2e-3]), 4)[None, :, None], jnp.ones((1, 8), bool)
+    deviations = [kind(2, "statistics").apply({}, x, every)[0][..., 1] for kind in POOLS]
+    np.testing.assert_allclose(deviations[0], 1e-3 * np.sqrt(2), rtol=1e-4)
+    np.testing.assert_allclose(deviations[1], 1e-3, rtol=1e-4)
 
 
 def test_a_network_of_grey_pictures_reads_one_of_three_equal_channels():

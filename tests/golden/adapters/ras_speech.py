@@ -38,6 +38,15 @@ POOLINGS = {
 LOUDER = 1e4
 
 
+class LoudPool(StepPool):
+    """Pooling of the original where it has no mask."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool = False) -> Any:
+        pooled, there = super().__call__(x * LOUDER, mask, train)
+        return pooled / LOUDER, there
+
+
 class Steps(nn.Module):
     """[Linear] -> pooling into steps -> head, all that is trained in the fixture."""
 
@@ -47,15 +56,14 @@ class Steps(nn.Module):
     head_hidden: int
     outputs: int
     backbone: bool = False
-    louder: float = 1.0
+    pool: type[StepPool] = StepPool
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         if self.backbone:
             x = nn.Dense(x.shape[-1], name="backbone")(x)
         width = self.pool_hidden if KINDS[self.kind][0] else 0
-        pooled, _ = StepPool(self.steps, self.kind, width, name="pool")(x * self.louder, mask)
-        pooled = pooled / self.louder
+        pooled, _ = self.pool(self.steps, self.kind, width, name="pool")(x, mask)
         head = NormHead(self.outputs, self.head_hidden, 0.0, "input", name="head")
         return pooled, *head(pooled)
 
@@ -67,8 +75,8 @@ def audio_head(fixture: Fixture) -> Answer:
     arrays: dict[str, Any] = {"out_cuts": cuts(hidden.shape[1], options["n_chunks"])}
     for name, kind in POOLINGS.items():
         for masked, mask in (("mask", valid), ("nomask", np.ones_like(valid))):
-            louder = LOUDER if masked == "nomask" and name == "stats" else 1.0
-            model = _steps(options, kind, louder=louder)
+            loud = masked == "nomask" and name == "stats"
+            model = _steps(options, kind, pool=LoudPool if loud else StepPool)
             variables = variables_of(
                 fixture, names.head(), model, hidden, mask, weights=_below(fixture, name)
             )
@@ -180,7 +188,10 @@ def wavlm_s2s(fixture: Fixture) -> Answer:
     arrays: dict[str, Any] = {}
     for name, mask, louder in (("mask", heard, 1.0), ("nomask", np.ones_like(heard), LOUDER)):
         sound = _standard(wave, mask, louder) if norm else wave
-        output = jax.jit(model.apply)(variables, _batch(sound, mask))
+        heard_as = model
+        if name == "nomask" and options["pooling"] == "stats":
+            heard_as = model.clone(pool=functools.partial(LoudPool, **model.pool.keywords))
+        output = jax.jit(heard_as.apply)(variables, _batch(sound, mask))
         predictions = [output.predictions[task] for task in names.TASKS]
         arrays[f"out_preds_{name}"] = jnp.concatenate(predictions, -1)
         arrays[f"out_features_{name}"] = output.aux["arrays"]["embedding"]
