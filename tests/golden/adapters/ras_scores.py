@@ -122,7 +122,7 @@ def plateau_and_best(fixture: Fixture) -> Answer:
                 saved.append((epoch, best))
             if waited >= options["early_stop_patience"]:
                 break
-        arrays[f"out_lr_{case}"] = np.round(rates[: epoch + 1], 8)
+        arrays[f"out_lr_{case}"] = np.array([round(x, 8) for x in rates[: epoch + 1].tolist()])
         arrays[f"out_epochs_run_{case}"] = np.int64(epoch + 1)
         arrays[f"out_saved_epochs_{case}"] = np.array([epoch for epoch, _ in saved])
         arrays[f"out_saved_scores_{case}"] = np.array([score for _, score in saved])

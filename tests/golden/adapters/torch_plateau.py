@@ -61,5 +61,6 @@ def rates_after(
                 state = state | {"scale": scale}
             else:
                 exact = cut
-        found.append(optimiser.rates(0.0, state["scale"]))
-    return {name: np.array([rates[name] for rates in found], np.float64) for name in found[0]}
+        found.append(state["scale"])
+    first = {"default": lr, **constant}
+    return {name: rate * np.array([float(x[name]) for x in found]) for name, rate in first.items()}
