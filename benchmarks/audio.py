@@ -164,7 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--suite", choices=("audio",))
     add("--model", choices=("wav2vec2", "hubert", "wavlm"), default="wav2vec2")
     add("--batches", type=_batches, default="4", help="clips a batch, joined by commas")
-    add("--seconds", type=_seconds, default=2.5, help="length of a clip")
+    add("--seconds", type=seconds, default=2.5, help="length of a clip")
     add("--rounds", type=whole(1, 1000), default=5, help="alternated rounds of both")
     add("--steps", type=whole(1, 100_000), help="steps a round (default 2, on a GPU 50)")
     add("--bf16", action="store_true", help="bfloat16 activations on both sides")
@@ -217,11 +217,12 @@ def _batches(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(message) from None
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The length of a clip that a flag gives, for argparse."""
     try:
-        seconds = float(text)
+        length = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 1000:
+        length = 0.0
+    if not 0.1 <= length <= 1000:
         raise argparse.ArgumentTypeError(f"{shown(text)}: expected seconds from 0.1 to 1000")
-    return seconds
+    return length

@@ -6,8 +6,9 @@
 Needs `pip install "jax[cuda12]"`, no card and no driver. Every kernel of the compiled program reads
 its operands and writes its result once. It takes as long as that takes at 2.6 TB/s or, if that is
 longer, as long as its products take at 550 TFLOP/s, and 2 microseconds. Printed are the sum, an
-estimate, and its parts by where in the model a kernel comes from. What the card would choose by
-trying (which kernel multiplies two matrices) is left out.
+estimate, and its parts by where in the model a kernel comes from. Of convolutions in cuDNN no
+operations are counted. What the card would choose by trying (which kernel multiplies two matrices)
+is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
-from benchmarks.audio import Functions
+from benchmarks.audio import Functions, seconds
 from benchmarks.audio_shape import Shape
 from data_pipelines.audio import RATE
 from data_pipelines.command import Parser, exit_code, whole
@@ -46,7 +47,8 @@ platform_name: "CUDA" device_description_str: "NVIDIA H100 80GB HBM3"
 """
 # Without a card nothing is tried: the libraries' kernels are taken.
 OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
-WIDTHS = {"pred": 1, "u8": 1, "bf16": 2, "f32": 4, "s32": 4, "u32": 4, "c64": 8}
+WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4}
+WIDTHS |= {"f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8}
 FREE = {"parameter", "constant", "bitcast", "get-tuple-element", "tuple"}
 _LINE = re.compile(r"(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)")
 
@@ -113,7 +115,7 @@ def _shape(kind: str) -> list[int]:
 def _bytes(kind: str) -> int:
     """Bytes of an array, or of a tuple of arrays."""
     arrays = re.findall(r"(\w+)(\[[\d,]*\])", kind)
-    return sum(WIDTHS.get(width, 4) * math.prod(_shape(shape)) for width, shape in arrays)
+    return sum(WIDTHS[width] * math.prod(_shape(shape)) for width, shape in arrays)
 
 
 def compiled(shape: Shape, device: Any) -> dict[str, str]:
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     add = parser.add_argument
     add("--model", choices=("wav2vec2", "hubert", "wavlm"), default="wav2vec2")
     add("--batch", type=whole(1, 100_000), default=64, help="clips")
-    add("--seconds", type=float, default=2.5, help="length of a clip")
+    add("--seconds", type=seconds, default=2.5, help="length of a clip")
     add("--top", type=whole(1, 1000), default=20, help="parts that are printed")
     flags = parser.parse_all(arguments)
     shape = Shape(flags.model, flags.batch, round(flags.seconds * RATE), 1, bf16=True)
@@ -179,8 +181,8 @@ def main(arguments: Sequence[str]) -> int:
         parts: collections.Counter[str] = collections.Counter()
         for kernel in given:
             parts[place_of(kernel.source)] += kernel.seconds
-        for place, seconds in parts.most_common(flags.top):
-            print(f"  {1e3 * seconds:7.2f} ms  {place}")
+        for place, took in parts.most_common(flags.top):
+            print(f"  {1e3 * took:7.2f} ms  {place}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What members must have in common, and the classes that break ties of their votes."""
+"""Agreement of members: what they must have in common, and ties of their votes."""
 
 import dataclasses
 import json

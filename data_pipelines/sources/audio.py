@@ -170,7 +170,7 @@ def _matched(
 
 
 def _called(places: Mapping[str, str]) -> list[dict[str, list[str]]]:
-    """What {name: path} are called, the surest way first: {what a table may write: names}.
+    """Spellings of {name: path} that a table may have, the surest way first: {spelling: names}.
 
     As paths, as names of files, and as either without suffix: a table may be older than the format.
     """

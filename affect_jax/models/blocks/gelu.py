@@ -12,8 +12,8 @@ import jax.numpy as jnp
 def gelu(x: jax.Array) -> jax.Array:
     """x Phi(x), of any shape, with float32 inside and in the dtype of `x`.
 
-    The gradient that JAX derives keeps the error function and a product, too: in bfloat16 a tenth
-    of what a training step of a speech transformer reads and writes.
+    The gradient that JAX derives keeps the error function and a product, too: in bfloat16 a
+    twentieth of what a training step of a speech transformer reads and writes.
 
     Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2.
     """

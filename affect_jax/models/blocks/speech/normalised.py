@@ -35,6 +35,8 @@ def normalised_convolution(
 
     Returns:
         (batch, time, channels).
+
+    Source: Wu and He, arXiv 1803.08494, equation 1, with a group a channel.
     """
     return _forward(windows_btk, kernel_kc, scale_c, shift_c, weight_bt)[0]
 
